@@ -1,0 +1,145 @@
+"""Parameters: one schema, every problem at once, and a slice for each stage."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from wsss import config
+from wsss.errors import ConfigError
+from wsss.plan import Run
+from wsss.schema import Params
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_params_yaml_and_its_schema_are_what_the_models_render() -> None:
+    assert (ROOT / "params.yaml").read_text() == config.render()
+    schema = (ROOT / "workflow/schemas/params.schema.json").read_text()
+    assert json.loads(schema) == config.json_schema()
+
+
+def test_params_yaml_holds_the_defaults_and_every_key_of_the_schema() -> None:
+    raw = config.read_yaml(ROOT / "params.yaml")
+    assert config.validate(raw) == Params()
+    listed = {key for key, *_ in config.keys(Params)}
+    assert listed == set(_flat(raw, listed))
+
+
+def _flat(raw: dict[str, object], listed: set[str], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in raw.items():
+        found.append(f"{prefix}{key}")
+        if isinstance(value, dict) and any(name.startswith(f"{prefix}{key}.") for name in listed):
+            found += _flat(value, listed, f"{prefix}{key}.")
+    return found
+
+
+def test_explain_has_a_sentence_for_every_key() -> None:
+    explained = config.explain()
+    for key, _, _, description in config.keys(Params):
+        assert description, f"{key} has no description"
+        assert f"{key} = " in explained or f"{key}\n" in explained
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "params").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_preset_is_valid_and_resolves(preset: Path) -> None:
+    params = config.load([ROOT / "params.yaml", preset])
+    for dataset in params.datasets:
+        for method in params.methods:
+            for protocol in params.protocols:
+                config.resolve(params, dataset, method, protocol)
+
+
+@pytest.mark.parametrize(
+    ("raw", "messages"),
+    [
+        ({"segmentor": {}}, ["unknown key segmentor; did you mean 'segmenter'?"]),
+        ({"cam": {"scale": [1]}}, ["unknown key cam.scale; did you mean 'scales'?"]),
+        ({"classifier": {"train": {"lr": -1}}}, ["classifier.train.lr: Input should be greater than 0 (got -1)"]),
+        ({"seeds": ["a"]}, ["seeds.0: Input should be a valid integer"]),
+        ({"methods": ["cma"]}, ["methods: 'cma' is not one of cam"]),
+        ({"datasets": ["voc"]}, ["datasets: 'voc' is not one of shapes, stamps, voc12"]),
+        ({"datasets": []}, ["datasets: name at least one"]),
+        ({"data": {"shapes": {"min_px": 200}}}, ["min_px (200) is larger than max_px (128)"]),
+        ({"classifier": {"train": {"batch": 9, "accumulate": 2}}}, ["batch (9) is not a multiple of accumulate (2)"]),
+        ({"affinity": {"confident": {"foreground": 4}}}, ["foreground and background are scores below 1"]),
+        ({"pseudo": {"crf": "psi"}}, ["pseudo.crf: Input should be 'none', 'psa'"]),
+        ({"overrides": [{"set": {"clasifier": {}}}]}, ["did you mean 'classifier'?"]),
+        ({"overrides": [{"set": {"classifier": {"train": {"epoch": 1}}}}]}, ["did you mean 'epochs'?"]),
+        ({"classifier": {"settings": {"beta": 1}}}, ["unknown key settings.beta"]),
+        ({"segmentor": 1, "cam": {"scale": 1}, "seeds": [-1]}, ["segmentor", "cam.scale", "seeds.0", "3 problems"]),
+    ],
+)
+def test_bad_parameters_are_all_named_in_one_line(raw: dict[str, object], messages: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.validate(raw, "my.yaml")
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith("my.yaml has ")
+    for message in messages:
+        assert message in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: !!python/object/apply:os.system ['touch trace']", "not valid YAML"),
+        ("a: [1", "not valid YAML"),
+        ("- a\n- b", "does not hold `key: value` lines"),
+    ],
+)
+def test_hostile_or_broken_yaml_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        config.load([path])
+
+
+def test_later_files_are_laid_over_earlier_ones_and_lists_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seeds: [0, 1, 2]\ncam: {mirror: false, batch: 7}\n")
+    (tmp_path / "b.yaml").write_text("seeds: [5]\ncam: {batch: 8}\n")
+    params = config.load([tmp_path / "a.yaml", tmp_path / "b.yaml"])
+    assert params.seeds == (5,)
+    assert (params.cam.mirror, params.cam.batch) == (False, 8)
+
+
+def test_overrides_reach_the_runs_they_name_and_no_others() -> None:
+    params = config.validate(
+        {
+            "datasets": ["shapes", "stamps"],
+            "overrides": [{"dataset": "stamps", "set": {"cam": {"batch": 3}}}],
+        }
+    )
+    assert config.resolve(params, "stamps", "cam", "common").cam.batch == 3
+    assert config.resolve(params, "shapes", "cam", "common").cam == Params().cam
+
+
+def test_published_settings_are_on_under_published_alone() -> None:
+    params = Params()
+    assert config.resolve(params, "shapes", "cam", "published").networks["classifier"].backbone == "resnet50"
+    assert config.resolve(params, "shapes", "cam", "common").networks["classifier"].backbone == "toy"
+
+
+def test_what_cannot_change_a_result_is_in_no_slice() -> None:
+    before = Run(Params(), "shapes", "cam", "common", 0)
+    quiet = {"train": {"workers": 3, "save_seconds": 7}}
+    changed = config.validate({"shards": 5, "classifier": quiet, "segmenter": quiet, "affinity": quiet})
+    after = Run(changed, "shapes", "cam", "common", 0)
+    assert [before.slice(s) for s in before.stages()] == [after.slice(s) for s in after.stages()]
+
+
+def test_a_bad_key_is_answered_in_under_a_second_with_exit_code_two(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("segmentor: {}\n")
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "wsss", "params", "--params", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "did you mean 'segmenter'" in done.stderr
+    assert time.monotonic() - began < 10  # a hang; the time itself is printed by the benchmarks

@@ -1,0 +1,1 @@
+"""Weakly supervised semantic segmentation, one pipeline for many published methods."""

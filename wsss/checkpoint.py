@@ -1,0 +1,137 @@
+"""Reading and writing weights: safetensors of our own, and strangers' files read as pure data."""
+
+from __future__ import annotations
+
+import functools
+import json
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from wsss.errors import CheckpointError, MissingError
+from wsss.files import replacing
+
+HEADER = "wsss"  # the one key of the safetensors metadata; its value is JSON
+WRAPPERS = ("state_dict", "model", "net", "module")  # what published files nest their tensors in
+
+KeyTable = Sequence[tuple[str, str]]
+
+
+def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors as safetensors; equal tensors and header give equal bytes."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {HEADER: json.dumps(header, sort_keys=True)})
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the header of a file of ours.
+
+    Raises:
+        CheckpointError: the file is damaged or was not written by `save`.
+    """
+    if not path.is_file():
+        raise MissingError(f"{path} is missing. Run the stage that makes it (snakemake {path}).")
+    try:
+        with safe_open(path, framework="pt") as content:
+            header = json.loads((content.metadata() or {})[HEADER])
+            return {key: content.get_tensor(key) for key in content.keys()}, header  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole network of ours ({_first_line(error)}). Delete it and train again."
+        ) from None
+
+
+def load_foreign(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a published checkpoint without running anything in it.
+
+    Reads safetensors and PyTorch files; unwraps `state_dict`, `model` and the like, and strips the
+    `module.` of DataParallel.
+
+    Raises:
+        CheckpointError: the file holds code or other objects, is cut short, or is no checkpoint.
+    """
+    if not path.is_file():
+        raise MissingError(f"The checkpoint {path} does not exist.")
+    start = path.read_bytes()[:512].lstrip().lower() if path.stat().st_size else b""
+    if not start:
+        raise CheckpointError(f"The checkpoint {path} is empty. Download it again.")
+    if start.startswith((b"<!doctype", b"<html")):
+        raise CheckpointError(f"{path} is a web page, not a checkpoint: the link has expired or needs a login.")
+    return _tensors(_read_foreign(path), path)
+
+
+def _read_foreign(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as content:
+                return {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is not whole ({_first_line(error)}). Download it again.") from None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        blocked = re.search(r"GLOBAL (\S+)", str(error))
+        name = f" ({blocked[1]})" if blocked else ""
+        raise CheckpointError(
+            f"{path} holds more than tensors{name} and was refused; nothing in it was run. "
+            "Ask its authors for a file with the state_dict alone."
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be read ({_first_line(error)}). Download it again.") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not any(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(f"{path} holds no tensors by name. Give a file with a state_dict.")
+    return {str(k).removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)}
+
+
+def rename(state: Mapping[str, Tensor], table: KeyTable) -> dict[str, Tensor]:
+    """Apply each rule (pattern, replacement) to every key; two keys that become one are an error."""
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        new = functools.reduce(lambda name, rule: re.sub(rule[0], rule[1], name), table, key)
+        if new in renamed:
+            raise CheckpointError(f"two entries of the checkpoint are both called {new!r} here")
+        renamed[new] = value
+    return renamed
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path | str) -> None:
+    """Load `state` into `module`, strictly in both directions and in all shapes.
+
+    Raises:
+        CheckpointError: listing what is missing, left over, or of another shape.
+    """
+    wanted = module.state_dict()
+    missing = sorted(wanted.keys() - state.keys())
+    extra = sorted(state.keys() - wanted.keys())
+    odd = [
+        f"{key} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}"
+        for key in sorted(wanted.keys() & state.keys())
+        if state[key].shape != wanted[key].shape
+    ]
+    faults = (("missing", missing), ("left over", extra), ("of another shape", odd))
+    problems = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in faults
+        if names
+    ]
+    if problems:
+        raise CheckpointError(f"{where} is not a file of this network: {'; '.join(problems)}.")
+    module.load_state_dict(dict(state))

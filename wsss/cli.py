@@ -1,0 +1,250 @@
+"""The `wsss` command: one subcommand for each rule of the workflow, and tools around them.
+
+Stages are imported inside their subcommands: torch costs seconds that `wsss --help` need not pay.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsss import config, plan
+from wsss.errors import ConfigError, DatasetError, WsssError
+from wsss.progress import log, setup
+from wsss.schema import Params
+
+app = typer.Typer(
+    help="Weakly supervised semantic segmentation, from image labels to masks.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+data_app = typer.Typer(help="Prepare and check datasets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+PARAMS_VARIABLE = "WSSS_PARAMS"
+
+ParamFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--params", help=f"Parameter files, each over the ones before (or ${PARAMS_VARIABLE})."),
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="dataset/method/protocol/sSEED")]
+Shard = Annotated[str, typer.Option(help="Part k of n, as k-of-n.")]
+Processes = Annotated[int, typer.Option(min=0, help="Worker processes.")]
+
+
+def _params(files: list[Path] | None) -> Params:
+    named = os.environ.get(PARAMS_VARIABLE, "params.yaml")
+    return config.load(files or [Path(name) for name in named.split(os.pathsep)])
+
+
+def _run(name: str, files: list[Path] | None) -> plan.Run:
+    return plan.Run.parse(name, _params(files))
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("-of-")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise ConfigError(f"--shard {text!r} is not k-of-n with 1 <= k <= n, such as 1-of-4.")
+    return int(number), int(count)
+
+
+@data_app.command("prepare")
+def data_prepare(dataset: str, params: ParamFiles = None) -> None:
+    """Draw or read a dataset and write its index."""
+    from wsss.stages.data import prepare
+
+    prepare(_params(params), dataset)
+
+
+@data_app.command("check")
+def data_check(datasets: Annotated[list[str] | None, typer.Argument()] = None, params: ParamFiles = None) -> None:
+    """Name every problem of the datasets, before any training."""
+    from wsss.data.check import problems
+
+    loaded = _params(params)
+    found = 0
+    for dataset in datasets or loaded.datasets:
+        for problem in problems(loaded, dataset):
+            found += 1
+            typer.echo(f"{dataset}: {problem}")
+    if found:
+        raise DatasetError(f"{found} problem{'s' * (found > 1)} found; see above.")
+    typer.echo("No problems found.")
+
+
+@app.command()
+def weights(name: str) -> None:
+    """Fetch initial weights, such as resnet50.imagenet."""
+    from wsss.stages.weights import weights as stage
+
+    stage(name)
+
+
+@app.command()
+def train(run: RunName, network: str, params: ParamFiles = None) -> None:
+    """Train a network of a method's chain from image-level labels."""
+    from wsss.stages.classify import classify
+
+    classify(_run(run, params), network)
+
+
+@app.command()
+def cam(run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None) -> None:
+    """Write the CAMs of the training images."""
+    from wsss.stages.localize import localize
+
+    localize(_run(run, params), _shard(shard), processes)
+
+
+@app.command()
+def gather(run: RunName, stage: str, params: ParamFiles = None) -> None:
+    """Join the shards of cam, walk or masks."""
+    from wsss.stages.gather import gather as join
+
+    join(_run(run, params), stage)
+
+
+@app.command()
+def confident(run: RunName, processes: Processes = 1, params: ParamFiles = None) -> None:
+    """Write affinity labels: what a CAM is sure of, after a CRF."""
+    from wsss.stages.confident import confident as stage
+
+    stage(_run(run, params), processes)
+
+
+@app.command()
+def affinity(run: RunName, params: ParamFiles = None) -> None:
+    """Train AffinityNet on the affinity labels."""
+    from wsss.stages.affinity import affinity as stage
+
+    stage(_run(run, params))
+
+
+@app.command()
+def walk(run: RunName, shard: Shard = "1-of-1", params: ParamFiles = None) -> None:
+    """Spread CAMs along affinities by a random walk."""
+    from wsss.stages.walk import walk as stage
+
+    stage(_run(run, params), _shard(shard))
+
+
+@app.command()
+def pseudo(run: RunName, processes: Processes = 1, params: ParamFiles = None) -> None:
+    """Write pseudo labels."""
+    from wsss.stages.pseudo import pseudo as stage
+
+    stage(_run(run, params), processes)
+
+
+@app.command()
+def segmenter(run: RunName, params: ParamFiles = None) -> None:
+    """Train the segmenter on pseudo labels."""
+    from wsss.stages.segmenter import segmenter as stage
+
+    stage(_run(run, params))
+
+
+@app.command()
+def masks(run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None) -> None:
+    """Predict the validation images."""
+    from wsss.stages.masks import masks as stage
+
+    stage(_run(run, params), _shard(shard), processes)
+
+
+@app.command()
+def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
+    """Score seed, walk, pseudo or segmentation."""
+    from wsss.stages.evaluate import evaluate as stage
+
+    stage(_run(run, params), what)
+
+
+@app.command()
+def table(params: ParamFiles = None) -> None:
+    """Verify all records, write results/ and print the table."""
+    from wsss.stages.results import results
+
+    typer.echo(results(_params(params)))
+
+
+@app.command()
+def predict(
+    run: RunName,
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    out: Annotated[Path, typer.Option(help="Where masks, overlays and panels are written.")] = Path("predictions"),
+    params: ParamFiles = None,
+) -> None:
+    """Segment your own images with a trained run."""
+    from wsss.stages.predict import predict as stage
+
+    count = stage(_run(run, params), images, out)
+    typer.echo(f"{count} images -> {out}/masks, {out}/overlays, {out}/cams")
+
+
+@app.command("params")
+def show_params(
+    explain: Annotated[bool, typer.Option("--explain", help="Every key with its meaning.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write params.yaml and its schema anew.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="The JSON schema.")] = False,
+    run: Annotated[str | None, typer.Option(help="The resolved settings of one run.")] = None,
+    params: ParamFiles = None,
+) -> None:
+    """Explain, check or render the parameters."""
+    if explain:
+        typer.echo(config.explain())
+    elif schema:
+        typer.echo(config.schema_text(), nl=False)
+    elif write:
+        config.write_defaults(Path())
+    elif run:
+        typer.echo(_run(run, params).settings.model_dump_json(indent=1))
+    else:
+        typer.echo(_params(params).model_dump_json(indent=1))
+
+
+@app.command("methods")
+def show_methods() -> None:
+    """List the methods, their papers and their chains."""
+    from wsss.methods import registry
+
+    for name in registry.methods():
+        spec = registry.spec(name)
+        chain = " -> ".join(spec.networks) or "no classifier"
+        typer.echo(f"{name}: {spec.title}. {spec.paper or spec.supervision} [{chain}]")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what is missing, and what to do about it."""
+    from wsss.doctor import report
+
+    lines, healthy = report()
+    typer.echo("\n".join(lines))
+    raise typer.Exit(0 if healthy else 1)
+
+
+def main() -> None:
+    """Run the command; what a user can mend is one line on standard error and exit code 2."""
+    sys.argv = [argument for argument in sys.argv if argument not in ("--debug", "--quiet")]
+    debug = "--debug" in sys.orig_argv
+    setup(logging.WARNING if "--quiet" in sys.orig_argv else logging.INFO)
+    try:
+        app()
+    except WsssError as error:
+        if debug:
+            raise
+        log.error("error: %s", error)
+        sys.exit(2)
+    except OSError as error:
+        if debug or error.filename is None:
+            raise
+        log.error("error: %s: %s. Check the path, its permissions and free space.", error.filename, error.strerror)
+        sys.exit(2)

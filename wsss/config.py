@@ -1,0 +1,295 @@
+"""From params.yaml to the settings of one run: merge, validate once, resolve.
+
+Imports neither torch nor timm: the Snakefile uses this module.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from wsss.errors import ConfigError
+from wsss.files import write_text
+from wsss.methods import registry
+from wsss.schema import ClassifierParams, Params, RunSections, Strict
+
+DRAWN = ("shapes", "stamps")  # datasets whose images the package makes
+SECTIONS = tuple(RunSections.model_fields)
+
+
+class Settings(RunSections):
+    """The resolved settings of one run: dataset x method x protocol."""
+
+    networks: dict[str, ClassifierParams] = Field({}, description="the method's chain")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file; tags that would build objects are refused."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist. Name a parameter file with --params.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content or {}, dict):
+        raise ConfigError(f"{path} does not hold `key: value` lines. See params.yaml.")
+    return content or {}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid on it, mappings key by key, everything else whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]  # both mappings
+    return merged
+
+
+def load(paths: Sequence[Path]) -> Params:
+    """Read parameter files, each laid over the ones before, and validate the whole."""
+    raw = functools.reduce(merge, (read_yaml(path) for path in paths), {})
+    return validate(raw, ", ".join(map(str, paths)))
+
+
+def validate(raw: Mapping[str, Any], where: str = "the parameters") -> Params:
+    """Return validated parameters.
+
+    Raises:
+        ConfigError: with every problem at once, each with its key.
+    """
+    defaults = Params().model_dump()  # a section given in part keeps the rest of its own defaults
+    try:
+        params = Params.model_validate(merge(defaults, raw))
+    except ValidationError as error:
+        raise _listed(describe(error, Params), where) from None
+    problems = list(_impossible(params))
+    if problems:
+        raise _listed(problems, where)
+    return params
+
+
+def _listed(problems: Sequence[str], where: str) -> ConfigError:
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return ConfigError(f"{where} has {count}: " + "; ".join(problems))
+
+
+def describe(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return one phrase for each problem: the key, what is wrong, what it may be."""
+    problems = []
+    for item in error.errors():
+        key = prefix + ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            siblings = list(_fields_at(model, item["loc"][:-1]))
+            close = difflib.get_close_matches(str(item["loc"][-1]), siblings, 1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(siblings)}"
+            problems.append(f"unknown key {key}; {hint}")
+        else:
+            text = item["msg"].removeprefix("Value error, ")
+            problems.append(f"{key}: {text} (got {_short(item['input'])})")
+    return problems
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> Iterator[str]:
+    """Yield the field names of the model that `location` leads to."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is not None:
+            model = _model_of(field.annotation) or model
+    yield from model.model_fields
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    candidates = (annotation, *typing.get_args(annotation))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def _impossible(params: Params) -> Iterator[str]:
+    """Yield what is well typed but cannot be run."""
+    datasets = (*DRAWN, "voc12", *params.data.csv)
+    for key, chosen, known in (
+        ("datasets", params.datasets, datasets),
+        ("methods", params.methods, registry.methods()),
+    ):
+        for name in chosen:
+            if name not in known:
+                yield f"{key}: {name!r} is not one of {', '.join(known)}"
+        if not chosen:
+            yield f"{key}: name at least one"
+        if len(set(chosen)) != len(chosen):
+            yield f"{key}: a name is listed twice"
+    for name in params.data.csv:
+        if name in (*DRAWN, "voc12"):
+            yield f"data.csv.{name}: this name is taken by a built-in dataset"
+        if not name.replace("-", "").replace("_", "").isalnum():
+            yield f"data.csv.{name}: use letters, digits, '-' and '_' alone"
+    for position, override in enumerate(params.overrides):
+        for problem in _unusable(override.set):
+            yield f"overrides.{position}.set: {problem}"
+    for dataset, method, protocol in _combinations(params, datasets):
+        try:
+            resolve(params, dataset, method, protocol)
+        except ConfigError as error:
+            yield str(error)
+
+
+def _unusable(changes: Mapping[str, Any]) -> Iterator[str]:
+    for key in changes:
+        if key not in (*SECTIONS, "networks"):
+            close = difflib.get_close_matches(key, SECTIONS, 1, cutoff=0.5)
+            yield f"unknown section {key}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+def _combinations(params: Params, datasets: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    for dataset in params.datasets:
+        for method in params.methods:
+            if dataset in datasets and method in registry.methods():
+                yield from ((dataset, method, protocol) for protocol in params.protocols)
+
+
+@functools.lru_cache(maxsize=512)
+def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Settings:
+    params = Params.model_validate_json(params_json)
+    spec = registry.spec(method)
+    raw: dict[str, Any] = params.model_dump(include=set(SECTIONS))
+    changes: dict[str, Any] = {}
+    if protocol == "published":
+        changes = merge(changes, spec.published)
+    for override in params.overrides:
+        wanted = (override.dataset, override.method, override.protocol)
+        if all(w in (None, is_) for w, is_ in zip(wanted, (dataset, method, protocol), strict=True)):
+            changes = merge(changes, override.set)
+    own = changes.pop("networks", {})
+    raw = merge(raw, changes)
+    raw["networks"] = {
+        name: _network(raw["classifier"], network, own.get(name, {}))
+        for name, network in spec.networks.items()
+    }
+    where = f"{dataset}/{method}/{protocol}"
+    unknown = set(own) - set(spec.networks)
+    if unknown:
+        known = ", ".join(spec.networks) or "none"
+        raise ConfigError(f"{where}: networks.{min(unknown)} is not in the chain of {method} ({known})")
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(describe(error, Settings))) from None
+
+
+def _network(
+    classifier: Mapping[str, Any], network: registry.NetworkSpec, own: Mapping[str, Any]
+) -> dict[str, Any]:
+    settings = {"settings": network.settings}
+    merged = functools.reduce(merge, (classifier, settings, network.common, own))
+    check_settings(merged["settings"], network.settings)
+    return merged
+
+
+def check_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Stop at a method's own setting that its YAML does not have, or of another type."""
+    for key, value in settings.items():
+        if key not in defaults:
+            close = difflib.get_close_matches(key, list(defaults), 1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(defaults) or 'none'}"
+            raise ConfigError(f"unknown key settings.{key}; {hint}")
+        wanted = type(defaults[key])
+        numbers = wanted is float and isinstance(value, int) and not isinstance(value, bool)
+        if not (isinstance(value, wanted) or numbers):
+            raise ConfigError(f"settings.{key}: expected {wanted.__name__} (got {value!r})")
+
+
+def resolve(params: Params, dataset: str, method: str, protocol: str) -> Settings:
+    """Return the settings of one run; every stage reads its own section and no other."""
+    return _resolved(params.model_dump_json(), dataset, method, protocol)
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str, str]]:
+    """Yield (key, default, type, description) for each field under `model`, depth first."""
+    yield from _keys(model(), prefix)
+
+
+def _keys(instance: BaseModel, prefix: str) -> Iterator[tuple[str, Any, str, str]]:
+    for name, field in type(instance).model_fields.items():
+        value = getattr(instance, name)
+        if isinstance(value, BaseModel):
+            yield (f"{prefix}{name}", ..., "section", (type(value).__doc__ or "").strip())
+            yield from _keys(value, f"{prefix}{name}.")
+        else:
+            yield (f"{prefix}{name}", value, _type_name(field.annotation), field.description or "")
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return " | ".join(map(str, arguments))
+    if origin is typing.Annotated:
+        return _type_name(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(_type_name(a) for a in arguments)
+    if origin is tuple:
+        return f"[{', '.join('...' if a is Ellipsis else _type_name(a) for a in arguments)}]"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def render() -> str:
+    """Return the text of params.yaml: every key with its default and its description."""
+    lines = [
+        "# Every parameter of a run, with the values of the embedded demo.",
+        "# Made by `wsss params --write` from wsss/schema.py; presets in params/ are merged over it.",
+    ]
+    for key, value, kind, description in keys(Params):
+        depth, name = key.count("."), key.rsplit(".", 1)[-1]
+        if kind == "section":
+            lines += [""] * (depth == 0) + [f"{'  ' * depth}{name}:  # {description.splitlines()[0]}"]
+        else:
+            lines.append(f"{'  ' * depth}{name}: {_yaml_value(value)}  # {description}")
+    return "\n".join(lines) + "\n"
+
+
+def _yaml_value(value: Any) -> str:
+    plain = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).strip()
+    return text.removesuffix("\n...").strip()
+
+
+def explain() -> str:
+    """Return one line for each key: name, type, default, description."""
+    rows = [
+        f"{key}\n    {description}" if kind == "section" else
+        f"{key} = {_yaml_value(value)}   ({kind})\n    {description}"
+        for key, value, kind, description in keys(Params)
+    ]
+    return "\n".join(rows)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of params.yaml, for editors and for Snakemake's validation."""
+    return Params.model_json_schema()
+
+
+def schema_text() -> str:
+    """Return the JSON schema of params.yaml as text."""
+    return json.dumps(json_schema(), indent=1) + "\n"
+
+
+def write_defaults(root: Path) -> None:
+    """Write params.yaml and its JSON schema under `root` from the models."""
+    write_text(root / "params.yaml", render())
+    write_text(root / "workflow/schemas/params.schema.json", schema_text())
+
+
+__all__ = ["Params", "Settings", "Strict", "explain", "load", "merge", "resolve", "validate"]

@@ -1,0 +1,96 @@
+"""The index of a dataset: which images there are, with labels, masks, splits and checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wsss.data.labelmap import IGNORE, colour
+from wsss.errors import DatasetError
+from wsss.files import read_json, write_json
+
+SPLITS = ("train", "aug", "val", "test")
+TRAINING = ("train", "aug")  # `aug` images are trained on, but seeds are scored on `train` alone
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image.
+
+    name: unique, without folder or suffix. path, mask: files, or members of an archive
+    (`images.zip/name.png`). labels: class names, sorted in class order. size: (height, width).
+    """
+
+    name: str
+    path: str
+    mask: str | None
+    labels: tuple[str, ...]
+    split: str
+    size: tuple[int, int]
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """All images of a dataset and its classes; label 0 is background, class k is label k + 1."""
+
+    dataset: str
+    classes: tuple[str, ...]
+    images: tuple[Entry, ...]
+    ignore: int = IGNORE
+
+    def split(self, *names: str) -> list[Entry]:
+        """Return the images of the named splits, sorted by name."""
+        return sorted((image for image in self.images if image.split in names), key=lambda i: i.name)
+
+    def training(self) -> list[Entry]:
+        """Return the images that networks are trained on."""
+        return self.split(*TRAINING)
+
+    def numbers(self, labels: Iterable[str]) -> list[int]:
+        """Return the class numbers (from 0) of class names, ascending."""
+        return sorted(self.classes.index(label) for label in labels)
+
+
+def save_index(index: Index, path: Path) -> None:
+    """Write an index as JSON, images sorted by name."""
+    content: dict[str, Any] = {
+        "dataset": index.dataset,
+        "classes": [
+            {"name": name, "label": number + 1, "colour": colour(number + 1)}
+            for number, name in enumerate(index.classes)
+        ],
+        "ignore": index.ignore,
+        "images": [asdict(image) for image in sorted(index.images, key=lambda image: image.name)],
+    }
+    write_json(path, content)
+
+
+def load_index(path: Path) -> Index:
+    """Read an index; `DatasetError` names what is wrong with it."""
+    content = read_json(path)
+    try:
+        images = tuple(
+            Entry(**{**image, "labels": tuple(image["labels"]), "size": tuple(image["size"])})
+            for image in content["images"]
+        )
+        classes = tuple(entry["name"] for entry in content["classes"])
+        index = Index(content["dataset"], classes, images, content["ignore"])
+    except (KeyError, TypeError) as error:
+        raise DatasetError(f"{path} is not an index ({error!r}). Delete it and run again.") from None
+    check_labels(index.images, index.classes, str(path))
+    return index
+
+
+def check_labels(images: Iterable[Entry], classes: Sequence[str], where: str) -> None:
+    """Stop at the first image with a class that is not in `classes`."""
+    known = set(classes)
+    for image in images:
+        unknown = [label for label in image.labels if label not in known]
+        if unknown:
+            raise DatasetError(
+                f"{where}: image {image.name!r} has the unknown class {unknown[0]!r}. "
+                f"The classes are {', '.join(classes)}."
+            )

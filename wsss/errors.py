@@ -1,0 +1,29 @@
+"""Errors a user can act on: the command line prints them in one line and exits with code 2."""
+
+
+class WsssError(Exception):
+    """Something the user can mend; the message names the file or key and the way out."""
+
+
+class ConfigError(WsssError):
+    """The parameters are unknown, of the wrong type or impossible together."""
+
+
+class DatasetError(WsssError):
+    """The images, labels, masks or index files do not fit together."""
+
+
+class CheckpointError(WsssError):
+    """A weights file is damaged, hostile or of another network."""
+
+
+class TrainingError(WsssError):
+    """Training cannot go on, for example because the loss is not a number."""
+
+
+class MissingError(WsssError):
+    """A file or program that a stage needs is not there."""
+
+
+class StaleError(WsssError):
+    """A result was made with other parameters, code or inputs than the current ones."""

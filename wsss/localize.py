@@ -1,0 +1,118 @@
+"""Multi-scale inference: images of one size together, each scale with its mirror image in a batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from wsss.camstore import Cam, grid
+from wsss.data.augment import Normalisation
+from wsss.data.images import load_image
+from wsss.data.index import Entry
+from wsss.runtime import Runtime
+
+EPSILON = 1e-5  # added to the largest score before dividing by it (PSA, IRNet)
+
+
+def plan_batches(entries: Sequence[Entry], batch: int) -> list[list[Entry]]:
+    """Return images of equal size in batches; the same for any number of shards."""
+    ordered = sorted(entries, key=lambda entry: (entry.size, entry.name))
+    groups = (list(group) for _, group in itertools.groupby(ordered, key=lambda entry: entry.size))
+    return [group[at : at + batch] for group in groups for at in range(0, len(group), batch)]
+
+
+def part(batches: Sequence[list[Entry]], shard: tuple[int, int]) -> list[list[Entry]]:
+    """Return the batches of shard (k, n), k from 1: every n-th, so that shards take equally long."""
+    return list(batches[shard[0] - 1 :: shard[1]])
+
+
+@dataclass(frozen=True)
+class ScaledImages(Dataset[list[Tensor]]):
+    """Batches of images, resized on their 8 bits (bicubic) to each scale and normalised."""
+
+    batches: Sequence[list[Entry]]
+    scales: Sequence[float]
+    normalise: Normalisation
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> list[Tensor]:
+        images = [load_image(entry.path) for entry in self.batches[number]]
+        return [self._at(images, scale) for scale in self.scales]
+
+    def _at(self, images: Sequence[NDArray[np.uint8]], scale: float) -> Tensor:
+        height, width = images[0].shape[:2]
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        resized = (
+            image if scale == 1 else np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+            for image in images
+        )
+        return torch.from_numpy(np.stack([self.normalise(image) for image in resized]))
+
+
+Look = Callable[[Tensor], Tensor]  # images (B, 3, h, w) -> maps (B, C, h', w')
+
+
+def multiscale(
+    look: Look, images: Sequence[Tensor], mirror: bool, size: tuple[int, int], runtime: Runtime
+) -> Tensor:
+    """Return the sum of what `look` sees at every scale, and mirrored, resized to `size` (h, w).
+
+    images: one tensor (B, 3, h, w) per scale. Returns float32 (B, C, *size) on the device.
+    """
+    total: Tensor | None = None
+    for at_scale in images:
+        batch = at_scale.to(runtime.device, non_blocking=True)
+        both = torch.cat([batch, batch.flip(3)]) if mirror else batch
+        with runtime.autocast():
+            maps = look(both)
+        maps = F.interpolate(maps.float(), size, mode="bilinear", align_corners=False)
+        if mirror:
+            straight, mirrored = maps.chunk(2)
+            maps = straight + mirrored.flip(3)
+        total = maps if total is None else total + maps
+    if total is None:
+        raise ValueError("at least one scale is needed")
+    return total
+
+
+def inference(
+    look: Look,
+    batches: Sequence[list[Entry]],
+    params: Any,
+    size: Callable[[tuple[int, int]], tuple[int, int]],
+    normalise: Normalisation,
+    runtime: Runtime,
+    workers: int = 0,
+) -> Iterator[tuple[list[Entry], Tensor]]:
+    """Yield each batch of images with its summed maps (B, C, h, w); the next are read meanwhile.
+
+    params: has scales and mirror. size: from an image's size to that of its maps.
+    """
+    images = ScaledImages(batches, params.scales, normalise)
+    loader: Any = DataLoader(images, batch_size=None, num_workers=workers)
+    for entries, scaled in zip(batches, loader, strict=True):
+        yield entries, multiscale(look, scaled, params.mirror, size(entries[0].size), runtime)
+
+
+def to_cam(maps: Tensor, labels: Sequence[int], size: tuple[int, int], stride: int) -> Cam:
+    """Return the maps (C, h, w) of the present classes, each divided by its largest score."""
+    present = maps[list(labels)]
+    present = present / (present.amax((1, 2), keepdim=True) + EPSILON)
+    return Cam(np.array(labels, np.int16), present.cpu().numpy().astype(np.float16), size, stride)
+
+
+def cam_size(stride: int) -> Callable[[tuple[int, int]], tuple[int, int]]:
+    """Return the function from an image's size to its grid at `stride`."""
+    return lambda size: grid(size, stride)

@@ -1,0 +1,50 @@
+"""What a method is: its networks, its losses, its way from features to a CAM."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from wsss.nets.backbone import Backbone
+from wsss.schema import ClassifierParams
+
+
+class Network(nn.Module):
+    """A backbone with heads; everything outside `backbone` is new and learns at the head's rate."""
+
+    backbone: Backbone
+
+
+class Method(ABC):
+    """One published method.
+
+    params: the settings of each network of the chain. classes: without background.
+    """
+
+    def __init__(self, params: Mapping[str, ClassifierParams], classes: int) -> None:
+        self.params, self.classes = params, classes
+
+    @abstractmethod
+    def build(self, network: str) -> Network:
+        """Return a network of the chain with random weights."""
+
+    @abstractmethod
+    def losses(
+        self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int
+    ) -> dict[str, Tensor]:
+        """Return the terms of the objective of `network`; the trainer sums and logs them.
+
+        nets: the network in training and those that come before it. batch: image (B, 3, h, w),
+        label (B, classes) of 0 and 1.
+        """
+
+    @abstractmethod
+    def logits(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return classification scores (B, classes) of normalised images (B, 3, h, w)."""
+
+    @abstractmethod
+    def cam(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return non-negative class maps (B, classes, h', w') of images (B, 3, h, w)."""

@@ -1,0 +1,58 @@
+"""CAM (Zhou et al., CVPR 2016), trained as the baseline of IRNet (Ahn et al., CVPR 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss.methods.base import Method, Network
+from wsss.nets.backbone import build_backbone
+
+
+class CamNet(Network):
+    """A backbone, the mean over space, and one linear score per class."""
+
+    def __init__(self, name: str, stride: int, classes: int) -> None:
+        super().__init__()
+        self.backbone = build_backbone(name, stride)
+        self.classifier = nn.Conv2d(self.backbone.channels[-1], classes, 1, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return scores (B, classes)."""
+        features = self.backbone(images)[-1].mean((2, 3), keepdim=True)
+        return self.classifier(features).flatten(1)  # type: ignore[no-any-return]  # nn.Module call
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the positive part of each class's score at every cell (B, classes, h, w)."""
+        return F.relu(self.classifier(self.backbone(images)[-1]))
+
+
+class CAM(Method):
+    """A classifier's weights, applied at every place instead of to the mean over all places."""
+
+    def build(self, network: str) -> CamNet:
+        """Return the classifier."""
+        params = self.params[network]
+        return CamNet(params.backbone, params.stride, self.classes)
+
+    def losses(
+        self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int
+    ) -> dict[str, Tensor]:
+        """Return the multi-label soft margin loss, a mean over classes and images."""
+        scores = nets[network](batch["image"])
+        return {"labels": F.multilabel_soft_margin_loss(scores, batch["label"])}
+
+    def logits(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return the classifier's scores."""
+        return net(images)  # type: ignore[no-any-return]  # nn.Module call
+
+    def cam(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return the class activation maps."""
+        assert isinstance(net, CamNet)
+        return net.maps(images)
+
+
+METHOD = CAM

@@ -1,0 +1,114 @@
+"""Backbones: features at several strides, of a small network of our own or of any timm CNN."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+# Tensors in an image are normalised with these (RGB, values in [0, 1]).
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # TensorFlow's networks
+
+
+class Backbone(nn.Module):
+    """Maps images (B, 3, H, W) to features, finest first.
+
+    channels, strides: of each feature map; the last is what heads build on. mean, std: of the
+    normalisation that images need.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the features (B, channels[i], H / strides[i], W / strides[i])."""
+        raise NotImplementedError
+
+
+class ToyBackbone(Backbone):
+    """A few thousand weights, trainable from nothing in a minute on one core.
+
+    GroupNorm instead of BatchNorm: no statistics, so a batch may be split over processes.
+    """
+
+    mean, std = IMAGENET
+
+    def __init__(self, stride: int = 8, width: int = 32) -> None:
+        super().__init__()
+        widths = (width, 2 * width, 4 * width, 4 * width)
+        wanted = (2, 4, min(stride, 8), stride)
+        blocks, channels, current = [], 3, 1
+        for out, target in zip(widths, wanted, strict=True):
+            blocks.append(_block(channels, out, target // current))
+            channels, current = out, target
+        self.blocks = nn.ModuleList(blocks)
+        self.channels, self.strides = widths[1:], wanted[1:]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the features of the last three blocks."""
+        features = []
+        for block in self.blocks:
+            images = block(images)
+            features.append(images)
+        return features[1:]
+
+
+def _block(channels: int, out: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, out, 3, stride, 1, bias=False),
+        nn.GroupNorm(8, out),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(out, out, 3, 1, 1, bias=False),
+        nn.GroupNorm(8, out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class TimmBackbone(Backbone):
+    """A convolutional network of timm with all its layers up to the pooling."""
+
+    def __init__(self, name: str, stride: int) -> None:
+        super().__init__()
+        import timm  # noqa: PLC0415  # four seconds: only where such a network is built
+
+        extra: dict[str, Any] = {} if stride == 32 else {"output_stride": stride}
+        self.body = timm.create_model(name, num_classes=0, global_pool="", **extra)
+        self.mean = tuple(self.body.default_cfg["mean"])
+        self.std = tuple(self.body.default_cfg["std"])
+        with torch.inference_mode():
+            probe = self.eval()(torch.zeros(1, 3, 128, 128))
+        self.channels = tuple(feature.shape[1] for feature in probe)
+        self.strides = tuple(128 // feature.shape[-1] for feature in probe)
+        self.train()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return intermediate features at each stride from 4 on, then the last features."""
+        final, features = self.body.forward_intermediates(images)
+        return [feature for feature in features[:-1] if _shrink(images, feature) >= 4] + [final]
+
+
+def _shrink(images: Tensor, feature: Tensor) -> int:
+    return round(images.shape[-1] / feature.shape[-1])
+
+
+def build_backbone(name: str, stride: int) -> Backbone:
+    """Return the backbone called `name`, whose last features have `stride` pixels per cell."""
+    return ToyBackbone(stride) if name == "toy" else TimmBackbone(name, stride)
+
+
+def freeze_norm(module: nn.Module) -> None:
+    """Keep the statistics of all BatchNorm layers of a module in training mode."""
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.eval()
+
+
+def load_backbone(backbone: Backbone, state: dict[str, Tensor]) -> None:
+    """Load initial weights; those of the classification layer are left over, none may be missing."""
+    body = cast("nn.Module", backbone.body)
+    wanted = body.state_dict()
+    body.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=True)

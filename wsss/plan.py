@@ -1,0 +1,193 @@
+"""The stages of a run: their settings, their code, their files, their records.
+
+The Snakefile, the command line and the results table all read this one description. A run lives
+under `work/{dataset}/{method}/{protocol}/s{seed}/`; imports neither torch nor timm.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from wsss import config
+from wsss.errors import ConfigError
+from wsss.fingerprint import fingerprint
+from wsss.methods import registry
+from wsss.schema import Params
+
+WORK = Path("work")
+RESULTS = Path("results")
+RUN_PATTERN = re.compile(r"(?:work/)?([^/]+)/([^/]+)/(published|common)/s(\d+)/?")
+
+# stage -> module under wsss.stages whose code it runs. `classifier` stands for each network of a
+# method's chain; the others are files of a run, named like their stage.
+MODULES = {
+    "data": "data",
+    "weights": "weights",
+    "classifier": "classify",
+    "cam": "localize",
+    "confident": "confident",
+    "affinity": "affinity",
+    "walk": "walk",
+    "pseudo": "pseudo",
+    "segmenter": "segmenter",
+    "masks": "masks",
+    "eval": "evaluate",
+    "results": "results",
+}
+SCORED = ("seed", "walk", "pseudo", "segmentation")  # what is evaluated, in the order of the flow
+SCORED_ARTIFACT = {"seed": "cam", "walk": "walk", "pseudo": "pseudo", "segmentation": "masks"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One dataset x method x protocol x seed, with its parameters."""
+
+    params: Params
+    dataset: str
+    method: str
+    protocol: str
+    seed: int
+
+    @classmethod
+    def parse(cls, text: str, params: Params) -> Run:
+        """Return the run named like `shapes/cam/common/s0`, with or without `work/` before it."""
+        found = RUN_PATTERN.fullmatch(text)
+        if not found:
+            raise ConfigError(f"{text!r} is not a run. Write dataset/method/protocol/sSEED: shapes/cam/common/s0.")
+        dataset, method, protocol, seed = found.groups()
+        registry.spec(method)
+        return cls(params, dataset, method, protocol, int(seed))
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.method}/{self.protocol}/s{self.seed}"
+
+    @cached_property
+    def settings(self) -> config.Settings:
+        """The resolved settings of this run."""
+        return config.resolve(self.params, self.dataset, self.method, self.protocol)
+
+    @cached_property
+    def spec(self) -> registry.MethodSpec:
+        """What the method's YAML says."""
+        return registry.spec(self.method)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of this run are."""
+        return WORK / self.dataset / self.method / self.protocol / f"s{self.seed}"
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file of this run."""
+        return self.folder / name
+
+    @property
+    def index(self) -> Path:
+        """The index of the dataset, shared by its runs."""
+        return WORK / self.dataset / "index.json"
+
+    def stages(self) -> list[str]:
+        """Return the stages of this run in order; evaluations are `eval/<what>`."""
+        if self.spec.learns_masks:
+            return ["segmenter", "masks", "eval/segmentation"]
+        middle = ["cam", "eval/seed", "confident", "affinity", "walk", "eval/walk", "pseudo", "eval/pseudo"]
+        return [*self.spec.networks, *middle, "segmenter", "masks", "eval/segmentation"]
+
+    def slice(self, stage: str) -> dict[str, Any]:
+        """Return the settings that `stage` uses, and no others, as plain values."""
+        return stage_slice(self.settings, stage)
+
+    def code(self, stage: str) -> str:
+        """Return the fingerprint of the code that `stage` runs."""
+        if stage in self.spec.networks or stage == "cam":
+            module = "classify" if stage in self.spec.networks else MODULES[stage]
+            return fingerprint(f"stages.{module}", f"methods.{self.method}")
+        return fingerprint(f"stages.{MODULES[stage.split('/')[0]]}")
+
+
+def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
+    """Return the part of `settings` that `stage` uses, as plain values.
+
+    What cannot change a result (workers, time between resume states, batches of inference do:
+    they change the order of sums) is left out.
+    """
+    if stage in settings.networks:
+        return _plain(settings.networks[stage].model_dump(mode="json"))
+    parts: dict[str, Any] = {
+        "cam": settings.cam.model_dump(mode="json"),
+        "confident": settings.affinity.confident.model_dump(mode="json"),
+        "affinity": settings.affinity.model_dump(mode="json", exclude={"confident"}),
+        "walk": settings.walk.model_dump(mode="json"),
+        "pseudo": settings.pseudo.model_dump(mode="json"),
+        "segmenter": settings.segmenter.model_dump(mode="json", exclude={"test"}),
+        "masks": settings.segmenter.test.model_dump(mode="json"),
+    }
+    if stage.startswith("eval/"):
+        return _evaluation_slice(settings, stage.removeprefix("eval/"))
+    return _plain(parts[stage])
+
+
+def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
+    evaluation = settings.evaluation
+    chosen: dict[str, Any] = {"what": what, "convention": evaluation.convention}
+    if what in ("seed", "walk"):
+        fixed = evaluation.seed_threshold if what == "seed" else settings.pseudo.threshold
+        chosen |= {"threshold": fixed, "thresholds": evaluation.thresholds}
+    if what in ("pseudo", "segmentation"):
+        chosen["crf"] = settings.pseudo.crf if what == "pseudo" else settings.segmenter.test.crf
+    return chosen
+
+
+def _plain(part: dict[str, Any]) -> dict[str, Any]:
+    train = part.get("train")
+    if isinstance(train, Mapping):
+        kept = {k: v for k, v in train.items() if k not in ("workers", "save_seconds")}
+        return {**part, "train": kept}
+    return part
+
+
+def data_slice(params: Params, dataset: str) -> dict[str, Any]:
+    """Return the settings that the index (and the drawing) of `dataset` depend on."""
+    own = params.data.csv.get(dataset) or getattr(params.data, dataset)
+    return dict(own.model_dump(mode="json"))
+
+
+def data_code(dataset: str) -> str:
+    """Return the fingerprint of the code that makes `dataset`."""
+    reader = dataset if dataset in ("shapes", "stamps") else "voc" if dataset == "voc12" else "csv"
+    return fingerprint("stages.data", f"data.{reader}")
+
+
+def runs(params: Params) -> Iterator[Run]:
+    """Yield every run that the parameters select."""
+    for dataset in params.datasets:
+        for method in params.methods:
+            for protocol in params.protocols:
+                if protocol == "published" and not _has_published(method):
+                    continue
+                for seed in params.seeds:
+                    yield Run(params, dataset, method, protocol, seed)
+
+
+def _has_published(method: str) -> bool:
+    return bool(registry.spec(method).published)
+
+
+def pretrained(settings: config.Settings, stage: str) -> str | None:
+    """Return the name of the initial weights that a training stage needs, or none."""
+    part: Any = settings.networks.get(stage) or getattr(settings, stage)
+    return None if part.weights == "none" else f"{part.backbone}.{part.weights}"
+
+
+def pretrained_path(name: str) -> Path:
+    """Return where converted initial weights are kept."""
+    return WORK / "pretrained" / f"{name}.safetensors"
+
+
+def weights_code() -> str:
+    """Return the fingerprint of the code that fetches initial weights."""
+    return fingerprint("stages.weights", "nets.weights")

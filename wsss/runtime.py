@@ -1,0 +1,110 @@
+"""Device, precision, processes and seeds: the only module that knows what machine it runs on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def rng(seed: int, *scope: str | int) -> np.random.Generator:
+    """Return a generator for one purpose; equal seed and scope give equal numbers."""
+    return np.random.default_rng(number(seed, *scope))
+
+
+def number(seed: int, *scope: str | int) -> int:
+    """Return 63 random bits that belong to a seed and a scope."""
+    digest = hashlib.sha256(repr((seed, *scope)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where this process runs: its device, its arithmetic, and its place among the processes."""
+
+    device: torch.device
+    dtype: torch.dtype
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def start(cls, precision: str = "fp32") -> Runtime:
+        """Join the processes that torchrun started, or be the only one; pick device and precision."""
+        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        device = torch.device("cpu")
+        if torch.cuda.is_available():
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+            torch.cuda.set_device(device)
+        if world > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(device, _dtype(precision, device), rank, world)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and messages."""
+        return self.rank == 0
+
+    @property
+    def name(self) -> str:
+        """The device in words, for records."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which forward passes run."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Return the gradient scaler; it does nothing except in float16."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """Move a module to the device and average its gradients over the processes."""
+        module.to(self.device)
+        if self.world == 1:
+            return module
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of a value over the processes."""
+        if self.world > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+            value /= self.world
+        return value
+
+    def wait(self) -> None:
+        """Wait for the other processes."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision != "auto":
+        return DTYPES[precision]
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Run a block in evaluation mode and without gradients."""
+    was = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(was)

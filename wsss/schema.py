@@ -1,0 +1,280 @@
+"""Every number that a person may change: typed, with its default, its reason and its source.
+
+The defaults here are the ones of `params.yaml` (the embedded demo); `wsss params --write` renders
+that file from this one. Larger experiments are presets in `params/`, merged over it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from wsss.crf import CRF_SETS
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+CrfName = Literal[("none", *CRF_SETS)]  # type: ignore[valid-type]  # literal made from the table
+
+
+class Strict(BaseModel):
+    """Base of all settings: unknown keys are errors, values do not change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ShapesParams(Strict):
+    """Pictures drawn by the package: parts on shared bodies, constant contexts, exact masks."""
+
+    train: PositiveInt = Field(320, description="training images")
+    val: PositiveInt = Field(96, description="validation images")
+    min_px: Annotated[int, Field(ge=32)] = Field(80, description="shortest side of an image")
+    max_px: Annotated[int, Field(ge=32)] = Field(128, description="longest side of an image")
+    seed: int = Field(0, description="seed of the drawing; not the seed of a run")
+
+    @model_validator(mode="after")
+    def _order(self) -> ShapesParams:
+        if self.min_px > self.max_px:
+            raise ValueError(f"min_px ({self.min_px}) is larger than max_px ({self.max_px})")
+        return self
+
+
+class StampsParams(Strict):
+    """Photographs with alpha masks from Debian's tuxpaint-stamps-default on drawn textures."""
+
+    root: str = Field("/usr/share/tuxpaint/stamps", description="folder of the stamps")
+    train: PositiveInt = Field(900, description="training images")
+    val: PositiveInt = Field(300, description="validation images, of other photographs")
+    size_px: Annotated[int, Field(ge=64)] = Field(160, description="side of the square images")
+    seed: int = Field(0, description="seed of the composition; not the seed of a run")
+
+
+class VocParams(Strict):
+    """PASCAL VOC 2012, with the augmented training set of SBD where its masks are there."""
+
+    root: str = Field("data/VOCdevkit/VOC2012", description="folder with JPEGImages, Annotations, ...")
+    sbd_masks: str = Field(
+        "SegmentationClassAug",
+        description="folder under root with the masks of the augmented set; may be absent",
+    )
+
+
+class CsvParams(Strict):
+    """A user's own images: a table with a row per image."""
+
+    table: str = Field(description="CSV with the columns image, labels, split and optionally mask")
+    root: str = Field(".", description="folder that the paths of the table start from")
+    separator: str = Field(";", description="what stands between two labels of one image")
+
+
+class DataParams(Strict):
+    """Where images come from; a dataset is used only if `datasets` names it."""
+
+    shapes: ShapesParams = ShapesParams()
+    stamps: StampsParams = StampsParams()
+    voc12: VocParams = VocParams()
+    csv: dict[str, CsvParams] = Field({}, description="your own datasets, by name")
+
+
+class AugmentParams(Strict):
+    """Random changes of a training image, in this order: scale, mirror, colour, crop."""
+
+    crop_px: PositiveInt = Field(96, description="side of the square crop")
+    scale: tuple[PositiveFloat, PositiveFloat] = Field(
+        (0.75, 1.25), description="range of the uniform resize factor"
+    )
+    long_side_px: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="instead of scale: range of the long side, as PSA and IRNet do"
+    )
+    mirror: bool = Field(True, description="mirror every second image")
+    jitter: Fraction = Field(0.2, description="range of brightness, contrast and saturation factors")
+
+
+class TrainParams(Strict):
+    """One training: optimiser, schedule, batches, precision."""
+
+    epochs: PositiveInt = Field(15, description="passes over the training images")
+    batch: PositiveInt = Field(16, description="images per optimiser step, over all processes")
+    accumulate: PositiveInt = Field(1, description="parts a batch is worked off in, to save memory")
+    optimizer: Literal["sgd", "adamw"] = Field("adamw", description="update rule")
+    lr: PositiveFloat = Field(1e-3, description="learning rate of the backbone")
+    head_factor: PositiveFloat = Field(1.0, description="learning rate of new layers over lr")
+    momentum: Fraction = Field(0.9, description="momentum of sgd")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="decay of weights")
+    schedule: Literal["poly", "cosine", "constant"] = Field("poly", description="fall of the rate")
+    power: PositiveFloat = Field(0.9, description="exponent of the poly schedule")
+    warmup: Fraction = Field(0.05, description="share of the steps in which the rate rises from 0")
+    clip: Annotated[float, Field(ge=0)] = Field(0.0, description="largest gradient norm; 0 is none")
+    freeze_norm: bool = Field(
+        False, description="keep the statistics of BatchNorm layers, as PSA and IRNet do"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="arithmetic; auto is bf16 on a GPU that has it, else fp32"
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="processes that load images")
+    save_seconds: PositiveInt = Field(60, description="time between two resume states")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> TrainParams:
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch ({self.batch}) is not a multiple of accumulate ({self.accumulate})")
+        return self
+
+
+class NetParams(Strict):
+    """The network under a head."""
+
+    backbone: str = Field(
+        "toy", description="toy, or any convolutional network that timm offers, such as resnet50"
+    )
+    weights: Literal["none", "imagenet"] = Field("none", description="initial weights")
+    stride: Literal[4, 8, 16, 32] = Field(8, description="pixels per cell of the last features")
+
+
+class ClassifierParams(NetParams):
+    """The network that learns the image-level labels and whose maps become CAMs."""
+
+    augment: AugmentParams = AugmentParams()
+    train: TrainParams = TrainParams(epochs=20)
+    settings: dict[str, Any] = Field({}, description="settings of the method's own; see its YAML")
+
+
+class CamParams(Strict):
+    """Multi-scale CAM inference."""
+
+    scales: tuple[PositiveFloat, ...] = Field(
+        (1.0, 0.5, 1.5, 2.0), description="resize factors (PSA and IRNet: 1, 0.5, 1.5, 2)"
+    )
+    mirror: bool = Field(True, description="also look at the mirrored image")
+    stride: PositiveInt = Field(4, description="pixels per cell of the stored CAM (IRNet: 4)")
+    batch: PositiveInt = Field(32, description="images of one size worked on together")
+
+
+class ConfidentParams(Strict):
+    """Which pixels of a CAM are sure enough to teach affinities."""
+
+    unary: Literal["scores", "labels"] = Field(
+        "labels",
+        description="scores: the CRF sees maps and background (1-max)^a (PSA); "
+        "labels: it sees thresholded labels (IRNet)",
+    )
+    foreground: PositiveFloat = Field(
+        0.45, description="labels: background score above which the foreground is sure (IRNet 0.30); "
+        "scores: the exponent a that gives a generous background (PSA 4)",
+    )
+    background: PositiveFloat = Field(
+        0.15, description="labels: background score below which the background is sure (IRNet 0.05); "
+        "scores: the exponent a that gives a meagre background (PSA 32)",
+    )
+    crf: CrfName = Field("irn_label", description="CRF set that snaps both to edges")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> ConfidentParams:
+        if self.unary == "labels" and max(self.foreground, self.background) >= 1:
+            raise ValueError("with unary 'labels' foreground and background are scores below 1")
+        return self
+
+
+class AffinityParams(NetParams):
+    """AffinityNet (Ahn and Kwak, CVPR 2018): which neighbours belong to the same class."""
+
+    stride: Literal[4, 8, 16, 32] = Field(4, description="pixels per cell of the affinity grid")
+    radius: Annotated[int, Field(ge=2)] = Field(5, description="cells further apart are not compared")
+    channels: PositiveInt = Field(32, description="features that are compared")
+    confident: ConfidentParams = ConfidentParams()
+    augment: AugmentParams = AugmentParams()
+    train: TrainParams = TrainParams(epochs=8, batch=16)
+
+
+class WalkParams(Strict):
+    """Random walk that spreads a CAM along learned affinities."""
+
+    beta: PositiveFloat = Field(8.0, description="exponent that sharpens affinities (PSA 8, IRNet 10)")
+    log2_steps: Annotated[int, Field(ge=0, le=16)] = Field(
+        6, description="the walk has 2 to this power steps (PSA and IRNet: 8)"
+    )
+
+
+class PseudoParams(Strict):
+    """From walked maps to pseudo labels."""
+
+    threshold: Fraction = Field(0.35, description="background score (IRNet 0.25)")
+    crf: CrfName = Field("none", description="CRF set applied to the scores")
+
+
+class SegmenterTestParams(Strict):
+    """Inference of the segmenter."""
+
+    scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), description="resize factors")
+    mirror: bool = Field(True, description="also look at the mirrored image")
+    crf: CrfName = Field("none", description="CRF set applied to the probabilities")
+    batch: PositiveInt = Field(32, description="images of one size worked on together")
+
+
+class SegmenterParams(NetParams):
+    """DeepLab-v2 (Chen et al., TPAMI 2018) trained on pseudo labels."""
+
+    rates: tuple[PositiveInt, ...] = Field((1, 2, 4, 6), description="dilations of the ASPP head")
+    augment: AugmentParams = AugmentParams()
+    train: TrainParams = TrainParams(epochs=20)
+    test: SegmenterTestParams = SegmenterTestParams()
+
+
+class EvaluationParams(Strict):
+    """How predictions are scored; kept beside every number."""
+
+    seed_threshold: Fraction = Field(0.3, description="background score of the reported seed")
+    thresholds: Annotated[int, Field(ge=10, le=1000)] = Field(
+        100, description="points of the threshold curve, k / thresholds for k = 0, 1, ..."
+    )
+    convention: Literal["A", "B", "C"] = Field(
+        "A",
+        description="classes averaged. A: in truth or prediction; B: in the truth; "
+        "C: all, absent ones count as 0",
+    )
+
+
+class ReportParams(Strict):
+    """What the report shows."""
+
+    panels: PositiveInt = Field(8, description="images in the qualitative panel of a run")
+
+
+class Override(Strict):
+    """Settings for the runs that match; an absent condition matches every run."""
+
+    dataset: str | None = Field(None, description="only this dataset")
+    method: str | None = Field(None, description="only this method")
+    protocol: Literal["published", "common"] | None = Field(None, description="only this protocol")
+    set: dict[str, Any] = Field(description="sections to change, as in params.yaml")
+
+
+class Selection(Strict):
+    """Which runs there are, and the data they use."""
+
+    datasets: tuple[str, ...] = Field(("shapes",), description="shapes, stamps, voc12 or a name in data.csv")
+    methods: tuple[str, ...] = Field(("cam", "supervised"), description="what to run; `wsss methods`")
+    protocols: tuple[Literal["published", "common"], ...] = Field(
+        ("common",), description="common: all methods alike; published: as each paper did"
+    )
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), description="one run for each seed")
+    shards: PositiveInt = Field(1, description="parts that inference is split into; no effect on results")
+    data: DataParams = DataParams()
+
+
+class RunSections(Strict):
+    """The settings of the stages of one run."""
+
+    classifier: ClassifierParams = ClassifierParams()
+    cam: CamParams = CamParams()
+    affinity: AffinityParams = AffinityParams()
+    walk: WalkParams = WalkParams()
+    pseudo: PseudoParams = PseudoParams()
+    segmenter: SegmenterParams = SegmenterParams()
+    evaluation: EvaluationParams = EvaluationParams()
+
+
+class Params(RunSections, Selection):
+    """Everything in params.yaml."""
+
+    report: ReportParams = ReportParams()
+    overrides: tuple[Override, ...] = Field((), description="settings for some runs only")

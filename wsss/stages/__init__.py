@@ -1,0 +1,1 @@
+"""One module per rule of the workflow: read artifacts, call the algorithms, write artifacts."""

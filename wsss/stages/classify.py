@@ -1,0 +1,77 @@
+"""Train a network of a method's chain from image-level labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from wsss.data.index import Index, load_index
+from wsss.errors import ConfigError
+from wsss.localize import ScaledImages, plan_batches
+from wsss.methods import registry
+from wsss.methods.base import Method
+from wsss.metrics import mean_average_precision
+from wsss.plan import Run
+from wsss.runtime import evaluating
+from wsss.stages import network as stage
+from wsss.train import Objective
+
+
+class Classification(Objective):
+    """The losses of one network of a method."""
+
+    def __init__(self, method: Method, name: str, net: nn.Module, before: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.net = net
+        self._method, self._name, self._before = method, name, dict(before)
+
+    def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        """Return the method's loss terms."""
+        return self._method.losses(self._name, {**self._before, self._name: self.net}, batch, step)
+
+
+def build_method(run: Run, classes: int) -> Method:
+    """Return the method of a run with its settings."""
+    return registry.load(run.method)(run.settings.networks, classes)
+
+
+def classify(run: Run, name: str) -> None:
+    """Train the network `name` of the run's chain."""
+    if name not in run.spec.networks:
+        known = ", ".join(run.spec.networks) or "none"
+        raise ConfigError(f"{run.method} has no network {name!r}; its chain is {known}.")
+    index = load_index(run.index)
+    method = build_method(run, len(index.classes))
+    before = run.spec.networks[name].after
+    paths = [run.path(f"{other}.safetensors") for other in before]
+    runtime = stage.Runtime.start(run.settings.networks[name].train.precision)
+    nets = {
+        other: stage.restore(lambda other=other: method.build(other), path, runtime)  # type: ignore[misc]
+        for other, path in zip(before, paths, strict=True)
+    }
+    net, weights = stage.initialise(lambda: method.build(name), run, name)
+    params = run.settings.networks[name]
+    objective = Classification(method, name, net, nets)
+    measure = lambda: validate(method, net, index)  # noqa: E731  # bound late: the trained network
+    stage.train(run, name, objective, params.augment, params.train, [*paths, *weights], measure=measure)
+
+
+def validate(method: Method, net: nn.Module, index: Index) -> dict[str, float]:
+    """Return the class-wise mAP of the validation images at their own size; nothing if there are none."""
+    entries = [entry for entry in index.split("val") if entry.labels]
+    if not entries:
+        return {}
+    device = next(net.parameters()).device
+    images = ScaledImages(plan_batches(entries, 32), (1.0,), stage.normalisation(net))
+    scores, truths = [], []
+    with evaluating(net):
+        for batch, (pictures,) in zip(images.batches, images, strict=False):
+            scores.append(method.logits(net, pictures.to(device)).float().cpu().numpy())
+            truth = np.zeros((len(batch), len(index.classes)), bool)
+            for row, entry in zip(truth, batch, strict=True):
+                row[index.numbers(entry.labels)] = True
+            truths.append(truth)
+    return {"val_map": mean_average_precision(np.concatenate(scores), np.concatenate(truths))}

@@ -1,0 +1,78 @@
+"""Affinity labels: the pixels of a CAM that are surely foreground or background, after a CRF."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss import archive, crf
+from wsss.affinity import from_thresholds
+from wsss.camstore import CamReader
+from wsss.data import labelmap
+from wsss.data.images import load_image
+from wsss.data.index import Entry, Index, load_index
+from wsss.metrics import seed
+from wsss.plan import Run
+from wsss.progress import progress
+from wsss.record import Recorder
+from wsss.schema import ConfidentParams
+
+Array = NDArray[Any]
+
+
+def confident(run: Run, processes: int = 1) -> None:
+    """Write the affinity labels of every training image."""
+    params = run.settings.affinity.confident
+    if params.crf != "none":
+        crf.check_installed()
+    index = load_index(run.index)
+    record = Recorder("confident", run.slice("confident"), run.code("confident"), run.seed)
+    entries, target = index.training(), run.path("confident.zip")
+    work = functools.partial(label, index, run.path("cam.zip"), params)
+    shares = np.zeros(3)
+    with archive.Writer(target) as writer:
+        results = crf.spread(work, entries, processes)
+        for entry, labels in zip(entries, progress(results, "affinity labels", len(entries)), strict=True):
+            writer.add(f"{entry.name}.png", labelmap.encode(labels))
+            ignored = labels == labelmap.IGNORE
+            shares += [(labels == 0).mean(), ((labels > 0) & ~ignored).mean(), ignored.mean()]
+    names = ("background", "foreground", "ignored")
+    metrics = dict(zip(names, (shares / max(1, len(entries))).round(4).tolist(), strict=True))
+    record.write(run.path("confident.json"), [run.index, run.path("cam.zip")], [target], metrics=metrics)
+
+
+def label(index: Index, cams: Path, params: ConfidentParams, entry: Entry) -> NDArray[np.uint8]:
+    """Return the affinity labels (H, W) of one image."""
+    cam = _reader(cams)[entry.name]
+    labels = cam.labels.tolist()
+    if not labels:
+        return np.zeros(entry.size, np.uint8)
+    maps, image = cam.full(), load_image(entry.path)
+    foreground, background = _both(maps, image, params)
+    return from_thresholds(foreground, background, labels)
+
+
+@functools.cache
+def _reader(path: Path) -> CamReader:
+    return CamReader(path)
+
+
+def _both(maps: Array, image: Array, params: ConfidentParams) -> tuple[Array, Array]:
+    """Return compact labels 0..K with a generous and with a meagre background."""
+    levels = (params.foreground, params.background)
+    if params.unary == "scores":
+        power = 1 - maps.max(0, keepdims=True)
+        scores = [np.concatenate([power**exponent, maps]) for exponent in levels]
+        if params.crf != "none":
+            scores = crf.infer(image, [crf.scores_unary(score) for score in scores], params.crf)
+    else:
+        compact = [seed(maps, range(len(maps)), level) for level in levels]
+        if params.crf == "none":
+            return compact[0], compact[1]
+        unaries = [crf.labels_unary(labels, len(maps) + 1) for labels in compact]
+        scores = crf.infer(image, unaries, params.crf)
+    return scores[0].argmax(0), scores[1].argmax(0)

@@ -1,0 +1,118 @@
+"""What every stage that trains or uses a network does: start, initialise, train, load, record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsss import checkpoint, plan
+from wsss.data.augment import Normalisation
+from wsss.data.index import Index, load_index
+from wsss.data.loader import Mask, TrainingImages
+from wsss.errors import DatasetError
+from wsss.methods.base import Network
+from wsss.nets.backbone import load_backbone
+from wsss.plan import Run
+from wsss.progress import log
+from wsss.record import Recorder
+from wsss.runtime import Runtime, number
+from wsss.schema import AugmentParams, TrainParams
+from wsss.train import Objective, Training, fit
+
+
+def recorder(run: Run, stage: str, device: str = "cpu") -> Recorder:
+    """Start the record of a stage of a run."""
+    return Recorder(stage, run.slice(stage), run.code(stage), run.seed, device)
+
+
+def normalisation(net: nn.Module) -> Normalisation:
+    """Return what the backbone of a network wants images to be."""
+    backbone: Any = net.backbone
+    return Normalisation(backbone.mean, backbone.std)
+
+
+def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Network, list[Path]]:
+    """Return a network with its initial weights, and the file these came from."""
+    torch.manual_seed(number(run.seed, "initial weights", stage))
+    net = build()
+    name = plan.pretrained(run.settings, stage)
+    if name is None:
+        return net, []
+    path = plan.pretrained_path(name)
+    load_backbone(net.backbone, checkpoint.load(path)[0])
+    return net, [path]
+
+
+def header(run: Run, stage: str, index: Index) -> dict[str, Any]:
+    """Return what a weights file says of itself."""
+    return {
+        "run": str(run),
+        "network": stage,
+        "method": run.method,
+        "params": run.slice(stage),
+        "code": run.code(stage),
+        "seed": run.seed,
+        "classes": list(index.classes),
+    }
+
+
+def train(
+    run: Run,
+    stage: str,
+    objective: Objective,
+    augmentation: AugmentParams,
+    params: TrainParams,
+    inputs: Sequence[Path],
+    mask: Mask | None = None,
+    measure: Callable[[], dict[str, float]] = dict,
+) -> None:
+    """Train the network of a stage on the training images; write weights, log and record.
+
+    measure: further numbers for the record, taken with the trained network.
+    """
+    runtime = Runtime.start(params.precision)
+    index = load_index(run.index)
+    entries = index.training()
+    if not entries:
+        raise DatasetError(f"{run.index} has no training images. Give some rows the split 'train'.")
+    record = recorder(run, stage, runtime.name)
+    log.info(
+        "%s of %s: %d images, %d epochs, batch %d, on %s",
+        stage, run, len(entries), params.epochs, params.batch, runtime.name,
+    )
+    images = TrainingImages(index, entries, augmentation, normalisation(objective.net), run.seed, mask)
+    weights = run.path(f"{stage}.safetensors")
+    training = Training(objective, images, params, run.seed, weights, header(run, stage, index))
+    metrics = fit(training, runtime)
+    if runtime.is_main:
+        metrics |= measure()
+        record.write(run.path(f"{stage}.json"), [run.index, *inputs], [weights], metrics=metrics)
+        seen = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        log.info("%s done: %s -> %s", stage, seen, weights)
+
+
+def restore(build: Callable[[], Network], path: Path, runtime: Runtime) -> Network:
+    """Return a trained network on the device, in evaluation mode."""
+    state, _ = checkpoint.load(path)
+    net = build()
+    checkpoint.fill(net, state, path)
+    return net.to(runtime.device).eval()
+
+
+def look(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Run `function` without gradients."""
+
+    def seen(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return function(images)
+
+    return seen
+
+
+def shard_path(run: Run, stage: str, shard: tuple[int, int]) -> Path:
+    """Return where shard (k, n) of a stage is written."""
+    return run.path(f"{stage}/{shard[0]}-of-{shard[1]}.zip")

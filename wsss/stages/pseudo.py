@@ -1,0 +1,53 @@
+"""Pseudo labels: walked maps against a constant background, with or without a CRF."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss import archive, crf
+from wsss.camstore import CamReader
+from wsss.data import labelmap
+from wsss.data.images import load_image
+from wsss.data.index import Entry, load_index
+from wsss.metrics import seed
+from wsss.plan import Run
+from wsss.progress import progress
+from wsss.record import Recorder
+from wsss.schema import PseudoParams
+
+
+def pseudo(run: Run, processes: int = 1) -> None:
+    """Write the pseudo labels of every training image."""
+    params = run.settings.pseudo
+    if params.crf != "none":
+        crf.check_installed()
+    index, maps, target = load_index(run.index), run.path("walk.zip"), run.path("pseudo.zip")
+    record = Recorder("pseudo", run.slice("pseudo"), run.code("pseudo"), run.seed)
+    entries = index.training()
+    work = functools.partial(label, maps, params)
+    results = crf.spread(work, entries, processes if params.crf != "none" else 1)
+    with archive.Writer(target) as writer:
+        for entry, labels in zip(entries, progress(results, "pseudo labels", len(entries)), strict=True):
+            writer.add(f"{entry.name}.png", labelmap.encode(labels))
+    record.write(run.path("pseudo.json"), [run.index, maps], [target])
+
+
+def label(maps: Path, params: PseudoParams, entry: Entry) -> NDArray[np.uint8]:
+    """Return the pseudo label (H, W) of one image."""
+    cam = _reader(maps)[entry.name]
+    scores, labels = cam.full(), cam.labels
+    if params.crf == "none" or not len(labels):
+        return seed(scores, labels, params.threshold)
+    background = np.full((1, *entry.size), params.threshold, np.float32)
+    unary = np.concatenate([background, scores])
+    chosen = crf.refine_scores(load_image(entry.path), unary, params.crf).argmax(0)
+    return np.array([0, *(labels + 1)], np.uint8)[chosen]
+
+
+@functools.cache
+def _reader(path: Path) -> CamReader:
+    return CamReader(path)

@@ -1,0 +1,242 @@
+"""The one training loop: any objective, any number of processes, resumed exactly where it stopped.
+
+What a step does depends on the seed and its number alone, so a training that was killed at any
+moment and started again ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsss import checkpoint
+from wsss.data.loader import Schedule, TrainingImages, batches, to_device
+from wsss.errors import TrainingError
+from wsss.files import replacing
+from wsss.nets.backbone import freeze_norm
+from wsss.progress import log, progress
+from wsss.runtime import Runtime, number
+from wsss.schema import TrainParams
+
+
+class Objective(nn.Module):
+    """What is trained (`net`) and the terms of its loss, as one module that can be distributed."""
+
+    net: nn.Module
+
+    def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        """Return the terms of the loss; they are summed."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: what, on what, how, and where its files go.
+
+    header: what the weights file says of itself; a resume state with another header is not used.
+    """
+
+    objective: Objective
+    images: TrainingImages
+    params: TrainParams
+    seed: int
+    weights: Path
+    header: Mapping[str, Any]
+
+    @property
+    def log(self) -> Path:
+        """The CSV with a row per step."""
+        return self.weights.with_suffix(".csv")
+
+    @property
+    def state(self) -> Path:
+        """Where the resume state is kept until the training is done; no output of a rule."""
+        return self.weights.parent / "state" / f"{self.weights.stem}.pt"
+
+
+def rate(params: TrainParams, step: int, steps: int) -> float:
+    """Return the factor on the learning rate at `step` (from 0) of `steps`."""
+    rising = round(params.warmup * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    done = (step - rising) / max(1, steps - rising)
+    if params.schedule == "poly":
+        return float((1 - done) ** params.power)
+    return 0.5 * (1 + math.cos(math.pi * done)) if params.schedule == "cosine" else 1.0
+
+
+def optimizer(net: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
+    """Return the optimiser over two groups: the backbone, and everything else at the head's rate."""
+    named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    head = [p for name, p in named if not name.startswith("backbone.")]
+    backbone = [p for name, p in named if name.startswith("backbone.")]
+    groups = [{"params": backbone, "factor": 1.0}, {"params": head, "factor": params.head_factor}]
+    groups = [group for group in groups if group["params"]]
+    if params.optimizer == "adamw":
+        return torch.optim.AdamW(groups, params.lr, weight_decay=params.weight_decay)
+    return torch.optim.SGD(groups, params.lr, params.momentum, weight_decay=params.weight_decay)
+
+
+class Trainer:
+    """The state of a training while it runs."""
+
+    def __init__(self, training: Training, runtime: Runtime) -> None:
+        self.training, self.runtime, self.params = training, runtime, training.params
+        self.schedule = Schedule(
+            len(training.images),
+            self.params.batch,
+            self.params.epochs,
+            self.params.accumulate,
+            training.seed,
+            runtime.rank,
+            runtime.world,
+        )
+        self.objective = training.objective
+        self.parallel = runtime.parallel(self.objective)
+        self.optimizer = optimizer(self.objective.net, self.params)
+        self.scaler = runtime.scaler()
+        self.rows: list[dict[str, Any]] = []
+
+    def resume(self) -> int:
+        """Load the resume state if it belongs to this training; return the steps done."""
+        path = self.training.state
+        if not path.is_file():
+            return 0
+        try:
+            state = torch.load(path, map_location=self.runtime.device, weights_only=True)
+        except Exception as error:  # noqa: BLE001  # a damaged state costs time, never the run
+            log.info("%s cannot be read (%s): training starts again", path, error)
+            return 0
+        if state["header"] != dict(self.training.header):
+            log.info("%s is of other settings: training starts again", path)
+            return 0
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.rows = state["rows"]
+        log.info("going on from step %d of %d", state["step"], self.schedule.steps)
+        return int(state["step"])
+
+    def save(self, step: int) -> None:
+        """Write the resume state, whole or not at all."""
+        with replacing(self.training.state) as temporary:
+            torch.save(
+                {
+                    "header": dict(self.training.header),
+                    "objective": self.objective.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "scaler": self.scaler.state_dict(),
+                    "rows": self.rows,
+                    "step": step,
+                },
+                temporary,
+            )
+
+    def step(self, step: int, parts: Iterator[Mapping[str, Any]]) -> dict[str, float]:
+        """Do one optimiser step and return the mean of each loss term."""
+        torch.manual_seed(number(self.training.seed, "step", step, self.runtime.rank))
+        factor = rate(self.params, step, self.schedule.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.params.lr * group["factor"] * factor
+        self.optimizer.zero_grad(set_to_none=True)
+        means: dict[str, float] = {}
+        for _ in range(self.params.accumulate):
+            batch = to_device(dict(next(parts)), self.runtime.device)
+            with self.runtime.autocast():
+                terms = self.parallel(batch, step)
+            total = torch.stack([term.float() for term in terms.values()]).sum()
+            self._check(total, batch, step)
+            self.scaler.scale(total / self.params.accumulate).backward()
+            for name, term in terms.items():
+                part = self.runtime.mean(term.detach().float()).item() / self.params.accumulate
+                means[name] = means.get(name, 0.0) + part
+        self._update()
+        return means
+
+    def _check(self, total: Tensor, batch: Mapping[str, Any], step: int) -> None:
+        if not torch.isfinite(total):
+            names = ", ".join(batch["name"][:4]) + (", ..." if len(batch["name"]) > 4 else "")
+            raise TrainingError(
+                f"The loss is {total.item()} at step {step} of {self.training.weights.stem}; the images are "
+                f"{names}. Lower its train.lr or set train.precision: fp32. Nothing was overwritten."
+            )
+
+    def _update(self) -> None:
+        if self.params.clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.objective.net.parameters(), self.params.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def run(self) -> dict[str, float]:
+        """Train to the end and return the means of the last epoch."""
+        first = self.resume()
+        parts = batches(self.training.images, self.schedule, first, self.params.workers)
+        self.objective.train()
+        if self.params.freeze_norm:
+            freeze_norm(self.objective)
+        saved = began = time.monotonic()
+        steps = range(first, self.schedule.steps)
+        for step in self._shown(steps, first):
+            means = self.step(step, parts)
+            now = time.monotonic()
+            self._note(step, means, (step - first + 1) * self.params.batch / (now - began))
+            if self.runtime.is_main and now - saved >= self.params.save_seconds:
+                self.save(step + 1)
+                saved = now
+        return self._last_epoch()
+
+    def _shown(self, steps: range, first: int) -> Iterator[int]:
+        if not self.runtime.is_main:
+            return iter(steps)
+        return progress(steps, f"train {self.training.weights.stem}", self.schedule.steps, first)
+
+    def _note(self, step: int, means: Mapping[str, float], speed: float) -> None:
+        row = {
+            "step": step,
+            "epoch": step // self.schedule.steps_per_epoch,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "loss": sum(means.values()),
+            **means,
+            "images_per_s": round(speed, 1),
+        }
+        self.rows.append(row)
+
+    def _last_epoch(self) -> dict[str, float]:
+        rows = self.rows[-self.schedule.steps_per_epoch :]
+        return {
+            "loss": sum(row["loss"] for row in rows) / len(rows),
+            "images_per_s": rows[-1]["images_per_s"],
+        }
+
+
+def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a row per step as CSV, and to TensorBoard's format where that is installed."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def fit(training: Training, runtime: Runtime) -> dict[str, float]:
+    """Train, write the weights and the log, remove the resume state; return last-epoch means.
+
+    Raises:
+        TrainingError: the loss is not finite; earlier files stay as they are.
+    """
+    trainer = Trainer(training, runtime)
+    result = trainer.run()
+    if runtime.is_main:
+        checkpoint.save(training.weights, training.objective.net.state_dict(), training.header)
+        write_log(training.log, trainer.rows)
+        training.state.unlink(missing_ok=True)
+    runtime.wait()
+    return result
