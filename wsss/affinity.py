@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from wsss.data.labelmap import IGNORE
+
+if TYPE_CHECKING:  # label stages use this module too, and need not pay for torch
+    from torch import Tensor
 
 SMALLEST = 1e-5  # keeps logarithms finite, as published
 
@@ -47,7 +48,7 @@ def pair_affinities(features: Tensor, radius: int) -> Iterator[tuple[tuple[int, 
     for offset in offsets(radius):
         here, there = windows(height, width, offset)
         difference = features[:, :, here[0], here[1]] - features[:, :, there[0], there[1]]
-        yield offset, torch.exp(-difference.abs().mean(1))
+        yield offset, difference.abs().mean(1).neg().exp()
 
 
 def affinity_loss(features: Tensor, labels: Tensor, radius: int) -> dict[str, Tensor]:
@@ -65,9 +66,9 @@ def affinity_loss(features: Tensor, labels: Tensor, radius: int) -> dict[str, Te
         known = (first != IGNORE) & (second != IGNORE)
         same = known & (first == second)
         terms = (
-            ("background", same & (first == 0), -torch.log(alike + SMALLEST)),
-            ("foreground", same & (first > 0), -torch.log(alike + SMALLEST)),
-            ("unlike", known & (first != second), -torch.log(1 + SMALLEST - alike)),
+            ("background", same & (first == 0), -(alike + SMALLEST).log()),
+            ("foreground", same & (first > 0), -(alike + SMALLEST).log()),
+            ("unlike", known & (first != second), -(1 + SMALLEST - alike).log()),
         )
         for name, chosen, loss in terms:
             sums[name][0] = sums[name][0] + (loss * chosen).sum()

@@ -21,6 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         with temporary.open("rb") as written:
+            os.fchmod(written.fileno(), 0o644)  # safetensors writes files that only their owner reads
             os.fsync(written.fileno())
         temporary.replace(path)
     finally:

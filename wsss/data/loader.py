@@ -97,6 +97,7 @@ def batches(images: TrainingImages, schedule: Schedule, start: int, workers: int
         batch_sampler=list(schedule.parts(start)),
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else the first batch would draw from the losses' numbers
     )
     yield from loader
 

@@ -8,14 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from wsss.nets.backbone import Backbone
+from wsss.nets.backbone import Network
 from wsss.schema import ClassifierParams
-
-
-class Network(nn.Module):
-    """A backbone with heads; everything outside `backbone` is new and learns at the head's rate."""
-
-    backbone: Backbone
 
 
 class Method(ABC):

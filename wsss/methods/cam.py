@@ -8,8 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.methods.base import Method, Network
-from wsss.nets.backbone import build_backbone
+from wsss.methods.base import Method
+from wsss.nets.backbone import Network, build_backbone
 
 
 class CamNet(Network):

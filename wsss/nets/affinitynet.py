@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.methods.base import Network
-from wsss.nets.backbone import build_backbone
+from wsss.nets.backbone import Network, build_backbone
 
 
 class AffinityNet(Network):

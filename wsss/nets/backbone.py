@@ -29,6 +29,12 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
 
+class Network(nn.Module):
+    """A backbone with heads; everything outside `backbone` is new and learns at the head's rate."""
+
+    backbone: Backbone
+
+
 class ToyBackbone(Backbone):
     """A few thousand weights, trainable from nothing in a minute on one core.
 

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.data.labelmap import IGNORE
-from wsss.methods.base import Network
-from wsss.nets.backbone import build_backbone
+from wsss.nets.backbone import Network, build_backbone
 
 
 class ASPP(nn.Module):

@@ -14,8 +14,7 @@ from wsss.data.augment import Normalisation
 from wsss.data.index import Index, load_index
 from wsss.data.loader import Mask, TrainingImages
 from wsss.errors import DatasetError
-from wsss.methods.base import Network
-from wsss.nets.backbone import load_backbone
+from wsss.nets.backbone import Network, load_backbone
 from wsss.plan import Run
 from wsss.progress import log
 from wsss.record import Recorder

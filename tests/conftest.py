@@ -1,0 +1,52 @@
+"""What many tests share: tiny images with labels and masks, made on the spot."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss.data import labelmap
+from wsss.data.index import Entry, Index
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SIZES = ((48, 48), (48, 64))
+CLASSES = ("red", "green", "blue")
+
+
+def draw(folder: Path, number: int, split: str) -> Entry:
+    """Write one picture with a coloured square per class present, and its mask."""
+    generator = np.random.default_rng((number, len(split)))
+    size = SIZES[number % len(SIZES)]
+    image = generator.integers(90, 130, (*size, 3)).astype(np.uint8)
+    mask = np.zeros(size, np.uint8)
+    present = sorted(generator.choice(3, 1 + number % 2, replace=False).tolist())
+    for place, label in enumerate(present):
+        top, left = generator.integers(2, 24, 2)
+        left = left // 2 + place * 24
+        image[top : top + 18, left : left + 18] = np.eye(3)[label] * 220 + 20
+        mask[top : top + 18, left : left + 18] = label + 1
+    name = f"{split}{number:03d}"
+    Image.fromarray(image).save(folder / f"{name}.png")
+    (folder / f"{name}.mask.png").write_bytes(labelmap.encode(mask))
+    labels = tuple(CLASSES[label] for label in present)
+    paths = (str(folder / f"{name}.png"), str(folder / f"{name}.mask.png"))
+    return Entry(name, *paths, labels, split, size, f"{split}{number}")
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """Return a dataset of 24 training and 6 validation pictures."""
+    folder = tmp_path_factory.mktemp("squares")
+    images = [draw(folder, n, "train") for n in range(24)] + [draw(folder, n, "val") for n in range(6)]
+    return Index("squares", CLASSES, tuple(images))
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Run a test in an empty folder, where `work/` and `results/` are its own."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path

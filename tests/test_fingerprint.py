@@ -1,0 +1,83 @@
+"""Fingerprints follow code and nothing else; what the Snakefile imports stays light."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wsss import fingerprint as module
+from wsss.fingerprint import closure, fingerprint
+from wsss.plan import MODULES, Run
+from wsss.schema import Params
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "a.py").write_text("from wsss.b import f\nX = f(1)\n")
+    (tmp_path / "b.py").write_text('"""Say what."""\ndef f(x):\n    """Double."""\n    return 2 * x\n')
+    monkeypatch.setattr(module, "PACKAGE", tmp_path)
+    return tmp_path
+
+
+def fresh(*names: str) -> str:
+    for cached in (module._tree, module._module_digest, module._imports):
+        cached.cache_clear()
+    try:
+        return fingerprint(*names)
+    finally:
+        for cached in (module._tree, module._module_digest, module._imports):
+            cached.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_equal"),
+    [
+        ("# why\ndef f(x):\n\n    return 2 * x  # twice\n", True),
+        ('"""Other words."""\ndef f(x):\n    """Say it differently."""\n    return 2*x\n', True),
+        ("def f(x):\n    return 3 * x\n", False),
+    ],
+)
+def test_comments_and_docstrings_do_not_count_and_code_does(package: Path, text: str, is_equal: bool) -> None:
+    before = fresh("a")
+    (package / "b.py").write_text(text)
+    assert (fresh("a") == before) is is_equal
+
+
+def test_a_stage_has_the_code_it_imports_and_no_other() -> None:
+    cams, walk = closure(("stages.localize", "methods.cam")), closure(("stages.walk",))
+    assert {"localize", "camstore", "nets.backbone", "methods.cam", "data.images"} <= cams
+    assert {"walk", "affinity", "nets.affinitynet"} <= walk
+    assert "walk" not in cams
+    assert "methods.cam" not in walk
+    assert "nets.deeplab" not in cams | walk
+
+
+def test_every_stage_of_a_run_has_a_fingerprint() -> None:
+    run = Run(Params(), "shapes", "cam", "common", 0)
+    assert all(len(run.code(stage)) == 16 for stage in run.stages())
+    assert run.code("classifier") != run.code("cam")
+    assert run.code("eval/seed") == run.code("eval/segmentation")
+    assert set(MODULES.values()) <= {path.stem for path in (module.PACKAGE / "stages").glob("*.py")}
+
+
+@pytest.mark.parametrize(
+    "imported",
+    ["wsss.cli", "wsss.plan", "wsss.config", "wsss.data.check", "wsss.stages.data", "wsss.stages.confident",
+     "wsss.stages.pseudo", "wsss.stages.evaluate", "wsss.stages.results", "wsss.stages.gather"],
+)
+def test_stages_without_networks_import_neither_torch_nor_timm(imported: str) -> None:
+    code = f"import sys, {imported}; bad = {{'torch', 'timm', 'torchvision'}} & set(sys.modules); sys.exit(str(bad) if bad else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_imports_go_down_only() -> None:
+    layers = {"cli": 5, "stages": 4, "results": 4, "show": 4, "methods": 2, "nets": 1, "data": 1}
+    for path in module.PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(module.PACKAGE).with_suffix("").parts)
+        own = layers.get(name.split(".")[0])
+        if own is None or name == "data.loader":
+            continue
+        for other in module._imports(name):
+            assert layers.get(other.split(".")[0], 0) <= own, f"{name} imports {other}"

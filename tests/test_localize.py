@@ -1,0 +1,78 @@
+"""Multi-scale inference: batching, mirroring and sharding change nothing."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wsss.camstore import Cam, pack, unpack
+from wsss.data.augment import Normalisation
+from wsss.data.index import Index
+from wsss.localize import ScaledImages, inference, multiscale, part, plan_batches, to_cam
+from wsss.runtime import Runtime
+from wsss.schema import CamParams
+
+CPU = Runtime(torch.device("cpu"), torch.float32)
+NORMALISE = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def look() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 5, 4, 2), nn.ReLU()).eval()
+
+
+def collect(index: Index, batch: int) -> dict[str, Tensor]:
+    params = CamParams(batch=batch)
+    batches = plan_batches(index.training(), batch)
+    found = {}
+    with torch.inference_mode():
+        for entries, maps in inference(look(), batches, params, lambda size: (size[0] // 4, size[1] // 4), NORMALISE, CPU):
+            found |= {entry.name: own for entry, own in zip(entries, maps, strict=True)}
+    return found
+
+
+def test_images_one_by_one_and_in_batches_give_the_same_maps(squares: Index) -> None:
+    alone, together = collect(squares, 1), collect(squares, 7)
+    assert alone.keys() == together.keys() == {entry.name for entry in squares.training()}
+    assert max((alone[name] - together[name]).abs().max() for name in alone) < 1e-5
+
+
+def test_maps_of_a_mirrored_image_are_mirrored() -> None:
+    images = torch.rand(1, 3, 32, 48)
+    with torch.inference_mode():
+        straight = multiscale(look(), [images], True, (8, 12), CPU)
+        mirrored = multiscale(look(), [images.flip(3)], True, (8, 12), CPU)
+    assert torch.allclose(straight.flip(3), mirrored, atol=1e-6)
+
+
+def test_a_net_that_sees_the_same_everywhere_gives_constant_maps(squares: Index) -> None:
+    images = ScaledImages([squares.training()[:1]], (1.0, 0.5, 1.5, 0.77), NORMALISE)[0]
+    total = multiscale(lambda x: torch.ones(len(x), 2, 3, 5), images, True, (12, 16), CPU)
+    assert torch.equal(total, torch.full((1, 2, 12, 16), 8.0))
+
+
+def test_shards_are_whole_batches_and_cover_everything(squares: Index) -> None:
+    batches = plan_batches(squares.training(), 5)
+    assert all(len({entry.size for entry in batch}) == 1 for batch in batches)
+    for count in (1, 2, 3, 50):
+        shards = [part(batches, (k, count)) for k in range(1, count + 1)]
+        assert sorted(e.name for s in shards for b in s for e in b) == [e.name for e in squares.training()]
+
+
+def test_a_cam_has_only_present_classes_and_its_largest_score_is_one() -> None:
+    cam = to_cam(torch.rand(5, 6, 7) * 9, [1, 3], (24, 28), 4)
+    assert cam.labels.tolist() == [1, 3]
+    assert cam.cam.shape == (2, 6, 7)
+    assert np.allclose(cam.cam.max((1, 2)), 1, atol=1e-3)
+
+
+def test_an_absent_signal_gives_zeros_and_no_nan() -> None:
+    assert to_cam(torch.zeros(2, 3, 3), [0], (12, 12), 4).cam.max() == 0
+
+
+def test_stored_maps_come_back_and_grow_to_the_image() -> None:
+    cam = Cam(np.array([2], np.int16), np.random.default_rng(0).random((1, 5, 7)).astype(np.float16), (18, 26), 4)
+    again = unpack(pack(cam), "x")
+    assert np.array_equal(again.cam, cam.cam)
+    source = torch.from_numpy(cam.cam.astype(np.float32))[None]
+    expected = nn.functional.interpolate(source, scale_factor=4, mode="bilinear")[0, :, :18, :26]
+    assert np.abs(again.full() - expected.numpy()).max() < 1e-6

@@ -1,0 +1,93 @@
+"""What every registered method promises."""
+
+import pytest
+import torch
+
+from wsss import config
+from wsss.methods import registry
+from wsss.methods.base import Method
+from wsss.plan import Run
+from wsss.schema import Params
+
+WITH_NETWORKS = [name for name in registry.methods() if registry.spec(name).networks]
+CLASSES = 4
+
+
+@pytest.fixture(params=WITH_NETWORKS)
+def method(request: pytest.FixtureRequest) -> Method:
+    settings = config.resolve(Params(), "shapes", request.param, "common")
+    return registry.load(request.param)(settings.networks, CLASSES)
+
+
+def localizer(method: Method) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return method.build(next(iter(method.params))).eval()
+
+
+def batch(count: int = 3) -> dict[str, object]:
+    torch.manual_seed(1)
+    label = torch.zeros(count, CLASSES)
+    label[:, 1] = label[0, 3] = 1
+    return {"image": torch.randn(count, 3, 64, 64), "label": label, "name": [str(i) for i in range(count)]}
+
+
+def test_the_chain_has_a_localizer_and_no_circle() -> None:
+    for name in WITH_NETWORKS:
+        spec, known = registry.spec(name), set()
+        assert spec.localizer in spec.networks
+        for network, entry in spec.networks.items():
+            assert set(entry.after) <= known, f"{name}: {network} comes before what it needs"
+            known.add(network)
+
+
+def test_maps_are_not_negative_and_have_a_channel_per_class(method: Method) -> None:
+    with torch.inference_mode():
+        maps = method.cam(localizer(method), torch.randn(2, 3, 64, 96))
+    assert maps.shape[:2] == (2, CLASSES)
+    assert maps.min() >= 0
+    assert maps.max() > 0
+
+
+def test_losses_are_finite_and_reach_every_weight(method: Method) -> None:
+    for name in method.params:
+        nets = {other: method.build(other) for other in method.params}
+        torch.stack(list(method.losses(name, nets, batch(), 0).values())).sum().backward()
+        for key, weight in nets[name].named_parameters():
+            assert weight.grad is not None, f"{key} learns nothing"
+            assert torch.isfinite(weight.grad).all()
+
+
+def test_evaluation_is_deterministic_and_images_do_not_mix(method: Method) -> None:
+    net, images = localizer(method), batch()["image"]
+    with torch.inference_mode():
+        first, second = method.cam(net, images), method.cam(net, images)
+        alone = torch.cat([method.cam(net, image[None]) for image in images])
+    assert torch.equal(first, second)
+    assert torch.allclose(first, alone, atol=1e-4)
+
+
+def test_odd_sizes_are_fine(method: Method) -> None:
+    with torch.inference_mode():
+        assert torch.isfinite(method.cam(localizer(method), torch.randn(1, 3, 61, 83))).all()
+        assert method.logits(localizer(method), torch.randn(1, 3, 61, 83)).shape == (1, CLASSES)
+
+
+def test_a_few_images_can_be_learned_by_heart(method: Method) -> None:
+    torch.manual_seed(0)
+    name, items = next(iter(method.params)), batch()
+    net = method.build(name)
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    first = last = 0.0
+    for step in range(60):
+        total = torch.stack(list(method.losses(name, {name: net}, items, step).values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        first, last = (total.item() if step == 0 else first), total.item()
+    assert last < 0.3 * first
+
+
+def test_stages_of_a_run_follow_the_chain() -> None:
+    run = Run(Params(), "shapes", "cam", "common", 0)
+    assert run.stages()[:3] == ["classifier", "cam", "eval/seed"]
+    assert Run(Params(), "shapes", "supervised", "common", 0).stages() == ["segmenter", "masks", "eval/segmentation"]
