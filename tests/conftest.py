@@ -41,7 +41,9 @@ def draw(folder: Path, number: int, split: str) -> Entry:
 def squares(tmp_path_factory: pytest.TempPathFactory) -> Index:
     """Return a dataset of 24 training and 6 validation pictures."""
     folder = tmp_path_factory.mktemp("squares")
-    images = [draw(folder, n, "train") for n in range(24)] + [draw(folder, n, "val") for n in range(6)]
+    images = [draw(folder, n, "train") for n in range(24)] + [
+        draw(folder, n, "val") for n in range(6)
+    ]
     return Index("squares", CLASSES, tuple(images))
 
 

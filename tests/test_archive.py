@@ -65,7 +65,9 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
         Reader(tmp_path / "a.zip").names()
 
 
-@pytest.mark.parametrize("array", [np.arange(6).reshape(2, 3), np.array(4), np.zeros((0, 3), np.float16)])
+@pytest.mark.parametrize(
+    "array", [np.arange(6).reshape(2, 3), np.array(4), np.zeros((0, 3), np.float16)]
+)
 def test_arrays_come_back_with_shape_and_type(array: np.ndarray) -> None:
     found = archive.unpack_arrays(archive.pack_arrays({"x": array}))["x"]
     assert (found.shape, found.dtype) == (array.shape, array.dtype)

@@ -47,7 +47,10 @@ def test_equal_tensors_give_equal_bytes(tmp_path: Path) -> None:
     [
         (lambda s: s.pop("0.bias"), "1 missing \\(0.bias\\)"),
         (lambda s: s.update(extra=torch.zeros(1)), "1 left over \\(extra\\)"),
-        (lambda s: s.update({"0.bias": torch.zeros(9)}), "of another shape \\(0.bias \\(9,\\) for \\(4,\\)\\)"),
+        (
+            lambda s: s.update({"0.bias": torch.zeros(9)}),
+            "of another shape \\(0.bias \\(9,\\) for \\(4,\\)\\)",
+        ),
     ],
 )
 def test_loading_is_strict_in_both_directions(change: object, message: str) -> None:
@@ -86,7 +89,9 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
         (b"plain words", "cannot be read|was refused"),
     ],
 )
-def test_files_that_are_no_checkpoints_are_named(tmp_path: Path, content: bytes, message: str) -> None:
+def test_files_that_are_no_checkpoints_are_named(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     path = tmp_path / "theirs.pth"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=message) as caught:

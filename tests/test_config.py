@@ -59,22 +59,39 @@ def test_every_preset_is_valid_and_resolves(preset: Path) -> None:
     [
         ({"segmentor": {}}, ["unknown key segmentor; did you mean 'segmenter'?"]),
         ({"cam": {"scale": [1]}}, ["unknown key cam.scale; did you mean 'scales'?"]),
-        ({"classifier": {"train": {"lr": -1}}}, ["classifier.train.lr: Input should be greater than 0 (got -1)"]),
+        (
+            {"classifier": {"train": {"lr": -1}}},
+            ["classifier.train.lr: Input should be greater than 0 (got -1)"],
+        ),
         ({"seeds": ["a"]}, ["seeds.0: Input should be a valid integer"]),
         ({"methods": ["cma"]}, ["methods: 'cma' is not one of cam"]),
         ({"datasets": ["voc"]}, ["datasets: 'voc' is not one of shapes, stamps, voc12"]),
         ({"datasets": []}, ["datasets: name at least one"]),
         ({"data": {"shapes": {"min_px": 200}}}, ["min_px (200) is larger than max_px (128)"]),
-        ({"classifier": {"train": {"batch": 9, "accumulate": 2}}}, ["batch (9) is not a multiple of accumulate (2)"]),
-        ({"affinity": {"confident": {"foreground": 4}}}, ["foreground and background are scores below 1"]),
+        (
+            {"classifier": {"train": {"batch": 9, "accumulate": 2}}},
+            ["batch (9) is not a multiple of accumulate (2)"],
+        ),
+        (
+            {"affinity": {"confident": {"foreground": 4}}},
+            ["foreground and background are scores below 1"],
+        ),
         ({"pseudo": {"crf": "psi"}}, ["pseudo.crf: Input should be 'none', 'psa'"]),
         ({"overrides": [{"set": {"clasifier": {}}}]}, ["did you mean 'classifier'?"]),
-        ({"overrides": [{"set": {"classifier": {"train": {"epoch": 1}}}}]}, ["did you mean 'epochs'?"]),
+        (
+            {"overrides": [{"set": {"classifier": {"train": {"epoch": 1}}}}]},
+            ["did you mean 'epochs'?"],
+        ),
         ({"classifier": {"settings": {"beta": 1}}}, ["unknown key settings.beta"]),
-        ({"segmentor": 1, "cam": {"scale": 1}, "seeds": [-1]}, ["segmentor", "cam.scale", "seeds.0", "3 problems"]),
+        (
+            {"segmentor": 1, "cam": {"scale": 1}, "seeds": [-1]},
+            ["segmentor", "cam.scale", "seeds.0", "3 problems"],
+        ),
     ],
 )
-def test_bad_parameters_are_all_named_in_one_line(raw: dict[str, object], messages: list[str]) -> None:
+def test_bad_parameters_are_all_named_in_one_line(
+    raw: dict[str, object], messages: list[str]
+) -> None:
     with pytest.raises(ConfigError) as caught:
         config.validate(raw, "my.yaml")
     text = str(caught.value)
@@ -120,14 +137,21 @@ def test_overrides_reach_the_runs_they_name_and_no_others() -> None:
 
 def test_published_settings_are_on_under_published_alone() -> None:
     params = Params()
-    assert config.resolve(params, "shapes", "cam", "published").networks["classifier"].backbone == "resnet50"
-    assert config.resolve(params, "shapes", "cam", "common").networks["classifier"].backbone == "toy"
+    assert (
+        config.resolve(params, "shapes", "cam", "published").networks["classifier"].backbone
+        == "resnet50"
+    )
+    assert (
+        config.resolve(params, "shapes", "cam", "common").networks["classifier"].backbone == "toy"
+    )
 
 
 def test_what_cannot_change_a_result_is_in_no_slice() -> None:
     before = Run(Params(), "shapes", "cam", "common", 0)
-    quiet = {"train": {"workers": 3, "save_seconds": 7}}
-    changed = config.validate({"shards": 5, "classifier": quiet, "segmenter": quiet, "affinity": quiet})
+    quiet = {"train": {"workers": 3, "save_seconds": 7, "tensorboard": True}}
+    changed = config.validate(
+        {"shards": 5, "classifier": quiet, "segmenter": quiet, "affinity": quiet}
+    )
     after = Run(changed, "shapes", "cam", "common", 0)
     assert [before.slice(s) for s in before.stages()] == [after.slice(s) for s in after.stages()]
 
@@ -137,7 +161,10 @@ def test_a_bad_key_is_answered_in_under_a_second_with_exit_code_two(tmp_path: Pa
     path.write_text("segmentor: {}\n")
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "wsss", "params", "--params", str(path)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "wsss", "params", "--params", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -38,7 +38,11 @@ def exact(image: np.ndarray, unary: np.ndarray, name: str) -> np.ndarray:
 
     near = kernel([x / kernels.position_px, y / kernels.position_px])
     alike = kernel(
-        [x / kernels.pair_px, y / kernels.pair_px, *(colours[:, c] / kernels.pair_grey for c in range(3))]
+        [
+            x / kernels.pair_px,
+            y / kernels.pair_px,
+            *(colours[:, c] / kernels.pair_grey for c in range(3)),
+        ]
     )
     q = np.exp(-unary) / np.exp(-unary).sum(0)
     for _ in range(kernels.iterations):

@@ -15,7 +15,9 @@ from wsss.schema import Params
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "a.py").write_text("from wsss.b import f\nX = f(1)\n")
-    (tmp_path / "b.py").write_text('"""Say what."""\ndef f(x):\n    """Double."""\n    return 2 * x\n')
+    (tmp_path / "b.py").write_text(
+        '"""Say what."""\ndef f(x):\n    """Double."""\n    return 2 * x\n'
+    )
     monkeypatch.setattr(module, "PACKAGE", tmp_path)
     return tmp_path
 
@@ -38,7 +40,9 @@ def fresh(*names: str) -> str:
         ("def f(x):\n    return 3 * x\n", False),
     ],
 )
-def test_comments_and_docstrings_do_not_count_and_code_does(package: Path, text: str, is_equal: bool) -> None:
+def test_comments_and_docstrings_do_not_count_and_code_does(
+    package: Path, text: str, is_equal: bool
+) -> None:
     before = fresh("a")
     (package / "b.py").write_text(text)
     assert (fresh("a") == before) is is_equal
@@ -63,8 +67,18 @@ def test_every_stage_of_a_run_has_a_fingerprint() -> None:
 
 @pytest.mark.parametrize(
     "imported",
-    ["wsss.cli", "wsss.plan", "wsss.config", "wsss.data.check", "wsss.stages.data", "wsss.stages.confident",
-     "wsss.stages.pseudo", "wsss.stages.evaluate", "wsss.stages.results", "wsss.stages.gather"],
+    [
+        "wsss.cli",
+        "wsss.plan",
+        "wsss.config",
+        "wsss.data.check",
+        "wsss.stages.data",
+        "wsss.stages.confident",
+        "wsss.stages.pseudo",
+        "wsss.stages.evaluate",
+        "wsss.stages.results",
+        "wsss.stages.gather",
+    ],
 )
 def test_stages_without_networks_import_neither_torch_nor_timm(imported: str) -> None:
     code = f"import sys, {imported}; bad = {{'torch', 'timm', 'torchvision'}} & set(sys.modules); sys.exit(str(bad) if bad else 0)"

@@ -25,7 +25,9 @@ def collect(index: Index, batch: int) -> dict[str, Tensor]:
     batches = plan_batches(index.training(), batch)
     found = {}
     with torch.inference_mode():
-        for entries, maps in inference(look(), batches, params, lambda size: (size[0] // 4, size[1] // 4), NORMALISE, CPU):
+        for entries, maps in inference(
+            look(), batches, params, lambda size: (size[0] // 4, size[1] // 4), NORMALISE, CPU
+        ):
             found |= {entry.name: own for entry, own in zip(entries, maps, strict=True)}
     return found
 
@@ -55,7 +57,9 @@ def test_shards_are_whole_batches_and_cover_everything(squares: Index) -> None:
     assert all(len({entry.size for entry in batch}) == 1 for batch in batches)
     for count in (1, 2, 3, 50):
         shards = [part(batches, (k, count)) for k in range(1, count + 1)]
-        assert sorted(e.name for s in shards for b in s for e in b) == [e.name for e in squares.training()]
+        assert sorted(e.name for s in shards for b in s for e in b) == [
+            e.name for e in squares.training()
+        ]
 
 
 def test_a_cam_has_only_present_classes_and_its_largest_score_is_one() -> None:
@@ -70,7 +74,12 @@ def test_an_absent_signal_gives_zeros_and_no_nan() -> None:
 
 
 def test_stored_maps_come_back_and_grow_to_the_image() -> None:
-    cam = Cam(np.array([2], np.int16), np.random.default_rng(0).random((1, 5, 7)).astype(np.float16), (18, 26), 4)
+    cam = Cam(
+        np.array([2], np.int16),
+        np.random.default_rng(0).random((1, 5, 7)).astype(np.float16),
+        (18, 26),
+        4,
+    )
     again = unpack(pack(cam), "x")
     assert np.array_equal(again.cam, cam.cam)
     source = torch.from_numpy(cam.cam.astype(np.float32))[None]

@@ -28,7 +28,11 @@ def batch(count: int = 3) -> dict[str, object]:
     torch.manual_seed(1)
     label = torch.zeros(count, CLASSES)
     label[:, 1] = label[0, 3] = 1
-    return {"image": torch.randn(count, 3, 64, 64), "label": label, "name": [str(i) for i in range(count)]}
+    return {
+        "image": torch.randn(count, 3, 64, 64),
+        "label": label,
+        "name": [str(i) for i in range(count)],
+    }
 
 
 def test_the_chain_has_a_localizer_and_no_circle() -> None:
@@ -90,4 +94,8 @@ def test_a_few_images_can_be_learned_by_heart(method: Method) -> None:
 def test_stages_of_a_run_follow_the_chain() -> None:
     run = Run(Params(), "shapes", "cam", "common", 0)
     assert run.stages()[:3] == ["classifier", "cam", "eval/seed"]
-    assert Run(Params(), "shapes", "supervised", "common", 0).stages() == ["segmenter", "masks", "eval/segmentation"]
+    assert Run(Params(), "shapes", "supervised", "common", 0).stages() == [
+        "segmenter",
+        "masks",
+        "eval/segmentation",
+    ]

@@ -49,7 +49,9 @@ def test_a_prediction_of_255_is_an_error() -> None:
 def test_parts_add_up_and_order_does_not_matter(number: int) -> None:
     pairs = [random_masks(number + i) for i in range(3)]
     total = sum(confusion(t, p, CLASSES) for t, p in pairs)
-    whole = confusion(*(np.concatenate(masks) for masks in zip(*reversed(pairs), strict=True)), CLASSES)
+    whole = confusion(
+        *(np.concatenate(masks) for masks in zip(*reversed(pairs), strict=True)), CLASSES
+    )
     assert np.array_equal(total, whole)
 
 
@@ -75,7 +77,9 @@ def test_one_pass_equals_one_evaluation_per_threshold() -> None:
     plain = np.zeros((len(levels), CLASSES, CLASSES), np.int64)
     for number in range(6):
         truth, _ = random_masks(number)
-        labels = sorted(generator.choice(CLASSES - 1, int(generator.integers(0, 4)), replace=False).tolist())
+        labels = sorted(
+            generator.choice(CLASSES - 1, int(generator.integers(0, 4)), replace=False).tolist()
+        )
         maps = generator.random((len(labels), *truth.shape)).astype(np.float32)
         maps = np.round(maps, 2)  # scores that equal thresholds: background must win
         curve.add(truth, maps, labels)

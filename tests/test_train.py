@@ -50,7 +50,9 @@ def training(index: Index, folder: Path, params: TrainParams = PARAMS, seed: int
     return Training(Tiny(), images, params, seed, folder / "tiny.safetensors", {"seed": seed})
 
 
-def trained(index: Index, folder: Path, params: TrainParams = PARAMS, seed: int = 0) -> dict[str, Tensor]:
+def trained(
+    index: Index, folder: Path, params: TrainParams = PARAMS, seed: int = 0
+) -> dict[str, Tensor]:
     fit(training(index, folder, params, seed), Runtime(torch.device("cpu"), torch.float32))
     return checkpoint.load(folder / "tiny.safetensors")[0]
 
@@ -59,7 +61,9 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor], tolerance: f
     return all((first[key] - second[key]).abs().max() <= tolerance for key in first)
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(squares: Index, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(
+    squares: Index, tmp_path: Path
+) -> None:
     folders = [tmp_path / name for name in "abc"]
     for folder, seed in zip(folders, (0, 0, 1), strict=True):
         trained(squares, folder, seed=seed)
@@ -75,7 +79,11 @@ def test_a_training_resumed_at_any_step_equals_an_uninterrupted_one(
     whole = trained(squares, tmp_path / "whole")
     runtime = Runtime(torch.device("cpu"), torch.float32)
     first = Trainer(training(squares, tmp_path / "cut"), runtime)
-    parts = iter(torch.utils.data.DataLoader(first.training.images, batch_sampler=list(first.schedule.parts(0))))
+    parts = iter(
+        torch.utils.data.DataLoader(
+            first.training.images, batch_sampler=list(first.schedule.parts(0))
+        )
+    )
     first.objective.train()
     for step in range(stop):
         first._note(step, first.step(step, parts), 1.0)
@@ -90,7 +98,9 @@ def test_a_training_resumed_at_any_step_equals_an_uninterrupted_one(
 def test_a_state_of_other_settings_is_not_used(squares: Index, tmp_path: Path) -> None:
     old = Trainer(training(squares, tmp_path, seed=5), Runtime(torch.device("cpu"), torch.float32))
     old.save(7)
-    fresh = Trainer(training(squares, tmp_path, seed=0), Runtime(torch.device("cpu"), torch.float32))
+    fresh = Trainer(
+        training(squares, tmp_path, seed=0), Runtime(torch.device("cpu"), torch.float32)
+    )
     assert fresh.resume() == 0
 
 
@@ -123,7 +133,9 @@ def test_workers_do_not_change_what_is_learned(squares: Index, tmp_path: Path) -
     assert same(alone, helped)
 
 
-def test_a_loss_that_is_no_number_stops_and_names_the_images(squares: Index, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_and_names_the_images(
+    squares: Index, tmp_path: Path
+) -> None:
     item = training(squares, tmp_path)
     item.weights.write_bytes(b"earlier")
     with torch.no_grad():
@@ -135,7 +147,11 @@ def test_a_loss_that_is_no_number_stops_and_names_the_images(squares: Index, tmp
 
 @pytest.mark.parametrize(
     ("schedule", "expected"),
-    [("poly", [0.5, 1.0, (1 - 4 / 9) ** 0.9]), ("cosine", [0.5, 1.0, 0.5868240888]), ("constant", [0.5, 1, 1])],
+    [
+        ("poly", [0.5, 1.0, (1 - 4 / 9) ** 0.9]),
+        ("cosine", [0.5, 1.0, 0.5868240888]),
+        ("constant", [0.5, 1, 1]),
+    ],
 )
 def test_schedules_rise_and_fall_as_stated(schedule: str, expected: list[float]) -> None:
     params = TrainParams(schedule=schedule, warmup=0.1, power=0.9)
@@ -165,13 +181,20 @@ def test_two_processes_learn_what_one_learns(squares: Index, work: Path) -> None
     overrides = work / "params.json"
     overrides.write_text(
         '{"data": {"shapes": {"train": 24, "val": 6}}, "classifier": {"augment": {"crop_px": 48}, '
-        '"train": {"epochs": 1, "batch": 8, "precision": "fp32"}}}'
+        '"train": {"epochs": 1, "batch": 8, "precision": "fp32", "freeze_norm": true}}}'
     )
     save_index(replace(squares, dataset="shapes"), Path("work/shapes/index.json"))
     states = []
     arguments = ["train", "shapes/cam/common/s0", "classifier", "--params", str(overrides)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29641", "-m", "wsss"]
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--master-port=29641",
+        "-m",
+        "wsss",
+    ]
     for launch in (["-m", "wsss"], launcher):
         subprocess.run([sys.executable, *launch, *arguments], check=True, env=environment)
         states.append(checkpoint.load(run / "classifier.safetensors")[0])
@@ -184,7 +207,16 @@ def test_a_killed_training_goes_on_where_it_was(squares: Index, work: Path) -> N
     (work / "params.json").write_text(settings)
     save_index(replace(squares, dataset="shapes"), Path("work/shapes/index.json"))
     weights = Path("work/shapes/cam/common/s0/classifier.safetensors")
-    command = [sys.executable, "-m", "wsss", "train", "shapes/cam/common/s0", "classifier", "--params", "params.json"]
+    command = [
+        sys.executable,
+        "-m",
+        "wsss",
+        "train",
+        "shapes/cam/common/s0",
+        "classifier",
+        "--params",
+        "params.json",
+    ]
     subprocess.run(command, check=True)
     whole = weights.read_bytes()
     weights.unlink()
@@ -199,3 +231,9 @@ def test_a_killed_training_goes_on_where_it_was(squares: Index, work: Path) -> N
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "going on from step" in done.stderr
     assert weights.read_bytes() == whole
+
+
+def test_curves_are_also_written_for_tensorboard(squares: Index, work: Path) -> None:
+    pytest.importorskip("tensorboard")
+    trained(squares, Path("out"), PARAMS.model_copy(update={"tensorboard": True}))
+    assert len(list(work.rglob("logs/tensorboard/**/events*"))) == 1

@@ -117,7 +117,9 @@ def test_the_loss_by_offsets_equals_the_loss_over_all_pairs() -> None:
                     kind = "unlike" if first != second else "foreground" if first else "background"
                     value = 1 + 1e-5 - alike if kind == "unlike" else alike + 1e-5
                     sums[kind].append(-torch.log(value))
-    expected = {k: w * torch.stack(sums[k]).mean() for k, w in zip(sums, (0.25, 0.25, 0.5), strict=True)}
+    expected = {
+        k: w * torch.stack(sums[k]).mean() for k, w in zip(sums, (0.25, 0.25, 0.5), strict=True)
+    }
     found = affinity_loss(features, labels, 3)
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value.item(), rel=1e-5)

@@ -31,7 +31,9 @@ def offsets(radius: int) -> list[tuple[int, int]]:
     return right + below
 
 
-def windows(height: int, width: int, offset: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def windows(
+    height: int, width: int, offset: tuple[int, int]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Return the slices (rows, columns) of the cells that have a neighbour at `offset`, and of these."""
     dy, dx = offset
     rows, columns = slice(0, max(0, height - dy)), slice(max(0, -dx), max(0, width - max(0, dx)))
@@ -74,10 +76,14 @@ def affinity_loss(features: Tensor, labels: Tensor, radius: int) -> dict[str, Te
             sums[name][0] = sums[name][0] + (loss * chosen).sum()
             sums[name][1] = sums[name][1] + chosen.sum()
     weights = {"background": 0.25, "foreground": 0.25, "unlike": 0.5}
-    return {name: weights[name] * total / (count + SMALLEST) for name, (total, count) in sums.items()}
+    return {
+        name: weights[name] * total / (count + SMALLEST) for name, (total, count) in sums.items()
+    }
 
 
-def from_thresholds(foreground: NDArray[Any], background: NDArray[Any], labels: Sequence[int]) -> NDArray[np.uint8]:
+def from_thresholds(
+    foreground: NDArray[Any], background: NDArray[Any], labels: Sequence[int]
+) -> NDArray[np.uint8]:
     """Return confident labels (H, W) from two label images with compact labels 0..K.
 
     foreground: made with a generous background, so its foreground is sure. background: made with a

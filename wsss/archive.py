@@ -134,7 +134,9 @@ def read_path(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise MissingError(f"{path} is missing. `wsss data check` lists everything that is.") from None
+        raise MissingError(
+            f"{path} is missing. `wsss data check` lists everything that is."
+        ) from None
 
 
 def _archives_above(path: Path) -> Iterator[Path]:

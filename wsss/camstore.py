@@ -63,7 +63,9 @@ def unpack(content: bytes, name: str) -> Cam:
         size = (int(arrays["size"][0]), int(arrays["size"][1]))
         return Cam(arrays["labels"], arrays["cam"], size, int(arrays["stride"]))
     except (KeyError, ValueError, OSError) as error:
-        raise DatasetError(f"The CAM of {name!r} is damaged ({error}). Make its archive again.") from None
+        raise DatasetError(
+            f"The CAM of {name!r} is damaged ({error}). Make its archive again."
+        ) from None
 
 
 class CamReader:

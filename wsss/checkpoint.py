@@ -64,7 +64,9 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
     if not start:
         raise CheckpointError(f"The checkpoint {path} is empty. Download it again.")
     if start.startswith((b"<!doctype", b"<html")):
-        raise CheckpointError(f"{path} is a web page, not a checkpoint: the link has expired or needs a login.")
+        raise CheckpointError(
+            f"{path} is a web page, not a checkpoint: the link has expired or needs a login."
+        )
     return _tensors(_read_foreign(path), path)
 
 
@@ -74,7 +76,9 @@ def _read_foreign(path: Path) -> Any:
             with safe_open(path, framework="pt") as content:
                 return {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is not whole ({_first_line(error)}). Download it again.") from None
+            raise CheckpointError(
+                f"{path} is not whole ({_first_line(error)}). Download it again."
+            ) from None
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -85,7 +89,9 @@ def _read_foreign(path: Path) -> Any:
             "Ask its authors for a file with the state_dict alone."
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} cannot be read ({_first_line(error)}). Download it again.") from None
+        raise CheckpointError(
+            f"{path} cannot be read ({_first_line(error)}). Download it again."
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

@@ -32,7 +32,9 @@ PARAMS_VARIABLE = "WSSS_PARAMS"
 
 ParamFiles = Annotated[
     list[Path] | None,
-    typer.Option("--params", help=f"Parameter files, each over the ones before (or ${PARAMS_VARIABLE})."),
+    typer.Option(
+        "--params", help=f"Parameter files, each over the ones before (or ${PARAMS_VARIABLE})."
+    ),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="dataset/method/protocol/sSEED")]
 Shard = Annotated[str, typer.Option(help="Part k of n, as k-of-n.")]
@@ -64,7 +66,9 @@ def data_prepare(dataset: str, params: ParamFiles = None) -> None:
 
 
 @data_app.command("check")
-def data_check(datasets: Annotated[list[str] | None, typer.Argument()] = None, params: ParamFiles = None) -> None:
+def data_check(
+    datasets: Annotated[list[str] | None, typer.Argument()] = None, params: ParamFiles = None
+) -> None:
     """Name every problem of the datasets, before any training."""
     from wsss.data.check import problems
 
@@ -96,7 +100,9 @@ def train(run: RunName, network: str, params: ParamFiles = None) -> None:
 
 
 @app.command()
-def cam(run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None) -> None:
+def cam(
+    run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
+) -> None:
     """Write the CAMs of the training images."""
     from wsss.stages.localize import localize
 
@@ -152,7 +158,9 @@ def segmenter(run: RunName, params: ParamFiles = None) -> None:
 
 
 @app.command()
-def masks(run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None) -> None:
+def masks(
+    run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
+) -> None:
     """Predict the validation images."""
     from wsss.stages.masks import masks as stage
 
@@ -179,7 +187,9 @@ def table(params: ParamFiles = None) -> None:
 def predict(
     run: RunName,
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
-    out: Annotated[Path, typer.Option(help="Where masks, overlays and panels are written.")] = Path("predictions"),
+    out: Annotated[Path, typer.Option(help="Where masks, overlays and panels are written.")] = Path(
+        "predictions"
+    ),
     params: ParamFiles = None,
 ) -> None:
     """Segment your own images with a trained run."""
@@ -192,7 +202,9 @@ def predict(
 @app.command("params")
 def show_params(
     explain: Annotated[bool, typer.Option("--explain", help="Every key with its meaning.")] = False,
-    write: Annotated[bool, typer.Option("--write", help="Write params.yaml and its schema anew.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write params.yaml and its schema anew.")
+    ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="The JSON schema.")] = False,
     run: Annotated[str | None, typer.Option(help="The resolved settings of one run.")] = None,
     params: ParamFiles = None,
@@ -246,5 +258,9 @@ def main() -> None:
     except OSError as error:
         if debug or error.filename is None:
             raise
-        log.error("error: %s: %s. Check the path, its permissions and free space.", error.filename, error.strerror)
+        log.error(
+            "error: %s: %s. Check the path, its permissions and free space.",
+            error.filename,
+            error.strerror,
+        )
         sys.exit(2)

@@ -121,17 +121,8 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
 def _impossible(params: Params) -> Iterator[str]:
     """Yield what is well typed but cannot be run."""
     datasets = (*DRAWN, "voc12", *params.data.csv)
-    for key, chosen, known in (
-        ("datasets", params.datasets, datasets),
-        ("methods", params.methods, registry.methods()),
-    ):
-        for name in chosen:
-            if name not in known:
-                yield f"{key}: {name!r} is not one of {', '.join(known)}"
-        if not chosen:
-            yield f"{key}: name at least one"
-        if len(set(chosen)) != len(chosen):
-            yield f"{key}: a name is listed twice"
+    yield from _selection("datasets", params.datasets, datasets)
+    yield from _selection("methods", params.methods, registry.methods())
     for name in params.data.csv:
         if name in (*DRAWN, "voc12"):
             yield f"data.csv.{name}: this name is taken by a built-in dataset"
@@ -145,6 +136,16 @@ def _impossible(params: Params) -> Iterator[str]:
             resolve(params, dataset, method, protocol)
         except ConfigError as error:
             yield str(error)
+
+
+def _selection(key: str, chosen: Sequence[str], known: Sequence[str]) -> Iterator[str]:
+    for name in chosen:
+        if name not in known:
+            yield f"{key}: {name!r} is not one of {', '.join(known)}"
+    if not chosen:
+        yield f"{key}: name at least one"
+    if len(set(chosen)) != len(chosen):
+        yield f"{key}: a name is listed twice"
 
 
 def _unusable(changes: Mapping[str, Any]) -> Iterator[str]:
@@ -171,7 +172,9 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Set
         changes = merge(changes, spec.published)
     for override in params.overrides:
         wanted = (override.dataset, override.method, override.protocol)
-        if all(w in (None, is_) for w, is_ in zip(wanted, (dataset, method, protocol), strict=True)):
+        if all(
+            w in (None, is_) for w, is_ in zip(wanted, (dataset, method, protocol), strict=True)
+        ):
             changes = merge(changes, override.set)
     own = changes.pop("networks", {})
     raw = merge(raw, changes)
@@ -183,7 +186,9 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Set
     unknown = set(own) - set(spec.networks)
     if unknown:
         known = ", ".join(spec.networks) or "none"
-        raise ConfigError(f"{where}: networks.{min(unknown)} is not in the chain of {method} ({known})")
+        raise ConfigError(
+            f"{where}: networks.{min(unknown)} is not in the chain of {method} ({known})"
+        )
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
@@ -194,7 +199,7 @@ def _network(
     classifier: Mapping[str, Any], network: registry.NetworkSpec, own: Mapping[str, Any]
 ) -> dict[str, Any]:
     settings = {"settings": network.settings}
-    merged = functools.reduce(merge, (classifier, settings, network.common, own))
+    merged = merge(merge(merge(classifier, settings), network.common), own)
     check_settings(merged["settings"], network.settings)
     return merged
 
@@ -204,7 +209,11 @@ def check_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
     for key, value in settings.items():
         if key not in defaults:
             close = difflib.get_close_matches(key, list(defaults), 1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(defaults) or 'none'}"
+            hint = (
+                f"did you mean {close[0]!r}?"
+                if close
+                else f"known are {', '.join(defaults) or 'none'}"
+            )
             raise ConfigError(f"unknown key settings.{key}; {hint}")
         wanted = type(defaults[key])
         numbers = wanted is float and isinstance(value, int) and not isinstance(value, bool)
@@ -254,7 +263,9 @@ def render() -> str:
     for key, value, kind, description in keys(Params):
         depth, name = key.count("."), key.rsplit(".", 1)[-1]
         if kind == "section":
-            lines += [""] * (depth == 0) + [f"{'  ' * depth}{name}:  # {description.splitlines()[0]}"]
+            lines += [""] * (depth == 0) + [
+                f"{'  ' * depth}{name}:  # {description.splitlines()[0]}"
+            ]
         else:
             lines.append(f"{'  ' * depth}{name}: {_yaml_value(value)}  # {description}")
     return "\n".join(lines) + "\n"
@@ -269,8 +280,9 @@ def _yaml_value(value: Any) -> str:
 def explain() -> str:
     """Return one line for each key: name, type, default, description."""
     rows = [
-        f"{key}\n    {description}" if kind == "section" else
-        f"{key} = {_yaml_value(value)}   ({kind})\n    {description}"
+        f"{key}\n    {description}"
+        if kind == "section"
+        else f"{key} = {_yaml_value(value)}   ({kind})\n    {description}"
         for key, value, kind, description in keys(Params)
     ]
     return "\n".join(rows)

@@ -39,8 +39,14 @@ def _torch() -> Iterator[Finding]:
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         yield "ok", "torch", f"{torch.__version__}, CUDA {built}: {names}"
     else:
-        driver = "a driver is there but too old for it" if shutil.which("nvidia-smi") else "no driver"
-        yield "ok", "torch", f"{torch.__version__}, built for CUDA {built}; {driver}: runs on the CPU"
+        driver = (
+            "a driver is there but too old for it" if shutil.which("nvidia-smi") else "no driver"
+        )
+        yield (
+            "ok",
+            "torch",
+            f"{torch.__version__}, built for CUDA {built}; {driver}: runs on the CPU",
+        )
 
 
 def _torchvision() -> Iterator[Finding]:
@@ -85,7 +91,11 @@ def _packages() -> Iterator[Finding]:
 
 def _programs() -> Iterator[Finding]:
     compiler = shutil.which("c++")
-    yield ("ok", "c++", compiler) if compiler else ("missing", "c++", "needed to build pydensecrf2 (apt-get install g++)")
+    yield (
+        ("ok", "c++", compiler)
+        if compiler
+        else ("missing", "c++", "needed to build pydensecrf2 (apt-get install g++)")
+    )
     if shutil.which("sbatch"):
         done = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, check=False)  # noqa: S607
         yield "ok", "slurm", done.stdout.strip() or done.stderr.strip()

@@ -21,7 +21,9 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         with temporary.open("rb") as written:
-            os.fchmod(written.fileno(), 0o644)  # safetensors writes files that only their owner reads
+            os.fchmod(
+                written.fileno(), 0o644
+            )  # safetensors writes files that only their owner reads
             os.fsync(written.fileno())
         temporary.replace(path)
     finally:
@@ -44,9 +46,13 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise MissingError(f"{path} is missing. Run the stage that makes it (snakemake {path}).") from None
+        raise MissingError(
+            f"{path} is missing. Run the stage that makes it (snakemake {path})."
+        ) from None
     except ValueError as error:
-        raise MissingError(f"{path} is not valid JSON ({error}). Delete it and run again.") from None
+        raise MissingError(
+            f"{path} is not valid JSON ({error}). Delete it and run again."
+        ) from None
 
 
 def sha256(path: Path) -> str:
@@ -55,4 +61,6 @@ def sha256(path: Path) -> str:
         with path.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
     except FileNotFoundError:
-        raise MissingError(f"{path} is missing. Run the stage that makes it (snakemake {path}).") from None
+        raise MissingError(
+            f"{path} is missing. Run the stage that makes it (snakemake {path})."
+        ) from None

@@ -15,7 +15,16 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 
 # Left out: what they do is seen in the parameters, the inputs or the messages, not in the numbers.
-SILENT = {"config", "schema", "plan", "fingerprint", "errors", "record", "progress", "methods.registry"}
+SILENT = {
+    "config",
+    "schema",
+    "plan",
+    "fingerprint",
+    "errors",
+    "record",
+    "progress",
+    "methods.registry",
+}
 
 
 def fingerprint(*modules: str) -> str:

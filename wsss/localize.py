@@ -1,4 +1,4 @@
-"""Multi-scale inference: images of one size together, each scale with its mirror image in a batch."""
+"""Multi-scale inference: images of one size together, each scale with its mirror image."""
 
 from __future__ import annotations
 
@@ -51,11 +51,16 @@ class ScaledImages(Dataset[list[Tensor]]):
         images = [load_image(entry.path) for entry in self.batches[number]]
         return [self._at(images, scale) for scale in self.scales]
 
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        return (self[number] for number in range(len(self)))
+
     def _at(self, images: Sequence[NDArray[np.uint8]], scale: float) -> Tensor:
         height, width = images[0].shape[:2]
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         resized = (
-            image if scale == 1 else np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+            image
+            if scale == 1
+            else np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
             for image in images
         )
         return torch.from_numpy(np.stack([self.normalise(image) for image in resized]))

@@ -21,7 +21,9 @@ def confusion(truth: NDArray[Any], prediction: NDArray[Any], classes: int) -> Co
     ignored pixel of a prediction shall count as.
     """
     if truth.shape != prediction.shape:
-        raise DatasetError(f"a prediction of size {prediction.shape} is compared with a mask of {truth.shape}")
+        raise DatasetError(
+            f"a prediction of size {prediction.shape} is compared with a mask of {truth.shape}"
+        )
     kept = truth != IGNORE
     expected, given = truth[kept].astype(np.int64), prediction[kept].astype(np.int64)
     if expected.size and max(expected.max(), given.max()) >= classes:
@@ -61,7 +63,9 @@ def thresholds(count: int) -> NDArray[np.float32]:
     return (np.arange(count) / count).astype(np.float32)
 
 
-def seed(maps: NDArray[np.float32], labels: Sequence[int] | NDArray[Any], threshold: float) -> NDArray[np.uint8]:
+def seed(
+    maps: NDArray[np.float32], labels: Sequence[int] | NDArray[Any], threshold: float
+) -> NDArray[np.uint8]:
     """Turn class maps (K, H, W) of classes `labels` (from 0) into label pixels.
 
     A pixel is foreground if its largest score is above the threshold, strictly and in float32, and
@@ -85,12 +89,16 @@ class ThresholdCurve:
         self._classes, self._levels = classes, levels
         self._histogram: Counts = np.zeros((classes, classes, len(levels) + 1), np.int64)
 
-    def add(self, truth: NDArray[Any], maps: NDArray[np.float32], labels: Sequence[int] | NDArray[Any]) -> None:
+    def add(
+        self, truth: NDArray[Any], maps: NDArray[np.float32], labels: Sequence[int] | NDArray[Any]
+    ) -> None:
         """Count one image: truth (H, W), maps (K, H, W) of the classes `labels` (from 0)."""
         kept = truth != IGNORE
         expected = truth[kept].astype(np.int64)
         if expected.size and expected.max() >= self._classes:
-            raise DatasetError(f"a label is above {self._classes - 1}, the last class, and not {IGNORE}")
+            raise DatasetError(
+                f"a label is above {self._classes - 1}, the last class, and not {IGNORE}"
+            )
         if len(labels):
             best = np.asarray(labels, np.int64)[maps.argmax(0)[kept]] + 1
             below = np.searchsorted(self._levels, maps.max(0)[kept], side="left")

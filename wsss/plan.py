@@ -39,6 +39,11 @@ MODULES = {
     "eval": "evaluate",
     "results": "results",
 }
+SILENT_SETTINGS = (
+    "workers",
+    "save_seconds",
+    "tensorboard",
+)  # of a training: cannot change a result
 SCORED = ("seed", "walk", "pseudo", "segmentation")  # what is evaluated, in the order of the flow
 SCORED_ARTIFACT = {"seed": "cam", "walk": "walk", "pseudo": "pseudo", "segmentation": "masks"}
 
@@ -58,7 +63,9 @@ class Run:
         """Return the run named like `shapes/cam/common/s0`, with or without `work/` before it."""
         found = RUN_PATTERN.fullmatch(text)
         if not found:
-            raise ConfigError(f"{text!r} is not a run. Write dataset/method/protocol/sSEED: shapes/cam/common/s0.")
+            raise ConfigError(
+                f"{text!r} is not a run. Write dataset/method/protocol/sSEED: shapes/cam/common/s0."
+            )
         dataset, method, protocol, seed = found.groups()
         registry.spec(method)
         return cls(params, dataset, method, protocol, int(seed))
@@ -94,7 +101,16 @@ class Run:
         """Return the stages of this run in order; evaluations are `eval/<what>`."""
         if self.spec.learns_masks:
             return ["segmenter", "masks", "eval/segmentation"]
-        middle = ["cam", "eval/seed", "confident", "affinity", "walk", "eval/walk", "pseudo", "eval/pseudo"]
+        middle = [
+            "cam",
+            "eval/seed",
+            "confident",
+            "affinity",
+            "walk",
+            "eval/walk",
+            "pseudo",
+            "eval/pseudo",
+        ]
         return [*self.spec.networks, *middle, "segmenter", "masks", "eval/segmentation"]
 
     def slice(self, stage: str) -> dict[str, Any]:
@@ -112,8 +128,7 @@ class Run:
 def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
     """Return the part of `settings` that `stage` uses, as plain values.
 
-    What cannot change a result (workers, time between resume states, batches of inference do:
-    they change the order of sums) is left out.
+    What cannot change a result is left out. (Batches of inference can: sums take another order.)
     """
     if stage in settings.networks:
         return _plain(settings.networks[stage].model_dump(mode="json"))
@@ -145,8 +160,7 @@ def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
 def _plain(part: dict[str, Any]) -> dict[str, Any]:
     train = part.get("train")
     if isinstance(train, Mapping):
-        kept = {k: v for k, v in train.items() if k not in ("workers", "save_seconds")}
-        return {**part, "train": kept}
+        return {**part, "train": {k: v for k, v in train.items() if k not in SILENT_SETTINGS}}
     return part
 
 
@@ -156,10 +170,14 @@ def data_slice(params: Params, dataset: str) -> dict[str, Any]:
     return dict(own.model_dump(mode="json"))
 
 
+def data_reader(dataset: str) -> str:
+    """Return the module under wsss.data that makes `dataset`."""
+    return dataset if dataset in config.DRAWN else "voc" if dataset == "voc12" else "csv"
+
+
 def data_code(dataset: str) -> str:
     """Return the fingerprint of the code that makes `dataset`."""
-    reader = dataset if dataset in ("shapes", "stamps") else "voc" if dataset == "voc12" else "csv"
-    return fingerprint("stages.data", f"data.{reader}")
+    return fingerprint("stages.data", f"data.{data_reader(dataset)}")
 
 
 def runs(params: Params) -> Iterator[Run]:

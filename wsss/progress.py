@@ -25,7 +25,9 @@ def setup(level: int = logging.INFO) -> None:
     log.propagate = False
 
 
-def progress(items: Iterable[Item], what: str, total: int | None = None, start: int = 0) -> Iterator[Item]:
+def progress(
+    items: Iterable[Item], what: str, total: int | None = None, start: int = 0
+) -> Iterator[Item]:
     """Yield `items` behind one progress line with rate and time left; plain lines in a log."""
     if sys.stderr.isatty():
         yield from tqdm(items, what, total=total, initial=start, dynamic_ncols=True, leave=False)

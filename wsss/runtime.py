@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def rng(seed: int, *scope: str | int) -> np.random.Generator:
-    """Return a generator for one purpose; equal seed and scope give equal numbers."""
-    return np.random.default_rng(number(seed, *scope))
-
-
-def number(seed: int, *scope: str | int) -> int:
-    """Return 63 random bits that belong to a seed and a scope."""
-    digest = hashlib.sha256(repr((seed, *scope)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 @dataclass(frozen=True)
@@ -70,10 +57,15 @@ class Runtime:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """Move a module to the device and average its gradients over the processes."""
+        """Move a module to the device and average its gradients over the processes.
+
+        On GPUs BatchNorm sees the batch of all processes; on CPUs torch has no such layer.
+        """
         module.to(self.device)
         if self.world == 1:
             return module
+        if self.device.type == "cuda":
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         devices = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)
 

@@ -51,7 +51,9 @@ class StampsParams(Strict):
 class VocParams(Strict):
     """PASCAL VOC 2012, with the augmented training set of SBD where its masks are there."""
 
-    root: str = Field("data/VOCdevkit/VOC2012", description="folder with JPEGImages, Annotations, ...")
+    root: str = Field(
+        "data/VOCdevkit/VOC2012", description="folder with JPEGImages, Annotations, ..."
+    )
     sbd_masks: str = Field(
         "SegmentationClassAug",
         description="folder under root with the masks of the augmented set; may be absent",
@@ -86,7 +88,9 @@ class AugmentParams(Strict):
         None, description="instead of scale: range of the long side, as PSA and IRNet do"
     )
     mirror: bool = Field(True, description="mirror every second image")
-    jitter: Fraction = Field(0.2, description="range of brightness, contrast and saturation factors")
+    jitter: Fraction = Field(
+        0.2, description="range of brightness, contrast and saturation factors"
+    )
 
 
 class TrainParams(Strict):
@@ -96,7 +100,7 @@ class TrainParams(Strict):
     batch: PositiveInt = Field(16, description="images per optimiser step, over all processes")
     accumulate: PositiveInt = Field(1, description="parts a batch is worked off in, to save memory")
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="update rule")
-    lr: PositiveFloat = Field(1e-3, description="learning rate of the backbone")
+    lr: PositiveFloat = Field(4e-3, description="learning rate of the backbone")
     head_factor: PositiveFloat = Field(1.0, description="learning rate of new layers over lr")
     momentum: Fraction = Field(0.9, description="momentum of sgd")
     weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="decay of weights")
@@ -112,11 +116,16 @@ class TrainParams(Strict):
     )
     workers: Annotated[int, Field(ge=0)] = Field(0, description="processes that load images")
     save_seconds: PositiveInt = Field(60, description="time between two resume states")
+    tensorboard: bool = Field(
+        False, description="also write curves to logs/tensorboard while training"
+    )
 
     @model_validator(mode="after")
     def _divisible(self) -> TrainParams:
         if self.batch % self.accumulate:
-            raise ValueError(f"batch ({self.batch}) is not a multiple of accumulate ({self.accumulate})")
+            raise ValueError(
+                f"batch ({self.batch}) is not a multiple of accumulate ({self.accumulate})"
+            )
         return self
 
 
@@ -134,7 +143,7 @@ class ClassifierParams(NetParams):
     """The network that learns the image-level labels and whose maps become CAMs."""
 
     augment: AugmentParams = AugmentParams()
-    train: TrainParams = TrainParams(epochs=20)
+    train: TrainParams = TrainParams(epochs=25)
     settings: dict[str, Any] = Field({}, description="settings of the method's own; see its YAML")
 
 
@@ -158,11 +167,13 @@ class ConfidentParams(Strict):
         "labels: it sees thresholded labels (IRNet)",
     )
     foreground: PositiveFloat = Field(
-        0.45, description="labels: background score above which the foreground is sure (IRNet 0.30); "
+        0.45,
+        description="labels: background score above which the foreground is sure (IRNet 0.30); "
         "scores: the exponent a that gives a generous background (PSA 4)",
     )
     background: PositiveFloat = Field(
-        0.15, description="labels: background score below which the background is sure (IRNet 0.05); "
+        0.15,
+        description="labels: background score below which the background is sure (IRNet 0.05); "
         "scores: the exponent a that gives a meagre background (PSA 32)",
     )
     crf: CrfName = Field("irn_label", description="CRF set that snaps both to edges")
@@ -178,7 +189,9 @@ class AffinityParams(NetParams):
     """AffinityNet (Ahn and Kwak, CVPR 2018): which neighbours belong to the same class."""
 
     stride: Literal[4, 8, 16, 32] = Field(4, description="pixels per cell of the affinity grid")
-    radius: Annotated[int, Field(ge=2)] = Field(5, description="cells further apart are not compared")
+    radius: Annotated[int, Field(ge=2)] = Field(
+        5, description="cells further apart are not compared"
+    )
     channels: PositiveInt = Field(32, description="features that are compared")
     confident: ConfidentParams = ConfidentParams()
     augment: AugmentParams = AugmentParams()
@@ -188,7 +201,9 @@ class AffinityParams(NetParams):
 class WalkParams(Strict):
     """Random walk that spreads a CAM along learned affinities."""
 
-    beta: PositiveFloat = Field(8.0, description="exponent that sharpens affinities (PSA 8, IRNet 10)")
+    beta: PositiveFloat = Field(
+        8.0, description="exponent that sharpens affinities (PSA 8, IRNet 10)"
+    )
     log2_steps: Annotated[int, Field(ge=0, le=16)] = Field(
         6, description="the walk has 2 to this power steps (PSA and IRNet: 8)"
     )
@@ -251,13 +266,21 @@ class Override(Strict):
 class Selection(Strict):
     """Which runs there are, and the data they use."""
 
-    datasets: tuple[str, ...] = Field(("shapes",), description="shapes, stamps, voc12 or a name in data.csv")
-    methods: tuple[str, ...] = Field(("cam", "supervised"), description="what to run; `wsss methods`")
+    datasets: tuple[str, ...] = Field(
+        ("shapes",), description="shapes, stamps, voc12 or a name in data.csv"
+    )
+    methods: tuple[str, ...] = Field(
+        ("cam", "supervised"), description="what to run; `wsss methods`"
+    )
     protocols: tuple[Literal["published", "common"], ...] = Field(
         ("common",), description="common: all methods alike; published: as each paper did"
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), description="one run for each seed")
-    shards: PositiveInt = Field(1, description="parts that inference is split into; no effect on results")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0,), description="one run for each seed"
+    )
+    shards: PositiveInt = Field(
+        1, description="parts that inference is split into; no effect on results"
+    )
     data: DataParams = DataParams()
 
 

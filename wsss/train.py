@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from wsss import checkpoint
 from wsss.data.loader import Schedule, TrainingImages, batches, to_device
-from wsss.errors import TrainingError
+from wsss.errors import MissingError, TrainingError
 from wsss.files import replacing
 from wsss.nets.backbone import freeze_norm
 from wsss.progress import log, progress
-from wsss.runtime import Runtime, number
+from wsss.randomness import number
+from wsss.runtime import Runtime
 from wsss.schema import TrainParams
 
 
@@ -104,6 +105,9 @@ class Trainer:
         self.optimizer = optimizer(self.objective.net, self.params)
         self.scaler = runtime.scaler()
         self.rows: list[dict[str, Any]] = []
+        self.curves = (
+            _tensorboard(training) if self.params.tensorboard and runtime.is_main else None
+        )
 
     def resume(self) -> int:
         """Load the resume state if it belongs to this training; return the steps done."""
@@ -192,6 +196,8 @@ class Trainer:
             if self.runtime.is_main and now - saved >= self.params.save_seconds:
                 self.save(step + 1)
                 saved = now
+        if self.curves is not None:
+            self.curves.close()
         return self._last_epoch()
 
     def _shown(self, steps: range, first: int) -> Iterator[int]:
@@ -209,6 +215,9 @@ class Trainer:
             "images_per_s": round(speed, 1),
         }
         self.rows.append(row)
+        if self.curves is not None:
+            for name in ("lr", "loss", *means):
+                self.curves.add_scalar(name, row[name], step)
 
     def _last_epoch(self) -> dict[str, float]:
         rows = self.rows[-self.schedule.steps_per_epoch :]
@@ -218,8 +227,18 @@ class Trainer:
         }
 
 
+def _tensorboard(training: Training) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # optional
+    except ImportError:
+        raise MissingError(
+            "train.tensorboard is on and TensorBoard is not installed: uv sync --extra tensorboard."
+        ) from None
+    return SummaryWriter(Path("logs/tensorboard") / training.weights.with_suffix(""))  # type: ignore[no-untyped-call]  # untyped library
+
+
 def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a row per step as CSV, and to TensorBoard's format where that is installed."""
+    """Write a row per step as CSV."""
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -1,24 +1,132 @@
-"""Decode images and masks."""
+"""Decode images and masks: whatever a camera, scanner or drawing program wrote, as 8-bit RGB."""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wsss.archive import read_path
 from wsss.data import labelmap
+from wsss.errors import DatasetError
+
+# Formats are named because Pillow would hand others, such as EPS, to outside programs.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # 16 bits per pixel, in whatever byte order
+MIN_SIDE_PX = 16  # below this a network of stride 16 sees a single cell
+ORIENTATION = 0x0112  # the EXIF tag; values above 4 swap height and width
+BROKEN = (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error, zlib.error)
+BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def load_image(path: str | Path) -> NDArray[np.uint8]:
-    """Return an image as RGB (H, W, 3)."""
-    with Image.open(io.BytesIO(read_path(Path(path)))) as picture:
-        return np.array(picture.convert("RGB"))
+    """Return an image as it is meant to be seen, RGB (H, W, 3).
+
+    EXIF rotation is applied, transparency laid on white, 16 bits become 8, and of an animation the
+    first frame is taken. `DatasetError` if the file is no image, truncated or impossibly large.
+    """
+    with _opened(path) as picture:
+        return np.array(_rgb(picture))
 
 
 def load_mask(path: str | Path) -> NDArray[np.uint8]:
-    """Return labels (H, W)."""
-    return labelmap.decode(read_path(Path(path)), str(path))
+    """Return the labels (H, W) of an indexed or grey PNG; `DatasetError` for anything else."""
+    content = _bytes(path)
+    try:
+        with _strict():
+            return labelmap.decode(content, str(path))
+    except BOMB:
+        raise _too_large(path) from None
+
+
+def measure(path: str | Path) -> tuple[tuple[int, int], str]:
+    """Return the size (H, W) after EXIF rotation and the checksum, without decoding the pixels."""
+    with _opened(path) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(ORIENTATION, 1) > 4
+    return (width, height) if turned else (height, width), checksum(_bytes(path))
+
+
+def checksum(content: bytes) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of an image's bytes."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def probe(path: str | Path) -> tuple[tuple[int, int], list[str]]:
+    """Decode an image fully, keep nothing, and return its size (H, W) and what is odd about it.
+
+    `DatasetError` if it cannot be used at all.
+    """
+    with _opened(path) as picture:
+        # An MPO is a photograph with previews behind it, not an animation.
+        frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+        width, height = _rgb(picture).size
+    odd = []
+    if min(height, width) < MIN_SIDE_PX:
+        odd.append(
+            f"The image {path} is {width} x {height} px. Use sides of {MIN_SIDE_PX} px or more."
+        )
+    if frames > 1:
+        odd.append(f"The image {path} has {frames} frames. Save the one that you mean as PNG.")
+    return (height, width), odd
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    content = _bytes(path)
+    try:
+        with _strict(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            yield picture
+    except UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise DatasetError(f"{path} is not an image. Replace it by a file of {known}.") from None
+    except BOMB:
+        raise _too_large(path) from None
+    except BROKEN as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"The image {path} is damaged ({reason}). Replace the file.") from None
+
+
+@contextmanager
+def _strict() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # odd EXIF
+        yield
+
+
+def _bytes(path: str | Path) -> bytes:
+    try:
+        return read_path(Path(path))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DatasetError(f"{path} cannot be read ({reason}). Make it a readable file.") from None
+
+
+def _too_large(path: str | Path) -> DatasetError:
+    limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+    return DatasetError(f"The image {path} has more than {limit} million pixels. Make it smaller.")
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    picture.seek(0)
+    picture.load()
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode in DEEP_MODES:
+        deep = np.clip(np.asarray(upright, np.int64), 0, 65535)
+        return Image.fromarray(((deep + 128) // 257).astype(np.uint8)).convert("RGB")
+    if upright.mode == "F":
+        raise ValueError("floating point; save it with 8 bits per channel")
+    if "transparency" in upright.info or upright.mode in ("LA", "PA", "La", "RGBA", "RGBa"):
+        seen = upright.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+    return upright.convert("RGB")

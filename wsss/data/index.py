@@ -43,7 +43,9 @@ class Index:
 
     def split(self, *names: str) -> list[Entry]:
         """Return the images of the named splits, sorted by name."""
-        return sorted((image for image in self.images if image.split in names), key=lambda i: i.name)
+        return sorted(
+            (image for image in self.images if image.split in names), key=lambda i: i.name
+        )
 
     def training(self) -> list[Entry]:
         """Return the images that networks are trained on."""
@@ -79,7 +81,9 @@ def load_index(path: Path) -> Index:
         classes = tuple(entry["name"] for entry in content["classes"])
         index = Index(content["dataset"], classes, images, content["ignore"])
     except (KeyError, TypeError) as error:
-        raise DatasetError(f"{path} is not an index ({error!r}). Delete it and run again.") from None
+        raise DatasetError(
+            f"{path} is not an index ({error!r}). Delete it and run again."
+        ) from None
     check_labels(index.images, index.classes, str(path))
     return index
 

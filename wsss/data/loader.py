@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from wsss.data.augment import Normalisation, augment
 from wsss.data.images import load_image
 from wsss.data.index import Entry, Index
-from wsss.runtime import rng
+from wsss.randomness import rng
 from wsss.schema import AugmentParams
 
 Mask = Callable[[Entry], NDArray[np.uint8]]
@@ -88,7 +88,9 @@ class Schedule:
                 yield [(epoch, int(number)) for number in part[self.rank :: self.world]]
 
 
-def batches(images: TrainingImages, schedule: Schedule, start: int, workers: int) -> Iterator[Batch]:
+def batches(
+    images: TrainingImages, schedule: Schedule, start: int, workers: int
+) -> Iterator[Batch]:
     """Yield the parts of all steps from `start` on, loaded ahead by `workers` processes."""
     if start >= schedule.steps:
         return
@@ -104,4 +106,6 @@ def batches(images: TrainingImages, schedule: Schedule, start: int, workers: int
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move the tensors of a batch; names stay."""
-    return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    return {
+        k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()
+    }

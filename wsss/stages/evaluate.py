@@ -44,7 +44,9 @@ def evaluate(run: Run, what: str) -> None:
     }
     content = {"run": str(run), "what": what, "protocol": protocol, **result}
     record.write(run.path(f"eval/{what}.json"), [run.index, source], [], **content)
-    log.info("%s of %s: mIoU %.3f on %s (%d images)", what, run, result["miou"], split, len(entries))
+    log.info(
+        "%s of %s: mIoU %.3f on %s (%d images)", what, run, result["miou"], split, len(entries)
+    )
 
 
 def scored(index: Index, split: str) -> list[Entry]:
@@ -58,7 +60,9 @@ def scored(index: Index, split: str) -> list[Entry]:
     return entries
 
 
-def score_maps(entries: list[Entry], index: Index, source: Path, params: dict[str, Any]) -> dict[str, Any]:
+def score_maps(
+    entries: list[Entry], index: Index, source: Path, params: dict[str, Any]
+) -> dict[str, Any]:
     """Score class maps at the fixed threshold, and at every threshold of the curve."""
     levels = thresholds(params["thresholds"])
     classes, cams = len(index.classes) + 1, CamReader(source)
@@ -81,7 +85,9 @@ def score_maps(entries: list[Entry], index: Index, source: Path, params: dict[st
     }
 
 
-def score_labels(entries: list[Entry], index: Index, source: Path, convention: str) -> dict[str, Any]:
+def score_labels(
+    entries: list[Entry], index: Index, source: Path, convention: str
+) -> dict[str, Any]:
     """Score label images; a predicted 255 counts as background, and coverage says how many there are."""
     classes, reader = len(index.classes) + 1, Reader(source)
     counts: Counts = np.zeros((classes, classes), np.int64)

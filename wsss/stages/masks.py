@@ -32,11 +32,19 @@ def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
     batches = part(plan_batches(index.split("val"), params.batch), shard)
     looks = len(params.scales) * (2 if params.mirror else 1)
     results = inference(
-        stage.look(net), batches, params, lambda size: size, stage.normalisation(net), runtime, workers
+        stage.look(net),
+        batches,
+        params,
+        lambda size: size,
+        stage.normalisation(net),
+        runtime,
+        workers,
     )
     with archive.Writer(stage.shard_path(run, "masks", shard)) as writer:
         for entries, logits in progress(results, f"masks {shard[0]}/{shard[1]}", len(batches)):
-            for entry, labels in zip(entries, decide(entries, logits / looks, params.crf), strict=True):
+            for entry, labels in zip(
+                entries, decide(entries, logits / looks, params.crf), strict=True
+            ):
                 writer.add(f"{entry.name}.png", labelmap.encode(labels))
 
 
@@ -51,4 +59,5 @@ def decide(entries: list[Entry], logits: Tensor, crf_set: str) -> list[NDArray[n
 
 def _refined(job: tuple[str, NDArray[np.float32], str]) -> NDArray[np.uint8]:
     path, probabilities, crf_set = job
-    return crf.refine_scores(load_image(path), probabilities, crf_set).argmax(0).astype(np.uint8)
+    labels = crf.refine_scores(load_image(path), probabilities, crf_set).argmax(0)
+    return labels.astype(np.uint8, copy=False)

@@ -18,7 +18,8 @@ from wsss.nets.backbone import Network, load_backbone
 from wsss.plan import Run
 from wsss.progress import log
 from wsss.record import Recorder
-from wsss.runtime import Runtime, number
+from wsss.randomness import number
+from wsss.runtime import Runtime
 from wsss.schema import AugmentParams, TrainParams
 from wsss.train import Objective, Training, fit
 
@@ -81,9 +82,16 @@ def train(
     record = recorder(run, stage, runtime.name)
     log.info(
         "%s of %s: %d images, %d epochs, batch %d, on %s",
-        stage, run, len(entries), params.epochs, params.batch, runtime.name,
+        stage,
+        run,
+        len(entries),
+        params.epochs,
+        params.batch,
+        runtime.name,
     )
-    images = TrainingImages(index, entries, augmentation, normalisation(objective.net), run.seed, mask)
+    images = TrainingImages(
+        index, entries, augmentation, normalisation(objective.net), run.seed, mask
+    )
     weights = run.path(f"{stage}.safetensors")
     training = Training(objective, images, params, run.seed, weights, header(run, stage, index))
     metrics = fit(training, runtime)

@@ -31,7 +31,9 @@ def pseudo(run: Run, processes: int = 1) -> None:
     work = functools.partial(label, maps, params)
     results = crf.spread(work, entries, processes if params.crf != "none" else 1)
     with archive.Writer(target) as writer:
-        for entry, labels in zip(entries, progress(results, "pseudo labels", len(entries)), strict=True):
+        for entry, labels in zip(
+            entries, progress(results, "pseudo labels", len(entries)), strict=True
+        ):
             writer.add(f"{entry.name}.png", labelmap.encode(labels))
     record.write(run.path("pseudo.json"), [run.index, maps], [target])
 

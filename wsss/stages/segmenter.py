@@ -55,5 +55,7 @@ def segmenter(run: Run) -> None:
 def true_mask(entry: Entry) -> NDArray[np.uint8]:
     """Return the true labels (H, W) of an image; an error if it has none."""
     if entry.mask is None:
-        raise DatasetError(f"Image {entry.name!r} has no mask, so the upper bound cannot be trained.")
+        raise DatasetError(
+            f"Image {entry.name!r} has no mask, so the upper bound cannot be trained."
+        )
     return load_mask(entry.mask)

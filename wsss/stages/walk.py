@@ -35,13 +35,19 @@ def walk(run: Run, shard: tuple[int, int]) -> None:
     images = ScaledImages(batches, (1.0,), stage.normalisation(net))
     look: Callable[[Tensor], Tensor] = stage.look(net)
     with archive.Writer(stage.shard_path(run, "walk", shard)) as writer:
-        shown = progress(zip(batches, images, strict=False), f"walk {shard[0]}/{shard[1]}", len(batches))
+        shown = progress(
+            zip(batches, images, strict=True), f"walk {shard[0]}/{shard[1]}", len(batches)
+        )
         for entries, (pictures,) in shown:
             with runtime.autocast():
                 features = look(pictures.to(runtime.device)).float()
             for entry, own in zip(entries, features, strict=True):
                 spread = spread_cam(
-                    cams[entry.name], own, settings.affinity.radius, settings.affinity.stride, settings.walk
+                    cams[entry.name],
+                    own,
+                    settings.affinity.radius,
+                    settings.affinity.stride,
+                    settings.walk,
                 )
                 writer.add(f"{entry.name}.npz", pack(spread))
 
@@ -56,7 +62,9 @@ def spread_cam(cam: Cam, features: Tensor, radius: int, stride: int, params: Wal
     height, width = features.shape[1:]
     source = torch.from_numpy(cam.cam.astype(np.float32))[None]
     maps = F.interpolate(source, (height, width), mode="bilinear", align_corners=False)[0]
-    pairs = ((at, values[0].cpu().numpy()) for at, values in pair_affinities(features[None], radius))
+    pairs = (
+        (at, values[0].cpu().numpy()) for at, values in pair_affinities(features[None], radius)
+    )
     step = transition(pairs, height, width, params.beta)
     walked = random_walk(maps.numpy(), step, 2**params.log2_steps)
     walked /= walked.max((1, 2), keepdims=True) + EPSILON

@@ -1,0 +1,61 @@
+"""The pipeline, from image labels to the table of results. Run it from this folder.
+
+snakemake --cores 2                                      the embedded demo
+snakemake --cores 2 --configfile params/embedded.yaml    another experiment
+snakemake --cores 64 --profile slurm                     the same on a cluster
+"""
+
+import os
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from wsss.config import DRAWN
+from wsss.errors import WsssError
+from wsss.workflow import FIGURES, TABLES, Flow
+
+
+configfile: "params.yaml"
+
+
+try:
+    flow = Flow(config)
+except WsssError as error:
+    raise WorkflowError(str(error)) from None
+
+os.environ.update(flow.environment())
+shell.prefix("set -euo pipefail; source workflow/tell.sh; ")
+
+RUN = "{dataset}/{method}/{protocol}/s{seed}"
+
+
+wildcard_constraints:
+    **flow.constraints(),
+
+
+scattergather:
+    shard=flow.params.shards,
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/classify.smk"
+include: "workflow/rules/localize.smk"
+include: "workflow/rules/refine.smk"
+include: "workflow/rules/segment.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/results.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.results.output,
+
+
+onsuccess:
+    if Path("results/table.md").is_file():
+        print(Path("results/table.md").read_text(encoding="utf-8"))
+        print(
+            "Tables, figures and panels are in results/ (open results/table.html);"
+        )
+        print("`snakemake --report report.html` makes one page of all of it.")

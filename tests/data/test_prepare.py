@@ -1,0 +1,100 @@
+"""`wsss data prepare` writes the index, the archive and the record of a dataset."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wsss import plan
+from wsss.data.images import load_image, load_mask
+from wsss.data.index import load_index
+from wsss.errors import ConfigError, DatasetError
+from wsss.files import sha256
+from wsss.fingerprint import closure
+from wsss.schema import CsvParams, DataParams, Params, ShapesParams, StampsParams, VocParams
+from wsss.stages.data import prepare
+
+TINY = ShapesParams(train=14, val=2, min_px=48, max_px=64)
+
+
+def test_a_drawn_dataset_is_an_archive_an_index_and_a_record(work: Path) -> None:
+    params = Params(data=DataParams(shapes=TINY))
+    prepare(params, "shapes")
+    folder = Path("work/shapes")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "data.json",
+        "images.zip",
+        "index.json",
+    ]
+    index = load_index(folder / "index.json")
+    assert len(index.training()) == 14
+    assert index.images[0].path == "work/shapes/images.zip/images/train-00000.png"
+    assert load_image(index.images[0].path).shape[:2] == load_mask(index.images[0].mask or "").shape
+    record = json.loads((folder / "data.json").read_text())
+    assert record["params"] == plan.data_slice(params, "shapes")
+    assert record["code"] == plan.data_code("shapes")
+    assert record["outputs"] == {
+        f"work/shapes/{name}": sha256(folder / name) for name in ("images.zip", "index.json")
+    }
+    assert record["images"] == {"train": 14, "aug": 0, "val": 2, "test": 0}
+
+
+def test_stamps_and_tables_and_the_devkit_are_prepared(
+    work: Path, stamp_folder: Path, table: Path
+) -> None:
+    params = Params(
+        data=DataParams(
+            stamps=StampsParams(root=str(stamp_folder), train=22, val=11, size_px=64),
+            csv={"ponds": CsvParams(table=str(table / "images.csv"), root=str(table))},
+        )
+    )
+    for dataset, count in (("stamps", 33), ("ponds", 4)):
+        prepare(params, dataset)
+        index = load_index(Path(f"work/{dataset}/index.json"))
+        assert len(index.images) == count
+        assert load_image(index.images[0].path).shape[:2] == index.images[0].size
+    assert not Path("work/ponds/images.zip").exists()
+
+
+def test_nothing_is_written_for_data_that_cannot_be_trained_on(work: Path, devkit: Path) -> None:
+    params = Params(data=DataParams(voc12=VocParams(root=str(devkit))))
+    with pytest.raises(DatasetError, match=r"'aeroplane' has no training image.* \(14 more: `wsss"):
+        prepare(params, "voc12")
+    assert not Path("work/voc12/index.json").exists()
+
+
+def test_an_unknown_dataset_is_refused(work: Path) -> None:
+    with pytest.raises(ConfigError, match="'shape' is not one of shapes, stamps, voc12"):
+        prepare(Params(), "shape")
+
+
+def test_the_fingerprint_of_a_dataset_holds_its_reader_alone() -> None:
+    assert "data.stamps" not in closure(("stages.data", "data.shapes"))
+    assert "data.figures" in closure(("stages.data", "data.shapes"))
+    assert len({plan.data_code(name) for name in ("shapes", "stamps", "voc12", "ponds")}) == 4
+
+
+def test_no_module_of_the_data_needs_torch() -> None:
+    modules = [
+        "check",
+        "csv",
+        "drawn",
+        "figures",
+        "findings",
+        "images",
+        "shapes",
+        "stamps",
+        "texture",
+        "voc",
+    ]
+    names = [f"wsss.data.{name}" for name in modules] + ["wsss.stages.data"]
+    code = (
+        f"import sys, {', '.join(names)}; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    )

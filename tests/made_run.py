@@ -1,0 +1,79 @@
+"""A whole run without training: real archives, records and evaluations around weights of a few bytes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from wsss import archive, plan
+from wsss.camstore import Cam, grid, pack
+from wsss.data import labelmap
+from wsss.data.images import load_mask
+from wsss.data.index import Entry, Index, save_index
+from wsss.files import write_text
+from wsss.guard import trained
+from wsss.metrics import seed
+from wsss.plan import Run
+from wsss.record import Recorder
+from wsss.schema import Params
+from wsss.stages.evaluate import evaluate
+
+STRIDE = 4
+
+
+def make_dataset(index: Index, dataset: str, params: Params, names: Sequence[str]) -> Index:
+    """Write an index with its record; its classes are called `names`."""
+    new = dict(zip(index.classes, names, strict=True))
+    images = tuple(
+        replace(image, labels=tuple(new[label] for label in image.labels)) for image in index.images
+    )
+    made = Index(dataset, tuple(names), images)
+    path = plan.WORK / dataset / "index.json"
+    save_index(made, path)
+    record = Recorder("data", plan.data_slice(params, dataset), plan.data_code(dataset))
+    record.write(path.with_name("data.json"), [], [path])
+    return made
+
+
+def make_run(run: Run, index: Index) -> None:
+    """Write every artifact, record and evaluation of a run, in the order of its stages."""
+    done: list[Path] = [run.index]
+    for stage in run.stages():
+        if stage.startswith("eval/"):
+            evaluate(run, stage.removeprefix("eval/"))
+        else:
+            made = _make(run, stage, index)
+            recorder = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
+            recorder.write(run.path(f"{stage}.json"), done, [made])
+            done.append(made)
+
+
+def _make(run: Run, stage: str, index: Index) -> Path:
+    if stage in trained(run):
+        lines = (f"{step},0,0.1,{1 / step + run.seed / 9:.4f},50" for step in range(1, 21))
+        write_text(run.path(f"{stage}.csv"), "step,epoch,lr,loss,images_per_s\n" + "\n".join(lines))
+        write_text(run.path(f"{stage}.safetensors"), f"weights of {run} {stage}")
+        return run.path(f"{stage}.safetensors")
+    entries = index.split("val") if stage == "masks" else index.training()
+    path = run.path(f"{stage}.zip")
+    with archive.Writer(path) as writer:
+        for entry in entries:
+            cam = noisy(run, stage, entry, index)
+            labels = seed(cam.full(), cam.labels, 0.4)
+            maps = stage in ("cam", "walk")
+            name, content = (".npz", pack(cam)) if maps else (".png", labelmap.encode(labels))
+            writer.add(f"{entry.name}{name}", content)
+    return path
+
+
+def noisy(run: Run, stage: str, entry: Entry, index: Index) -> Cam:
+    """Return maps that are mostly right: the true mask, blurred by cells, with noise."""
+    assert entry.mask is not None
+    generator = np.random.default_rng((run.seed, len(stage), int(entry.name[-3:])))
+    labels, truth = np.array(index.numbers(entry.labels), np.int16), load_mask(entry.mask)
+    cells = truth[::STRIDE, ::STRIDE]
+    maps = (cells[None] == labels[:, None, None] + 1) * 0.7
+    maps = np.clip(maps + generator.uniform(0, 0.45, maps.shape), 0, 1).astype(np.float16)
+    assert maps.shape[1:] == grid(entry.size, STRIDE)
+    return Cam(labels, maps, entry.size, STRIDE)

@@ -1,0 +1,112 @@
+"""A copy of the repository, and the commands that a user runs in it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wsss.config import merge, read_yaml
+
+ROOT = Path(__file__).parents[2]
+RUN = "work/shapes/cam/common/s0"
+ONE_THREAD = [
+    f"{rule}=1"
+    for rule in (
+        "train",
+        "cam_shard",
+        "confident",
+        "affinity",
+        "walk_shard",
+        "pseudo_label",
+        "segmenter",
+        "masks_shard",
+    )
+]
+Finished = subprocess.CompletedProcess[str]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the repository in `folder`, and the commands that a user runs in it."""
+
+    folder: Path
+
+    def environment(self) -> dict[str, str]:
+        """Return an environment without settings of the machine's user; this copy is imported."""
+        home = self.folder.parent / "home"
+        home.mkdir(exist_ok=True)
+        hidden = ("WSSS_", "SNAKEMAKE_", "DVC_", "GIT_", "OMP_", "PYTEST_")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+        return {
+            **kept,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
+            "PYTHONPATH": str(self.folder),
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            "XDG_CONFIG_HOME": str(home / "config"),
+            "DVC_NO_ANALYTICS": "true",
+            "DVC_SITE_CACHE_DIR": str(home / "dvc"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            **{f"GIT_{who}_NAME": "test" for who in ("AUTHOR", "COMMITTER")},
+            **{f"GIT_{who}_EMAIL": "test@localhost" for who in ("AUTHOR", "COMMITTER")},
+        }
+
+    def call(self, *command: str, status: int | None = 0) -> Finished:
+        """Run a command here and return what it said; fail on another exit status than expected."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = f"{' '.join(command)} -> {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert status is None or done.returncode == status, said
+        return done
+
+    def snakemake(self, *arguments: str, status: int | None = 0) -> str:
+        """Run Snakemake on two cores, each job on one, and return all it said."""
+        done = self.call(
+            "snakemake", "--cores", "2", *arguments, "--set-threads", *ONE_THREAD, status=status
+        )
+        return done.stdout + done.stderr
+
+    def dry(self, *changes: dict[str, Any], targets: Sequence[str] = ("all",)) -> list[set[str]]:
+        """Return the jobs that would run, as `rule wildcards`: for each target and set of changes."""
+        requests = [{"config": each, "targets": [name]} for name in targets for each in changes]
+        driver = str(Path(__file__).with_name("dry.py"))
+        said = self.call(sys.executable, driver, json.dumps(requests)).stdout
+        found = [set(json.loads(line)) for line in said.splitlines() if line.startswith("[")]
+        assert len(found) == len(requests), said
+        return found
+
+    def copy(self, folder: Path) -> "Checkout":
+        """Return a copy with the same files and times."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Checkout(folder)
+
+    def artifacts(self, *patterns: str) -> dict[str, bytes]:
+        """Return the content of what the stages made (records and logs name times, so not these)."""
+        wanted = patterns or ("work/**/*.zip", "work/**/*.safetensors", "work/**/index.json")
+        paths = sorted(path for pattern in wanted for path in self.folder.glob(pattern))
+        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace a text that must be in a file."""
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text, f"{path} has no {old!r}"
+        file.write_text(text.replace(old, new))
+
+    def set(self, changes: dict[str, Any]) -> None:
+        """Change settings in params.yaml."""
+        file = self.folder / "params.yaml"
+        file.write_text(yaml.safe_dump(merge(read_yaml(file), changes), sort_keys=False))

@@ -1,0 +1,93 @@
+"""DVC records what Snakemake makes, and a fresh clone behaves like the place where it was made."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkout import Checkout
+from test_flow_plan import SEGMENTED, rules
+
+FILES = ("results/table.csv", "results/metrics.json", "dvc.lock")
+
+
+def shown(checkout: Checkout) -> Any:
+    """Return the metrics that DVC shows."""
+    said = json.loads(checkout.call("dvc", "metrics", "show", "--json").stdout)
+    return said[""]["data"]["results/metrics.json"]["data"]
+
+
+def written(checkout: Checkout) -> Any:
+    """Return the metrics in the file."""
+    return json.loads((checkout.folder / "results/metrics.json").read_text())
+
+
+def ran(said: str) -> set[str]:
+    """Return the rules that a run of Snakemake named."""
+    names = {"rule", "localrule"}
+    lines = (line.rstrip(":").split() for line in said.splitlines())
+    return {words[1] for words in lines if len(words) == 2 and words[0] in names}
+
+
+@pytest.fixture(scope="module")
+def recorded(made: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a repository whose run is recorded, committed and pushed to a remote folder."""
+    folder = tmp_path_factory.mktemp("recorded")
+    checkout = made.copy(folder / "repository")
+    checkout.call("git", "init", "--quiet", "--initial-branch", "main")
+    checkout.call("dvc", "remote", "add", "--default", "store", str(folder / "store"))
+    said = checkout.call("dvc", "repro").stdout
+    assert ran(said) == set(), said
+    checkout.call("git", "add", "--all")
+    checkout.call("git", "commit", "--quiet", "--message", "run")
+    checkout.call("dvc", "push", "--quiet")
+    return checkout
+
+
+@pytest.fixture
+def clone(recorded: Checkout, tmp_path: Path) -> Checkout:
+    """Return a fresh clone with its data pulled."""
+    folder = tmp_path / "clone"
+    recorded.call("git", "clone", "--quiet", str(recorded.folder), str(folder))
+    checkout = Checkout(folder)
+    checkout.call("dvc", "pull", "--quiet")
+    return checkout
+
+
+def test_dvc_shows_the_metrics_of_the_table(recorded: Checkout) -> None:
+    assert shown(recorded) == written(recorded)
+    assert 0 <= written(recorded)["shapes"]["cam"]["common"]["seed"]["miou"] <= 1
+
+
+def test_git_tracks_no_artifact(recorded: Checkout) -> None:
+    tracked = recorded.call("git", "ls-files").stdout.split()
+    assert set(FILES) <= set(tracked)
+    outside = ("work/", ".snakemake/metadata", ".snakemake/log", "logs/", "benchmarks/")
+    assert not [name for name in tracked if name.startswith(outside)]
+
+
+def test_nothing_runs_in_a_fresh_clone(clone: Checkout) -> None:
+    assert clone.dry({}) == [set()]
+
+
+def test_a_fresh_clone_runs_the_last_training_again_when_it_changed(clone: Checkout) -> None:
+    before = written(clone)
+    clone.set({"segmenter": {"train": {"lr": 0.02}}})
+    [planned] = clone.dry({})
+    assert rules(planned) == SEGMENTED
+    said = clone.call("dvc", "repro").stdout
+    assert ran(said) == {job.split()[0] for job in planned}
+    assert shown(clone) == written(clone)
+    kept, changed = (metrics["shapes"]["cam"]["common"] for metrics in (before, written(clone)))
+    assert kept["pseudo"] == changed["pseudo"]
+    record = json.loads((clone.folder / "work/shapes/cam/common/s0/segmenter.json").read_text())
+    assert record["params"]["train"]["lr"] == 0.02
+
+
+def test_a_changed_threshold_runs_only_what_depends_on_it(clone: Checkout) -> None:
+    clone.set({"evaluation": {"seed_threshold": 0.05}})
+    [planned] = clone.dry({})
+    assert rules(planned) == {"evaluate seed", "results", "all"}
+    assert ran(clone.call("dvc", "repro").stdout) == {"evaluate", "results", "all"}
+    status = json.loads(clone.call("dvc", "status", "--json").stdout)
+    assert status == {}

@@ -1,0 +1,98 @@
+"""The files around the workflow agree with each other, and with what the tools expect."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from checkout import ROOT, Checkout
+
+from wsss import config
+from wsss.schema import Params
+
+PRESETS = sorted((ROOT / "params").glob("*.yaml"))
+
+
+def parsed(name: str) -> Any:
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+def test_the_workflow_passes_the_linter_of_snakemake(fresh: Checkout) -> None:
+    done = fresh.call("snakemake", "--lint", status=None)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_are_formatted_and_scripts_are_clean(fresh: Checkout) -> None:
+    fresh.call("snakefmt", "--check", "Snakefile", "workflow")
+    fresh.call("shellcheck", ".ci/run", "workflow/tell.sh")
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_every_preset_is_valid_over_the_defaults(preset: Path) -> None:
+    assert config.load([ROOT / "params.yaml", preset])
+
+
+def test_defaults_and_schema_are_those_of_the_models() -> None:
+    assert (ROOT / "params.yaml").read_text() == config.render()
+    schema = json.loads((ROOT / "workflow/schemas/params.schema.json").read_text())
+    assert schema == json.loads(config.schema_text())
+
+
+def test_dvc_watches_every_section_of_the_parameters() -> None:
+    stage = parsed("dvc.yaml")["stages"]["pipeline"]
+    assert set(stage["params"]) == set(Params.model_fields)
+
+
+def test_dvc_deletes_no_output_before_the_run() -> None:
+    stage = parsed("dvc.yaml")["stages"]["pipeline"]
+    outputs = [*stage["outs"], *stage["metrics"]]
+    assert all(options["persist"] for output in outputs for options in output.values())
+
+
+def test_the_conda_environment_has_the_locked_versions() -> None:
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    versions = {package["name"]: package.get("version") for package in lock["package"]}
+    pinned = parsed("envs/wsss.yaml")["dependencies"][-1]["pip"]
+    assert pinned
+    assert {line: versions[line.split("==")[0]] for line in pinned} == {
+        line: line.split("==")[1] for line in pinned
+    }
+
+
+def test_the_default_profile_leaves_resources_to_the_other_profiles() -> None:
+    default = parsed("profiles/default/profile.yaml")
+    assert not {"default-resources", "set-resources", "set-threads"} & set(default)
+    assert default["max-checksum-file-size"] == "20GB"
+
+
+@pytest.mark.parametrize("name", ["slurm", "slurm-ci"])
+def test_cluster_profiles_name_their_status_command(name: str) -> None:
+    profile = parsed(f"profiles/{name}/profile.yaml")
+    assert profile["slurm-status-command"] in ("sacct", "squeue")
+
+
+def test_the_profile_slurm_is_found_from_the_root() -> None:
+    assert (ROOT / "slurm").is_symlink()
+    assert (ROOT / "slurm/profile.yaml").samefile(ROOT / "profiles/slurm/profile.yaml")
+
+
+def test_rules_named_in_profiles_exist(fresh: Checkout) -> None:
+    rules = set(fresh.call("snakemake", "--list-rules").stdout.split())
+    for name in ("slurm", "slurm-ci"):
+        profile = parsed(f"profiles/{name}/profile.yaml")
+        named = {*profile.get("set-resources", {}), *profile.get("set-threads", {})}
+        assert named | set(profile["slurm-array-jobs"].split(",")) <= rules
+
+
+def test_what_the_snakefile_imports_loads_neither_torch_nor_timm() -> None:
+    program = (
+        "import sys, wsss.workflow as w; from wsss import config;"
+        "flow = w.Flow({}); flow.environment; flow.results_code(); [r.code('cam') for r in flow.runs if r.spec.networks];"
+        "print(*sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'torchvision', 'timm'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

@@ -1,0 +1,188 @@
+"""Which jobs there are, and which of them run again after a change: dry runs alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from checkout import ROOT, Checkout
+
+from wsss.config import keys, read_yaml
+from wsss.schema import Params
+
+PRESETS = sorted((ROOT / "params").glob("*.yaml"))
+TARGETS = ("all", "table", "cams", "pseudo")
+
+END = {"results", "all"}
+SEGMENTED = {"segmenter", "masks_shard", "masks", "evaluate segmentation"} | END
+WALKED = {"walk_shard", "walk", "evaluate walk", "pseudo_label", "evaluate pseudo"} | SEGMENTED
+LOCALIZED = {"cam_shard", "cam", "evaluate seed", "confident", "affinity"} | WALKED
+MASKED = SEGMENTED - {"segmenter"}
+SCORED = {f"evaluate {what}" for what in ("seed", "walk", "pseudo", "segmentation")}
+SHARDED = LOCALIZED  # gathered again, though to the same bytes
+NOTHING: set[str] = set()
+
+# Settings that share their consequences: (rules that run, rules among them that run for the
+# method `supervised` too, {key: another value}).
+CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
+    ("drawing", {"draw", "train"} | LOCALIZED, {
+        "data.shapes.train": 17, "data.shapes.val": 7, "data.shapes.min_px": 50,
+        "data.shapes.max_px": 66, "data.shapes.seed": 1,
+    }),
+    ("other data", NOTHING, {
+        "data.stamps.root": "elsewhere", "data.stamps.train": 5, "data.stamps.val": 5,
+        "data.stamps.size_px": 64, "data.stamps.seed": 3, "data.voc12.root": "elsewhere",
+        "data.voc12.sbd_masks": "other", "data.csv": {"mine": {"table": "mine.csv"}},
+    }),
+    ("classifier", {"train"} | LOCALIZED, {
+        "classifier.stride": 16, "classifier.backbone": "resnet18",
+    }),
+    ("cam", LOCALIZED, {
+        "cam.scales": [0.5], "cam.mirror": False, "cam.stride": 8, "cam.batch": 3,
+    }),
+    ("confident", {"confident", "affinity"} | WALKED, {
+        "affinity.confident.unary": "scores", "affinity.confident.foreground": 0.5,
+        "affinity.confident.background": 0.1, "affinity.confident.crf": "none",
+    }),
+    ("affinity", {"affinity"} | WALKED, {
+        "affinity.backbone": "resnet18", "affinity.stride": 8, "affinity.radius": 4,
+        "affinity.channels": 16,
+    }),
+    ("walk", WALKED, {"walk.beta": 4.0, "walk.log2_steps": 2}),
+    ("threshold", {"evaluate walk", "pseudo_label", "evaluate pseudo"} | SEGMENTED, {
+        "pseudo.threshold": 0.5,
+    }),
+    ("pseudo", {"pseudo_label", "evaluate pseudo"} | SEGMENTED, {"pseudo.crf": "irn_label"}),
+    ("segmenter", SEGMENTED, {
+        "segmenter.backbone": "resnet18", "segmenter.stride": 16, "segmenter.rates": [1, 2],
+    }),
+    ("segmenter at test", MASKED, {
+        "segmenter.test.scales": [0.5], "segmenter.test.mirror": True,
+        "segmenter.test.crf": "irn_label", "segmenter.test.batch": 3,
+    }),
+    ("seed threshold", {"evaluate seed"} | END, {"evaluation.seed_threshold": 0.4}),
+    ("curve", {"evaluate seed", "evaluate walk"} | END, {"evaluation.thresholds": 30}),
+    ("convention", SCORED | END, {"evaluation.convention": "C"}),
+    ("report", END, {"report.panels": 3, "methods": ["cam"]}),
+    ("another seed", {"train"} | LOCALIZED, {"seeds": [0, 1]}),
+    ("shards", SHARDED, {"shards": 2}),
+    ("overrides that match no run", NOTHING, {
+        "overrides": [{"dataset": "stamps", "set": {"walk": {"beta": 4.0}}}],
+    }),
+    ("overrides that match", WALKED, {
+        "overrides": [{"method": "cam", "set": {"walk": {"beta": 4.0}}}],
+    }),
+]  # fmt: skip
+TRAININGS = {
+    "classifier": {"train"} | LOCALIZED,
+    "affinity": {"affinity"} | WALKED,
+    "segmenter": SEGMENTED,
+}
+AUGMENT = {
+    "crop_px": 32,
+    "scale": [1.0, 1.0],
+    "long_side_px": [48, 64],
+    "mirror": False,
+    "jitter": 0.1,
+}
+TRAIN = {
+    "epochs": 3, "batch": 4, "accumulate": 2, "optimizer": "sgd", "lr": 0.1, "head_factor": 2.0,
+    "momentum": 0.5, "weight_decay": 0.1, "schedule": "cosine", "power": 0.5, "warmup": 0.2,
+    "clip": 1.0, "freeze_norm": True, "precision": "bf16",
+}  # fmt: skip
+SILENT = {"workers": 1, "save_seconds": 7, "tensorboard": True}  # change no result: nothing runs
+# With these the table changes too, but not in one key at a time.
+ELSEWHERE = {"datasets", "protocols", "classifier.settings"}
+PRETRAINED = {f"{section}.weights" for section in TRAININGS}
+
+
+def table() -> Iterator[tuple[str, Any, set[str]]]:
+    """Yield every key with another value, and the rules that this makes run."""
+    for _, rules, values in CONSEQUENCES:
+        yield from ((key, value, rules) for key, value in values.items())
+    for section, rules in TRAININGS.items():
+        yield from ((f"{section}.augment.{key}", value, rules) for key, value in AUGMENT.items())
+        yield from ((f"{section}.train.{key}", value, rules) for key, value in TRAIN.items())
+        yield from ((f"{section}.train.{key}", value, NOTHING) for key, value in SILENT.items())
+        backbone = {f"{section}.backbone": "resnet18", f"{section}.weights": "imagenet"}
+        yield f"{section}.weights", backbone, {"weights"} | rules
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """Return `{"a": {"b": value}}` for the key `a.b`; several keys where the value is of such."""
+    if key in PRETRAINED:
+        section = key.split(".")[0]
+        return {section: {name.split(".")[1]: each for name, each in value.items()}}
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def rules(jobs: set[str]) -> set[str]:
+    """Return the names of rules, for evaluations with what is evaluated."""
+    found = set()
+    for job in jobs:
+        rule, _, wildcards = job.partition(" ")
+        found.add(f"{rule} {wildcards.rsplit('/', 1)[-1]}" if rule == "evaluate" else rule)
+    return found
+
+
+def test_a_bare_dry_run_lists_every_job(fresh: Checkout) -> None:
+    said = fresh.snakemake("--dry-run")
+    counts = dict(line.split() for line in said.split("Job stats:")[1].splitlines()[3:18])
+    assert counts == {
+        "draw": "1", "train": "1", "cam_shard": "1", "cam": "1", "confident": "1", "affinity": "1",
+        "walk_shard": "1", "walk": "1", "pseudo_label": "1", "segmenter": "2", "masks_shard": "2",
+        "masks": "2", "evaluate": "5", "results": "1", "all": "1",
+    }  # fmt: skip
+
+
+def test_every_target_of_every_preset_has_a_plan(fresh: Checkout) -> None:
+    presets = [read_yaml(path) for path in PRESETS]
+    assert presets
+    for jobs in fresh.dry(*presets, targets=TARGETS):
+        assert {"train", "cam"} <= {job.split()[0] for job in jobs}
+
+
+def test_a_method_can_be_finished_alone(fresh: Checkout) -> None:
+    [jobs] = fresh.dry({}, targets=["work/shapes/cam/common/done"])
+    assert {"done", "train", "evaluate"} <= {job.split()[0] for job in jobs}
+    assert not any("supervised" in job or "results" in job for job in jobs)
+
+
+def test_a_second_run_does_nothing(made: Checkout) -> None:
+    assert "Nothing to be done" in made.snakemake()
+
+
+def test_the_table_of_consequences_names_every_key() -> None:
+    known = {key for key, _, kind, _ in keys(Params) if kind != "section"}
+    assert {key for key, _, _ in table()} == known - ELSEWHERE
+
+
+def test_a_changed_setting_runs_what_depends_on_it_and_nothing_else(made: Checkout) -> None:
+    rows = list(table())
+    planned = made.dry(*(nested(key, value) for key, value, _ in rows))
+    wrong = {
+        key: f"ran in addition {sorted(rules(jobs) - expected)}, not {sorted(expected - rules(jobs))}"
+        for (key, _, expected), jobs in zip(rows, planned, strict=True)
+        if rules(jobs) != expected
+    }
+    assert not wrong
+
+
+def test_a_setting_of_one_method_leaves_the_others_alone(made: Checkout) -> None:
+    override = {"method": "supervised", "set": {"segmenter": {"train": {"lr": 0.01}}}}
+    [jobs] = made.dry({"overrides": [override]})
+    assert {job.split()[1].split("/")[1] for job in jobs if " " in job} == {"supervised"}
+
+
+def test_a_wrong_configuration_is_one_clear_line(fresh: Checkout) -> None:
+    arguments = ("--dry-run", "--config", "classifer={stride: 8}", "walk={beta: -1}")
+    said = fresh.snakemake(*arguments, status=1)
+    assert "Traceback" not in said
+    [line] = [line for line in said.splitlines() if "problem" in line]
+    assert "unknown key classifer; did you mean 'classifier'?" in line
+    assert "walk.beta: Input should be greater than 0 (got '-1')" in line
+
+
+def test_a_method_without_published_settings_alone_is_refused(fresh: Checkout) -> None:
+    arguments = ("--config", "methods=[supervised]", "protocols=[published]")
+    assert "select no run" in fresh.snakemake("--dry-run", *arguments, status=1)

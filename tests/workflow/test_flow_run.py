@@ -1,0 +1,171 @@
+"""What a run leaves behind: results, report, and the same bytes whatever happened on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from checkout import ONE_THREAD, RUN, Checkout
+
+SECONDS = 120  # that a stage may take to begin, on a busy machine
+TEXTS = ("results/table.html", "results/figures/curves.svg", "results/figures/classes.svg")
+
+
+def test_the_table_is_printed_at_the_end(made: Checkout) -> None:
+    table = (made.folder / "results/table.md").read_text()
+    assert "segmentation" in table
+    assert table in (made.folder / "said.txt").read_text()
+
+
+def test_what_jobs_say_is_in_their_logs_and_on_the_terminal(made: Checkout) -> None:
+    log = (made.folder / "logs/shapes/cam/common/s0/classifier.log").read_text()
+    assert "classifier done" in log
+    last = log.splitlines()[-1]
+    assert f"shapes/cam/common/s0 classifier | {last}" in (made.folder / "said.txt").read_text()
+
+
+def test_every_job_is_timed(made: Checkout) -> None:
+    records = {path.stem for path in (made.folder / RUN).rglob("*.json")}
+    timed = (made.folder / "benchmarks/shapes/cam/common/s0").rglob("*.tsv")
+    assert records <= {path.stem for path in timed}
+
+
+def test_shards_are_gone_after_they_are_joined(made: Checkout) -> None:
+    assert not list(made.folder.glob("work/**/*-of-*.zip"))
+
+
+def test_jobs_read_the_merged_configuration(made: Checkout) -> None:
+    command = ("--quiet", "--forcerun", "results", "--config", "report={panels: 1}")
+    assert read_yaml(made.folder / "params.yaml")["classifier"]["train"]["epochs"] == 2
+    said = made.snakemake("--dry-run", *command)
+    assert "results" in said
+    records = [json.loads(path.read_text()) for path in (made.folder / RUN).glob("*.json")]
+    assert {"classifier": 2} == {
+        record["stage"]: record["params"]["train"]["epochs"]
+        for record in records
+        if record["stage"] == "classifier"
+    }
+
+
+def test_the_report_shows_table_panels_and_curves(mine: Checkout) -> None:
+    mine.snakemake("--report", "report.html")
+    page = (mine.folder / "report.html").read_text()
+    for name in ("table.html", "curves.svg", "classes.svg", "losses.svg"):
+        assert name in page
+    for path in (mine.folder / "results/figures").glob("panels-*.png"):
+        assert path.name in page
+
+
+def test_a_failed_job_says_why_and_stops_the_run(mine: Checkout) -> None:
+    (mine.folder / RUN / "pseudo.zip").write_bytes(b"not a zip")
+    said = mine.snakemake(f"{RUN}/eval/pseudo.json", "--forcerun", "evaluate", status=1)
+    assert "eval/pseudo | error: work/shapes/cam/common/s0/pseudo.zip is damaged" in said
+
+
+def test_old_results_without_their_metadata_are_refused(mine: Checkout) -> None:
+    for path in (mine.folder / ".snakemake/metadata").iterdir():
+        path.unlink()
+    mine.set({"segmenter": {"train": {"lr": 0.5}}})
+    done = mine.call(sys.executable, "-m", "wsss", "table", status=2)
+    assert "out of date" in done.stderr
+    assert "segmenter.train.lr was 0.001, is 0.5" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def start(checkout: Checkout) -> psutil.Process:
+    """Start a run in a session of its own and return its head."""
+    command = ["snakemake", "--cores", "2", "--set-threads", *ONE_THREAD]
+    with (checkout.folder / "said.txt").open("a") as said:
+        head = subprocess.Popen(
+            command,
+            cwd=checkout.folder,
+            env=checkout.environment(),
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return psutil.Process(head.pid)
+
+
+def stage(head: psutil.Process, name: str) -> psutil.Process:
+    """Return the process of a stage once it runs."""
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until and head.status() != psutil.STATUS_ZOMBIE:
+        for process in head.children(recursive=True):
+            try:
+                command = process.cmdline()
+            except psutil.NoSuchProcess:
+                continue
+            if command[1:4] == ["-m", "wsss", name]:
+                return process
+        time.sleep(0.02)
+    raise AssertionError(f"{name} did not begin")
+
+
+def kill_stage(head: psutil.Process, name: str) -> None:
+    """Kill the process of a stage; Snakemake reports it and ends."""
+    process = stage(head, name)
+    time.sleep(1.0)
+    process.kill()
+    assert head.wait(SECONDS) == 1
+
+
+def kill_head(head: psutil.Process, name: str) -> None:
+    """Kill Snakemake alone; the stage that it had started goes on to its end."""
+    process = stage(head, name)
+    head.kill()
+    head.wait(SECONDS)
+    psutil.wait_procs([process], SECONDS)
+
+
+def kill_all(head: psutil.Process, name: str) -> None:
+    """Kill everything at once, as a power cut does."""
+    stage(head, name)
+    time.sleep(0.5)
+    os.killpg(head.pid, signal.SIGKILL)
+    head.wait(SECONDS)
+
+
+KILLS: list[tuple[Callable[[psutil.Process, str], None], str]] = [
+    (kill_stage, "train"),
+    (kill_head, "confident"),
+    (kill_all, "walk"),
+]
+
+
+@pytest.fixture(scope="module")
+def battered(fresh: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a run of one method in three shards that was killed three times and then finished."""
+    checkout = fresh.copy(tmp_path_factory.mktemp("battered") / "repository")
+    checkout.set({"methods": ["cam"], "shards": 3})
+    for kill, name in KILLS:
+        kill(start(checkout), name)
+        checkout.snakemake("--unlock")
+    checkout.snakemake()
+    return checkout
+
+
+def test_one_shard_and_three_give_equal_bytes(battered: Checkout, made: Checkout) -> None:
+    patterns = [f"{RUN}/{name}.zip" for name in ("cam", "walk", "masks")]
+    assert len(battered.artifacts(*patterns)) == len(patterns)
+    assert battered.artifacts(*patterns) == made.artifacts(*patterns)
+
+
+def test_a_run_that_was_killed_ends_with_the_same_bytes(battered: Checkout, made: Checkout) -> None:
+    whole = {
+        name: content for name, content in made.artifacts().items() if "supervised" not in name
+    }
+    ended = battered.artifacts()
+    assert sorted(ended) == sorted(whole)
+    assert [name for name in whole if ended[name] != whole[name]] == []
+
+
+def test_a_kill_leaves_no_temporary_file(battered: Checkout) -> None:
+    left = [path for path in Path(battered.folder, "work").rglob(".*") if path.is_file()]
+    assert left == []

@@ -1,0 +1,30 @@
+# Every network of a method's chain, from image-level labels.
+
+
+rule train:
+    input:
+        data=flow.data,
+        weights=flow.weights("{network}"),
+        before=flow.before,
+    output:
+        weights=f"work/{RUN}/{{network}}.safetensors",
+        record=f"work/{RUN}/{{network}}.json",
+        curve=f"work/{RUN}/{{network}}.csv",
+    log:
+        f"logs/{RUN}/{{network}}.log",
+    benchmark:
+        f"benchmarks/{RUN}/{{network}}.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=lambda w, attempt: 16000 * attempt,
+        runtime=lambda w, attempt: 480 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("{network}"),
+        code=flow.code("{network}"),
+    shell:
+        "python -m wsss train {params.run} {wildcards.network} "
+        "2>&1 | tell {log} '{params.run} {wildcards.network}'"

@@ -1,0 +1,64 @@
+# Datasets and initial weights.
+
+
+rule draw:
+    output:
+        index="work/{dataset}/index.json",
+        images="work/{dataset}/images.zip",
+        record="work/{dataset}/data.json",
+    log:
+        "logs/{dataset}/data.log",
+    benchmark:
+        "benchmarks/{dataset}/data.tsv"
+    wildcard_constraints:
+        dataset="|".join(DRAWN),
+    localrule: True
+    conda:
+        "../../envs/wsss.yaml"
+    params:
+        settings=flow.data_settings,
+        code=flow.data_code,
+    shell:
+        "python -m wsss data prepare {wildcards.dataset} "
+        "2>&1 | tell {log} '{wildcards.dataset} draw'"
+
+
+rule index:
+    input:
+        flow.table,
+    output:
+        index="work/{dataset}/index.json",
+        record="work/{dataset}/data.json",
+    log:
+        "logs/{dataset}/data.log",
+    benchmark:
+        "benchmarks/{dataset}/data.tsv"
+    wildcard_constraints:
+        dataset=f"(?!({'|'.join(DRAWN)})/)[^/]+",
+    localrule: True
+    conda:
+        "../../envs/wsss.yaml"
+    params:
+        settings=flow.data_settings,
+        code=flow.data_code,
+    shell:
+        "python -m wsss data prepare {wildcards.dataset} "
+        "2>&1 | tell {log} '{wildcards.dataset} index'"
+
+
+rule weights:
+    output:
+        weights="work/pretrained/{weights}.safetensors",
+        record="work/pretrained/{weights}.json",
+    log:
+        "logs/pretrained/{weights}.log",
+    benchmark:
+        "benchmarks/pretrained/{weights}.tsv"
+    localrule: True
+    conda:
+        "../../envs/wsss.yaml"
+    params:
+        code=flow.weights_code,
+    shell:
+        "python -m wsss weights {wildcards.weights} "
+        "2>&1 | tell {log} '{wildcards.weights}'"

@@ -1,0 +1,33 @@
+# Scores of everything that yields a mask, each with its protocol.
+
+
+rule evaluate:
+    input:
+        data=flow.data,
+        scored=flow.scored,
+    output:
+        record=f"work/{RUN}/eval/{{what}}.json",
+    log:
+        f"logs/{RUN}/eval/{{what}}.log",
+    benchmark:
+        f"benchmarks/{RUN}/eval/{{what}}.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("eval/{what}"),
+        code=flow.code("eval/{what}"),
+    shell:
+        "python -m wsss evaluate {params.run} {wildcards.what} "
+        "2>&1 | tell {log} '{params.run} eval/{wildcards.what}'"
+
+
+rule done:
+    input:
+        flow.finished,
+    output:
+        touch("work/{dataset}/{method}/{protocol}/done"),
+    localrule: True

@@ -1,0 +1,134 @@
+# From CAMs to pseudo labels: confident pixels, affinities, random walk, thresholds and CRF.
+
+
+rule confident:
+    input:
+        data=flow.data,
+        cam=f"work/{RUN}/cam.zip",
+    output:
+        archive=f"work/{RUN}/confident.zip",
+        record=f"work/{RUN}/confident.json",
+    log:
+        f"logs/{RUN}/confident.log",
+    benchmark:
+        f"benchmarks/{RUN}/confident.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: 120 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("confident"),
+        code=flow.code("confident"),
+    shell:
+        "python -m wsss confident {params.run} --processes {threads} "
+        "2>&1 | tell {log} '{params.run} confident'"
+
+
+rule affinity:
+    input:
+        data=flow.data,
+        labels=f"work/{RUN}/confident.zip",
+        weights=flow.weights("affinity"),
+    output:
+        weights=f"work/{RUN}/affinity.safetensors",
+        record=f"work/{RUN}/affinity.json",
+        curve=f"work/{RUN}/affinity.csv",
+    log:
+        f"logs/{RUN}/affinity.log",
+    benchmark:
+        f"benchmarks/{RUN}/affinity.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=lambda w, attempt: 16000 * attempt,
+        runtime=lambda w, attempt: 240 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("affinity"),
+        code=flow.code("affinity"),
+    shell:
+        "python -m wsss affinity {params.run} "
+        "2>&1 | tell {log} '{params.run} affinity'"
+
+
+rule walk_shard:
+    input:
+        data=flow.data,
+        network=f"work/{RUN}/affinity.safetensors",
+        cam=f"work/{RUN}/cam.zip",
+    output:
+        temp(f"work/{RUN}/walk/{{scatteritem}}.zip"),
+    log:
+        f"logs/{RUN}/walk/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{RUN}/walk/{{scatteritem}}.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=lambda w, attempt: 12000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("walk"),
+        code=flow.code("walk"),
+    shell:
+        "python -m wsss walk {params.run} --shard {wildcards.scatteritem} "
+        "2>&1 | tell {log} '{params.run} walk {wildcards.scatteritem}'"
+
+
+rule walk:
+    input:
+        data=flow.data,
+        network=f"work/{RUN}/affinity.safetensors",
+        cam=f"work/{RUN}/cam.zip",
+        shards=gather.shard(f"work/{RUN}/walk/{{scatteritem}}.zip", allow_missing=True),
+    output:
+        archive=f"work/{RUN}/walk.zip",
+        record=f"work/{RUN}/walk.json",
+    log:
+        f"logs/{RUN}/walk.log",
+    benchmark:
+        f"benchmarks/{RUN}/walk.tsv"
+    localrule: True
+    conda:
+        "../../envs/wsss.yaml"
+    params:
+        run=flow.name,
+        settings=flow.settings("walk"),
+        code=flow.code("walk"),
+    shell:
+        "python -m wsss gather {params.run} walk "
+        "2>&1 | tell {log} '{params.run} walk'"
+
+
+rule pseudo_label:
+    input:
+        data=flow.data,
+        walk=f"work/{RUN}/walk.zip",
+    output:
+        archive=f"work/{RUN}/pseudo.zip",
+        record=f"work/{RUN}/pseudo.json",
+    log:
+        f"logs/{RUN}/pseudo.log",
+    benchmark:
+        f"benchmarks/{RUN}/pseudo.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=lambda w, attempt: 120 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("pseudo"),
+        code=flow.code("pseudo"),
+    shell:
+        "python -m wsss pseudo {params.run} --processes {threads} "
+        "2>&1 | tell {log} '{params.run} pseudo'"

@@ -1,0 +1,80 @@
+# The segmenter, trained on pseudo labels or on true masks, and its predictions.
+
+
+rule segmenter:
+    input:
+        data=flow.data,
+        labels=flow.labels,
+        weights=flow.weights("segmenter"),
+    output:
+        weights=f"work/{RUN}/segmenter.safetensors",
+        record=f"work/{RUN}/segmenter.json",
+        curve=f"work/{RUN}/segmenter.csv",
+    log:
+        f"logs/{RUN}/segmenter.log",
+    benchmark:
+        f"benchmarks/{RUN}/segmenter.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=lambda w, attempt: 24000 * attempt,
+        runtime=lambda w, attempt: 1440 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("segmenter"),
+        code=flow.code("segmenter"),
+    shell:
+        "python -m wsss segmenter {params.run} "
+        "2>&1 | tell {log} '{params.run} segmenter'"
+
+
+rule masks_shard:
+    input:
+        data=flow.data,
+        network=f"work/{RUN}/segmenter.safetensors",
+    output:
+        temp(f"work/{RUN}/masks/{{scatteritem}}.zip"),
+    log:
+        f"logs/{RUN}/masks/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{RUN}/masks/{{scatteritem}}.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=lambda w, attempt: 12000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("masks"),
+        code=flow.code("masks"),
+    shell:
+        "python -m wsss masks {params.run} --shard {wildcards.scatteritem} "
+        "2>&1 | tell {log} '{params.run} masks {wildcards.scatteritem}'"
+
+
+rule masks:
+    input:
+        data=flow.data,
+        network=f"work/{RUN}/segmenter.safetensors",
+        shards=gather.shard(f"work/{RUN}/masks/{{scatteritem}}.zip", allow_missing=True),
+    output:
+        archive=f"work/{RUN}/masks.zip",
+        record=f"work/{RUN}/masks.json",
+    log:
+        f"logs/{RUN}/masks.log",
+    benchmark:
+        f"benchmarks/{RUN}/masks.tsv"
+    localrule: True
+    conda:
+        "../../envs/wsss.yaml"
+    params:
+        run=flow.name,
+        settings=flow.settings("masks"),
+        code=flow.code("masks"),
+    shell:
+        "python -m wsss gather {params.run} masks "
+        "2>&1 | tell {log} '{params.run} masks'"

@@ -1,0 +1,121 @@
+"""Everything that could be wrong with a dataset, found before any training."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss import plan
+from wsss.data import csv, stamps, voc
+from wsss.data.findings import fatal, unscored
+from wsss.data.images import load_mask, probe
+from wsss.data.index import TRAINING, Entry, Index, load_index
+from wsss.errors import WsssError
+from wsss.progress import progress
+from wsss.schema import Params
+
+# Every mask of the VOC devkit has void contours; the conversions of SBD have none, and scoring on
+# them lowers mIoU by several points. A few masks without may be a cropped or edited copy.
+SHARE_WITHOUT_VOID = 0.1
+
+
+def problems(params: Params, dataset: str) -> Iterator[str]:
+    """Yield one line for each problem; nothing if the dataset can be trained on and scored."""
+    index, found = _scan(params, dataset)
+    yield from found
+    if index is None or (found and not index.images):
+        return  # what follows would only say the same in other words
+    yield from fatal(index)
+    yield from unscored(index)
+    yield from _labels(index)
+    yield from _copies(index)
+    without_void: dict[str, list[bool]] = defaultdict(list)
+    for entry in progress(index.images, f"checking {dataset}", len(index.images)):
+        yield from _image(entry)
+        mask, found = _mask(entry, index)
+        yield from found
+        if mask is not None:
+            without_void[entry.split].append(not (mask == index.ignore).any())
+    if dataset == "voc12":
+        yield from _void(without_void)
+
+
+def _scan(params: Params, dataset: str) -> tuple[Index | None, list[str]]:
+    """Return the index, as far as there is one, and the problems met on the way to it."""
+    try:
+        if dataset in params.data.csv:
+            return csv.scan(params.data.csv[dataset], dataset)
+        if dataset == "voc12":
+            return voc.scan(params.data.voc12, dataset)
+        if dataset == "stamps":
+            stamps.photographs(Path(params.data.stamps.root))
+        path = plan.WORK / dataset / "index.json"
+        return (load_index(path) if path.is_file() else None), []
+    except WsssError as error:
+        return None, [str(error)]
+
+
+def _labels(index: Index) -> Iterator[str]:
+    for entry in index.split(*TRAINING):
+        if not entry.labels:
+            yield f"The training image {entry.name!r} has no label. Name its classes or remove it."
+
+
+def _copies(index: Index) -> Iterator[str]:
+    """Yield images whose bytes are in two splits: what is scored must not be trained on."""
+    seen: dict[str, Entry] = {}
+    for entry in index.images:
+        other = seen.setdefault(entry.checksum, entry)
+        if other.split != entry.split:
+            yield (
+                f"The images {other.name!r} ({other.split}) and {entry.name!r} ({entry.split}) "
+                "are the same. Keep one of them."
+            )
+
+
+def _image(entry: Entry) -> Iterator[str]:
+    try:
+        size, odd = probe(entry.path)
+    except WsssError as error:
+        yield str(error)
+        return
+    yield from odd
+    if size != entry.size:
+        yield f"The image {entry.path} has changed since the index was made. Run `wsss data prepare`."
+
+
+def _mask(entry: Entry, index: Index) -> tuple[NDArray[np.uint8] | None, list[str]]:
+    """Return the labels of an image (H, W), as far as they can be read, and their problems."""
+    if entry.mask is None:
+        return None, []
+    try:
+        mask = load_mask(entry.mask)
+    except WsssError as error:
+        return None, [str(error)]
+    found = []
+    if mask.shape != entry.size:
+        found.append(
+            f"The mask {entry.mask} is {mask.shape[1]} x {mask.shape[0]} px, its image "
+            f"{entry.size[1]} x {entry.size[0]}. Make them equal; rotation by EXIF counts."
+        )
+    odd = [int(v) for v in np.unique(mask) if len(index.classes) < v != index.ignore]
+    if odd:
+        found.append(
+            f"The mask {entry.mask} has the value {odd[0]}, but labels are 0 to {len(index.classes)} "
+            f"and {index.ignore} to ignore. Renumber it, and do not save masks as JPEG."
+        )
+    return mask, found
+
+
+def _void(without_void: dict[str, list[bool]]) -> Iterator[str]:
+    for split in ("train", "val"):
+        missing, count = sum(without_void[split]), len(without_void[split])
+        if missing > SHARE_WITHOUT_VOID * count:
+            yield (
+                f"{missing} of {count} masks of the split {split} have no void contours (255): they "
+                "are conversions of SBD. Use SegmentationClass of the VOC 2012 devkit."
+            )

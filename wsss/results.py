@@ -1,0 +1,240 @@
+"""From evaluations to results: one row per dataset x method x protocol x stage, over all seeds.
+
+Everything here is plain data in and plain data out; scores are in [0, 1]. `tables` and `figures`
+make them readable. Rows can be made from evaluation files alone: `rows([read(path, params), ...])`.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsss import plan, published
+from wsss.errors import MissingError, StaleError
+from wsss.files import read_json
+from wsss.guard import data_record, records, trained
+from wsss.plan import Run
+from wsss.schema import Params
+
+STAGE_TITLES = {
+    "seed": "seed",
+    "walk": "random walk",
+    "pseudo": "pseudo label",
+    "segmentation": "segmentation",
+}
+PROTOCOL = ("split", "images", "labels_used", "crf", "convention", "threshold")
+DIGITS = 6  # kept of a score
+
+
+@dataclass(frozen=True)
+class Score:
+    """One evaluation of one run, as its file says."""
+
+    run: Run
+    what: str
+    record: dict[str, Any]
+
+    @property
+    def group(self) -> tuple[str, str, str, str]:
+        """What stays the same over seeds: dataset, method, protocol, stage."""
+        return (self.run.dataset, self.run.method, self.run.protocol, self.what)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a mean over seeds, with the whole protocol it was measured under.
+
+    best_miou: at the threshold that suits the truth best, an oracle; mean over seeds.
+    best_thresholds: the smallest and largest of these over seeds. published: the paper's number.
+    """
+
+    dataset: str
+    method: str
+    title: str
+    protocol: str
+    stage: str
+    miou: float
+    sd: float | None
+    seeds: int
+    best_miou: float | None
+    best_thresholds: tuple[float, float] | None
+    published: float | None
+    source: str
+    split: str
+    images: int
+    supervision: str
+    networks: str
+    crf: str
+    convention: str
+    threshold: float | None
+    labels_used: bool
+    coverage: float
+
+    @property
+    def difference(self) -> float | None:
+        """Our number minus the published one."""
+        return None if self.published is None else round(self.miou - self.published, DIGITS)
+
+
+def read(path: Path, params: Params) -> Score:
+    """Return the evaluation in a file; refuse a number without its protocol."""
+    record = read_json(path)
+    try:
+        score = Score(Run.parse(record["run"], params), record["what"], record)
+        absent = [key for key in PROTOCOL if key not in record["protocol"]]
+        absent += [
+            key for key in ("miou", "best", "coverage", "classes", "curve") if key not in record
+        ]
+    except (KeyError, TypeError) as error:
+        raise MissingError(f"{path} is no evaluation ({error}). Delete it and run again.") from None
+    if absent or score.what not in STAGE_TITLES:
+        lack = f"does not say {absent[0]!r}" if absent else f"scores an unknown {score.what!r}"
+        raise MissingError(f"{path} {lack}, so it is not printed. Delete it and run again.")
+    return score
+
+
+def collect(params: Params) -> list[Score]:
+    """Return every evaluation of the runs that the parameters select."""
+    scores = []
+    for run in plan.runs(params):
+        for what in (what for what in plan.SCORED if f"eval/{what}" in run.stages()):
+            path = run.path(f"eval/{what}.json")
+            score = read(path, params)
+            if (str(score.run), score.what) != (str(run), what):
+                raise StaleError(f"{path} is of {score.run} {score.what}. Delete it and run again.")
+            scores.append(score)
+    return scores
+
+
+def rows(scores: Iterable[Score]) -> list[Row]:
+    """Return one row per dataset, method, protocol and stage, in the order of the scores."""
+    grouped: dict[tuple[str, ...], list[Score]] = {}
+    for score in scores:
+        grouped.setdefault(score.group, []).append(score)
+    return [_row(group) for group in grouped.values()]
+
+
+def _row(scores: Sequence[Score]) -> Row:
+    """Return the row of one or more seeds; they must have been measured alike."""
+    first, run = scores[0], scores[0].run
+    protocol = first.record["protocol"]
+    for other in scores[1:]:
+        if other.record["protocol"] != protocol:
+            raise StaleError(
+                f"{other.run} {other.what} was measured under another protocol than {run}, so they "
+                "have no mean. Run `snakemake` again."
+            )
+    values = [float(score.record["miou"]) for score in scores]
+    best = [score.record["best"] for score in scores if score.record["best"]]
+    levels = [float(each["threshold"]) for each in best]
+    reference = _published(first)
+    return Row(
+        *(run.dataset, run.method, run.spec.title, run.protocol, first.what),
+        miou=_mean(values),
+        sd=round(statistics.stdev(values), DIGITS) if len(values) > 1 else None,
+        seeds=len(values),
+        best_miou=_mean([float(each["miou"]) for each in best]) if best else None,
+        best_thresholds=(min(levels), max(levels)) if levels else None,
+        published=round(reference[0].miou / 100, DIGITS) if reference else None,
+        source=f"{reference[1].paper}; {reference[1].source}" if reference else "",
+        supervision=run.spec.supervision,
+        networks=networks(run, first.what),
+        coverage=_mean([float(score.record["coverage"]) for score in scores]),
+        **{key: protocol[key] for key in PROTOCOL},
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(statistics.fmean(values), DIGITS)
+
+
+def _published(score: Score) -> tuple[published.Value, published.Paper] | None:
+    run = score.run
+    if run.protocol != "published":
+        return None
+    localizer = run.settings.networks.get(str(run.spec.localizer))
+    backbone = localizer.backbone if localizer else run.settings.segmenter.backbone
+    split = score.record["protocol"]["split"]
+    return published.find(run.method, run.dataset, score.what, split, backbone)
+
+
+def networks(run: Run, what: str) -> str:
+    """Return the backbones and initial weights of all networks that `what` depends on."""
+    before = run.stages()[: run.stages().index(f"eval/{what}")]
+    starts: dict[str, list[str]] = {}
+    for stage in (stage for stage in trained(run) if stage in before):
+        part: Any = run.settings.networks.get(stage) or getattr(run.settings, stage)
+        weights = "random" if part.weights == "none" else part.weights
+        starts.setdefault(f"{part.backbone}, {weights}", []).append(stage)
+    if len(starts) == 1:
+        return next(iter(starts))
+    return "; ".join(f"{' + '.join(stages)}: {start}" for start, stages in starts.items())
+
+
+def metrics(table: Iterable[Row]) -> dict[str, Any]:
+    """Return means over seeds as {dataset: {method: {protocol: {stage: {miou, ...}}}}}."""
+    nested: dict[str, Any] = {}
+    for row in table:
+        chosen = {"miou": row.miou, "sd": row.sd, "best_miou": row.best_miou, "seeds": row.seeds}
+        inner = nested.setdefault(row.dataset, {}).setdefault(row.method, {})
+        inner.setdefault(row.protocol, {})[row.stage] = {
+            key: value for key, value in chosen.items() if value is not None
+        }
+    return nested
+
+
+def _seeded(score: Score) -> dict[str, Any]:
+    dataset, method, protocol, stage = score.group
+    return {
+        "dataset": dataset,
+        "method": method,
+        "protocol": protocol,
+        "seed": score.run.seed,
+        "stage": stage,
+    }
+
+
+def class_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
+    """Return IoU, precision and recall of every class of every evaluation; none where undefined."""
+    return [
+        {
+            **_seeded(score),
+            "class": each["name"],
+            **{k: each[k] for k in ("iou", "precision", "recall")},
+        }
+        for score in scores
+        for each in score.record["classes"]
+    ]
+
+
+def curve_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
+    """Return mIoU against threshold for every evaluation that has a curve."""
+    return [
+        {**_seeded(score), "threshold": threshold, "miou": miou}
+        for score in scores
+        if (curve := score.record["curve"])
+        for threshold, miou in zip(curve["thresholds"], curve["miou"], strict=True)
+    ]
+
+
+def provenance(runs: Iterable[Run]) -> dict[str, Any]:
+    """Return, by dataset and by run and stage, what made each artifact from what."""
+    kept = ("code", "params", "seed", "inputs", "outputs", "versions", "device", "wall_s")
+    data, made = {}, {}
+    for run in runs:
+        data[run.dataset] = data_record(run.dataset)
+        made[str(run)] = records(run)
+
+    def short(record: dict[str, Any]) -> dict[str, Any]:
+        return {key: record.get(key) for key in kept}
+
+    return {
+        "data": {dataset: short(record) for dataset, record in data.items()},
+        "runs": {
+            run: {stage: short(record) for stage, record in stages.items()}
+            for run, stages in made.items()
+        },
+    }

@@ -1,0 +1,45 @@
+"""Make a dataset ready: draw it or read it, and write its index."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from wsss import plan
+from wsss.config import DRAWN
+from wsss.data.findings import fatal, stop_at, unscored
+from wsss.data.index import SPLITS, Index, save_index
+from wsss.errors import ConfigError
+from wsss.progress import log
+from wsss.record import Recorder
+from wsss.schema import Params
+
+
+def prepare(params: Params, dataset: str) -> None:
+    """Write `index.json` of a dataset, `images.zip` if it is drawn, and the record `data.json`."""
+    known = (*DRAWN, "voc12", *params.data.csv)
+    if dataset not in known:
+        raise ConfigError(f"{dataset!r} is not one of {', '.join(known)}. Describe it in data.csv.")
+    record = Recorder("data", plan.data_slice(params, dataset), plan.data_code(dataset))
+    folder = plan.WORK / dataset
+    index, outputs = _index(params, dataset, folder / "images.zip")
+    stop_at(list(fatal(index)), dataset)
+    for problem in unscored(index):
+        log.warning("%s: %s", dataset, problem)
+    save_index(index, folder / "index.json")
+    counts = {split: len(index.split(split)) for split in SPLITS}
+    outputs.append(folder / "index.json")
+    record.write(folder / "data.json", [], outputs, images=counts, classes=list(index.classes))
+    log.info("%s: %d classes, images %s", dataset, len(index.classes), counts)
+
+
+def _index(params: Params, dataset: str, archive: Path) -> tuple[Index, list[Path]]:
+    """Return the index and the files made on the way.
+
+    The module is looked up by name, so that the fingerprint of a dataset holds its reader alone.
+    """
+    module = importlib.import_module(f"wsss.data.{plan.data_reader(dataset)}")
+    own = params.data.csv.get(dataset) or getattr(params.data, dataset)
+    if dataset in DRAWN:
+        return module.draw(own, dataset, archive), [archive]
+    return module.read(own, dataset), []

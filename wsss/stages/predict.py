@@ -1,0 +1,135 @@
+"""Segment a user's own images with a trained run: masks, overlays, CAM panels."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from wsss import checkpoint, show
+from wsss.data import labelmap
+from wsss.data.images import load_image
+from wsss.data.index import Entry
+from wsss.errors import DatasetError
+from wsss.files import replacing
+from wsss.localize import ScaledImages, multiscale, to_cam
+from wsss.plan import Run
+from wsss.progress import log, progress
+from wsss.runtime import Runtime
+from wsss.stages import network as stage
+from wsss.stages.classify import build_method
+from wsss.stages.masks import decide
+from wsss.stages.segmenter import build
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+PRESENT = 0.5  # probability from which a class gets a CAM panel
+
+
+def predict(run: Run, sources: Sequence[Path], out: Path) -> int:
+    """Write masks, overlays and CAM panels of images and folders of images; return how many.
+
+    Raises:
+        DatasetError: no image was found, two have one name, or one cannot be read.
+    """
+    paths = unique(list(found(sources)))
+    runtime = Runtime.start("auto")
+    segment = Segmenter(run, runtime)
+    localize = None if run.spec.learns_masks else Localizer(run, runtime)
+    for path in progress(paths, "predict"):
+        image = load_image(path)
+        entry = Entry(path.stem, str(path), None, (), "test", image.shape[:2], "")
+        labels = segment(entry)
+        save(out / "masks" / f"{path.stem}.png", labelmap.encode(labels))
+        save(out / "overlays" / f"{path.stem}.png", png(show.overlay(image, labels)))
+        names = [segment.classes[label - 1] for label in np.unique(labels) if label]
+        log.info("%s: %s", path, ", ".join(names) or "background only")
+        for name, panel in localize(entry, image) if localize else ():
+            save(out / "cams" / f"{path.stem}-{name}.png", png(panel))
+    return len(paths)
+
+
+def found(sources: Sequence[Path]) -> Iterator[Path]:
+    """Yield the images among `sources`, and those directly inside its folders, sorted."""
+    for source in sources:
+        if source.is_dir():
+            inside = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise DatasetError(f"The folder {source} holds no images ({', '.join(sorted(SUFFIXES))}).")
+            yield from inside
+        elif source.is_file():
+            yield source
+        else:
+            raise DatasetError(f"{source} does not exist. Name images or folders of images.")
+
+
+def unique(paths: Sequence[Path]) -> Sequence[Path]:
+    """Return `paths`; an error if two would be written under one name."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in seen:
+            raise DatasetError(
+                f"{seen[path.stem]} and {path} would both be written as {path.stem}.png. Rename one of them."
+            )
+        seen[path.stem] = path
+    return paths
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    """Return an RGB image as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class Segmenter:
+    """The final network of a run."""
+
+    def __init__(self, run: Run, runtime: Runtime) -> None:
+        path = run.path("segmenter.safetensors")
+        self.classes: list[str] = checkpoint.load(path)[1]["classes"]
+        self._params, self._runtime = run.settings.segmenter.test, runtime
+        self._net = stage.restore(lambda: build(run, len(self.classes)), path, runtime)
+
+    def __call__(self, entry: Entry) -> NDArray[np.uint8]:
+        """Return the labels (H, W) of one image."""
+        images = ScaledImages([[entry]], self._params.scales, stage.normalisation(self._net))[0]
+        look = stage.look(self._net)
+        logits = multiscale(look, images, self._params.mirror, entry.size, self._runtime)
+        return decide([entry], logits / len(images), self._params.crf)[0]
+
+
+class Localizer:
+    """The network of a run whose CAMs are shown."""
+
+    def __init__(self, run: Run, runtime: Runtime) -> None:
+        name = str(run.spec.localizer)
+        path = run.path(f"{name}.safetensors")
+        self._classes: list[str] = checkpoint.load(path)[1]["classes"]
+        self._params, self._runtime = run.settings.cam, runtime
+        self._method = build_method(run, len(self._classes))
+        self._net = stage.restore(lambda: self._method.build(name), path, runtime)
+
+    def __call__(self, entry: Entry, image: NDArray[np.uint8]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Yield the name and the heat map of each class that is probably present."""
+        images = ScaledImages([[entry]], (1.0, *self._params.scales), stage.normalisation(self._net))[0]
+        look = stage.look(lambda batch: self._method.cam(self._net, batch))
+        maps = multiscale(look, images[1:], self._params.mirror, entry.size, self._runtime)[0]
+        scores: Tensor = stage.look(lambda batch: self._method.logits(self._net, batch))(
+            images[0].to(self._runtime.device)
+        )[0]
+        labels = torch.nonzero(scores.sigmoid() > PRESENT).flatten().tolist()
+        cam = to_cam(maps, labels, entry.size, 1)
+        for label, own in zip(labels, cam.cam, strict=True):
+            yield self._classes[label], show.heat(image, own.astype(np.float32))

@@ -1,0 +1,75 @@
+"""Verify every record, then write tables, metrics, provenance, figures and panels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from wsss import figures, plan, show, tables
+from wsss.data.index import load_index
+from wsss.errors import ConfigError
+from wsss.files import replacing, write_json, write_text
+from wsss.guard import verify
+from wsss.losses import loss_rows
+from wsss.page import to_html
+from wsss.plan import Run
+from wsss.results import Score, class_rows, collect, curve_rows, metrics, provenance, rows
+from wsss.schema import Params
+
+EVALUATION = ("dataset", "method", "protocol", "seed", "stage")
+CLASS_HEADS = (*EVALUATION, "class", "iou", "precision", "recall")
+CURVE_HEADS = (*EVALUATION, "threshold", "miou")
+LOSS_HEADS = ("run", "network", "step", "loss")
+
+
+def results(params: Params) -> str:
+    """Write everything under results/ and return the table in Markdown."""
+    runs = list(plan.runs(params))
+    if not runs:
+        raise ConfigError("No run is selected: no method of `methods` has a published protocol.")
+    verify(*runs)
+    scores = collect(params)
+    text = write_tables(scores, plan.RESULTS)
+    write_json(plan.RESULTS / "provenance.json", provenance(runs))
+    write_figures(runs, scores, plan.RESULTS)
+    for run in runs:
+        write_panels(run, plan.RESULTS / "figures")
+    return text
+
+
+def write_tables(scores: Sequence[Score], folder: Path) -> str:
+    """Write the table in its formats, metrics and classes; return the Markdown."""
+    table = rows(scores)
+    text = tables.to_markdown(table)
+    write_text(folder / "table.md", text)
+    write_text(folder / "table.csv", tables.to_csv(table))
+    write_text(folder / "table.tex", tables.to_latex(table))
+    write_text(folder / "table.html", to_html(table))
+    write_json(folder / "metrics.json", metrics(table))
+    write_text(folder / "classes.csv", tables.csv_text(class_rows(scores), CLASS_HEADS))
+    write_text(folder / "curves.csv", tables.csv_text(curve_rows(scores), CURVE_HEADS))
+    return text
+
+
+def write_figures(runs: Sequence[Run], scores: Sequence[Score], folder: Path) -> None:
+    """Write the losses and all figures that need no image."""
+    lines = loss_rows(runs)
+    write_text(folder / "loss.csv", tables.csv_text(lines, LOSS_HEADS))
+    titles = {str(run): (run.dataset, f"{run.spec.title}, {run.protocol}") for run in runs}
+    figures.curves(scores, folder / "figures" / "curves.svg")
+    figures.classes(scores, folder / "figures" / "classes.svg")
+    figures.losses(lines, titles, folder / "figures" / "losses.svg")
+
+
+def write_panels(run: Run, folder: Path) -> None:
+    """Write the panels of a run; a method that learns from masks has no CAM to show."""
+    index = load_index(run.index)
+    splits = {"": "train", "-val": "val"}
+    for suffix, split in splits.items():
+        if suffix == "" and run.spec.learns_masks:
+            continue
+        names = show.choose((entry.name for entry in index.split(split)), run.params.report.panels)
+        panel = show.PANELS[suffix](run, index, names)
+        stem = f"panels-{run.dataset}-{run.method}-{run.protocol}-s{run.seed}{suffix}"
+        with replacing(folder / f"{stem}.png") as temporary:
+            panel.save(temporary, "PNG")

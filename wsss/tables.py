@@ -1,0 +1,208 @@
+"""The results table in four formats: CSV for programs, Markdown, LaTeX and HTML for people.
+
+Names come from users and from other people's data, so each format has its own way of making them
+harmless. What is the same in all rows of a table is said once, above it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wsss.results import STAGE_TITLES, Row
+
+CONVENTIONS = {
+    "A": "classes in the truth or in the prediction",
+    "B": "classes in the truth",
+    "C": "all classes, absent ones as 0",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its head, the text of a row, and whether it may be said once for all rows."""
+
+    head: str
+    text: Callable[[Row], str]
+    is_protocol: bool = False
+    is_number: bool = False
+
+
+def percent(value: float | None, sign: str = "") -> str:
+    """Return a score in [0, 1] as percent with one decimal; nothing for none."""
+    return "" if value is None else f"{100 * value:{sign}.1f}"
+
+
+def _miou(row: Row) -> str:
+    spread = "" if row.sd is None else f" ± {percent(row.sd)}"
+    return percent(row.miou) + spread
+
+
+def _level(threshold: float | None) -> str:
+    return "" if threshold is None else f"{threshold:g}"
+
+
+def _best(row: Row) -> str:
+    if row.best_miou is None or row.best_thresholds is None:
+        return ""
+    low, high = map(_level, row.best_thresholds)
+    return f"{percent(row.best_miou)} at {low if low == high else f'{low} to {high}'}"
+
+
+COLUMNS = (
+    Column("dataset", lambda row: row.dataset, is_protocol=True),
+    Column("method", lambda row: row.title),
+    Column("protocol", lambda row: row.protocol, is_protocol=True),
+    Column("stage", lambda row: STAGE_TITLES[row.stage]),
+    Column("mIoU %", _miou, is_number=True),
+    Column("threshold", lambda row: _level(row.threshold), is_number=True),
+    Column("oracle mIoU %", _best, is_number=True),
+    Column("published %", lambda row: percent(row.published), is_number=True),
+    Column("difference", lambda row: percent(row.difference, "+"), is_number=True),
+    Column("seeds", lambda row: str(row.seeds), is_protocol=True, is_number=True),
+    Column("split (images)", lambda row: f"{row.split} ({row.images})", is_protocol=True),
+    Column("labels at test", lambda row: "known" if row.labels_used else "no", is_protocol=True),
+    Column("supervision", lambda row: row.supervision, is_protocol=True),
+    Column("CRF", lambda row: row.crf, is_protocol=True),
+    Column("classes averaged", lambda row: row.convention, is_protocol=True),
+    Column("labelled pixels %", lambda row: percent(row.coverage), is_protocol=True),
+    Column("networks, initial weights", lambda row: row.networks, is_protocol=True),
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table cut for reading: columns that differ between rows, and what is said once."""
+
+    columns: tuple[Column, ...]
+    shared: Mapping[str, str]
+    cells: tuple[tuple[str, ...], ...]
+    sources: tuple[str, ...]
+
+    @property
+    def heads(self) -> list[str]:
+        """The heads of the columns."""
+        return [column.head for column in self.columns]
+
+    def caption(self) -> str:
+        """Return what holds for all rows, in one sentence; empty if nothing does."""
+        said = "; ".join(f"{head}: {value}" for head, value in self.shared.items())
+        return f"In all rows {said}." if said else ""
+
+
+def layout(rows: Sequence[Row]) -> Layout:
+    """Leave out columns that are empty; say once what is the same in all of several rows."""
+    kept, shared = [], {}
+    for column in COLUMNS:
+        values = {column.text(row) for row in rows}
+        if values <= {""}:
+            continue
+        if column.is_protocol and len(values) == 1 and len(rows) > 1:
+            shared[column.head] = _explained(column.head, values.pop())
+        else:
+            kept.append(column)
+    sources = tuple(dict.fromkeys(f"{row.title}: {row.source}" for row in rows if row.source))
+    cells = tuple(tuple(column.text(row) for column in kept) for row in rows)
+    return Layout(tuple(kept), shared, cells, sources)
+
+
+def _explained(head: str, value: str) -> str:
+    return f"{value} ({CONVENTIONS[value]})" if head == "classes averaged" else value
+
+
+def to_csv(rows: Iterable[Row]) -> str:
+    """Return the whole table with every field of every row; scores in [0, 1]."""
+    return csv_text([_flat(row) for row in rows], [*Row.__dataclass_fields__, "difference"])
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    levels = row.best_thresholds
+    shown = None if levels is None else " to ".join(f"{level:g}" for level in dict.fromkeys(levels))
+    return {**asdict(row), "best_thresholds": shown, "difference": row.difference}
+
+
+def csv_text(lines: Iterable[Mapping[str, Any]], heads: Sequence[str]) -> str:
+    """Return lines as CSV; a text that a spreadsheet would take for a formula gets a quote mark."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, heads, lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        writer.writerow({head: _harmless(line[head]) for head in heads})
+    return buffer.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    is_formula = isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@")
+    return (
+        f"'{value}"
+        if is_formula or (isinstance(value, str) and value[:1] in ("\t", "\r"))
+        else value
+    )
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """Return the table with aligned columns, readable in a terminal too."""
+    table = layout(rows)
+    cells = [[_markdown(cell) for cell in line] for line in (table.heads, *table.cells)]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    numbers = [column.is_number for column in table.columns]
+
+    def line(parts: Sequence[str]) -> str:
+        aligned = (
+            part.rjust(width) if number else part.ljust(width)
+            for part, width, number in zip(parts, widths, numbers, strict=True)
+        )
+        return f"| {' | '.join(aligned)} |"
+
+    rule = [
+        "-" * (width - 1) + (":" if number else "-")
+        for width, number in zip(widths, numbers, strict=True)
+    ]
+    notes = [_markdown(note) for note in (table.caption(), *table.sources) if note]
+    body = [line(cells[0]), line(rule), *map(line, cells[1:])]
+    return "\n".join(["", *body, "", *("\n\n".join(notes)).splitlines()]).strip("\n") + "\n"
+
+
+def _markdown(text: str) -> str:
+    single = " ".join(text.split())
+    return re.sub(r"([\\`*_\[\]<>|$])", r"\\\1", single)
+
+
+LATEX = {
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''"},
+}
+
+
+def latex_text(text: str) -> str:
+    """Return text with everything that LaTeX would take for a command made literal."""
+    return "".join(LATEX.get(mark, mark) for mark in " ".join(text.split()))
+
+
+def to_latex(rows: Sequence[Row]) -> str:
+    """Return a booktabs table; needs the packages booktabs and graphicx."""
+    table = layout(rows)
+    kinds = "".join("r" if column.is_number else "l" for column in table.columns)
+    lines = [" & ".join(map(latex_text, line)) + r" \\" for line in (table.heads, *table.cells)]
+    caption = " ".join((table.caption(), *(f"{source}." for source in table.sources)))
+    parts = [
+        r"% Needs \usepackage{booktabs,graphicx}.",
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{latex_text('mIoU in %. ' + caption)}}}",
+        r"  \resizebox{\linewidth}{!}{%",
+        rf"  \begin{{tabular}}{{{kinds}}}",
+        r"    \toprule",
+        f"    {lines[0]}",
+        r"    \midrule",
+        *(f"    {line}" for line in lines[1:]),
+        r"    \bottomrule",
+        r"  \end{tabular}}",
+        r"\end{table}",
+    ]
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,246 @@
+"""What the rules ask of the plan: runs from wildcards, their settings, code, inputs and targets.
+
+Imports neither torch nor timm: Snakemake reads this before every job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from wsss import config, plan
+from wsss.errors import ConfigError
+from wsss.files import write_text
+from wsss.fingerprint import fingerprint
+from wsss.methods import registry
+from wsss.plan import Run
+
+PARAMS_FOLDER = Path(".snakemake/wsss")
+TABLES = (
+    "table.csv",
+    "table.md",
+    "table.tex",
+    "metrics.json",
+    "classes.csv",
+    "provenance.json",
+    "curves.csv",
+    "loss.csv",
+)
+FIGURES = ("curves", "classes", "losses")
+
+
+class Wildcards(Protocol):
+    """The wildcards of a job; each rule has those that its paths name."""
+
+    dataset: str
+    method: str
+    protocol: str
+    seed: str
+    network: str
+    what: str
+    weights: str
+
+
+Function = Callable[[Wildcards], Any]
+
+
+class Flow:
+    """The plan of one merged configuration, in the words of the rules."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        """Validate a merged configuration; `ConfigError` with every problem at once."""
+        self.params = config.validate(raw, "the configuration")
+        self.runs = list(plan.runs(self.params))
+        if not self.runs:
+            raise ConfigError(
+                "The parameters select no run: no method in `methods` has a published protocol."
+            )
+
+    def environment(self) -> dict[str, str]:
+        """Return what every job finds in its environment: the settings, this Python, fixed hashes."""
+        return {
+            "WSSS_PARAMS": str(self.save_params()),
+            "PATH": _first(str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)),
+            "PYTHONHASHSEED": "0",
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic with it
+        }
+
+    def save_params(self) -> Path:
+        """Write the configuration once, under a name made from its content, for the jobs to read."""
+        text = json.dumps(self.params.model_dump(mode="json"), indent=1) + "\n"
+        path = PARAMS_FOLDER / f"params-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        if not path.is_file():
+            write_text(path, text)
+        return path
+
+    def constraints(self) -> dict[str, str]:
+        """Return the pattern of each wildcard."""
+        networks = {
+            name for method in registry.methods() for name in registry.spec(method).networks
+        }
+        return {
+            "dataset": "|".join((*config.DRAWN, "voc12", *self.params.data.csv)),
+            "method": "|".join(registry.methods()),
+            "protocol": "published|common",
+            "seed": r"\d+",
+            "network": "|".join(sorted(networks)),
+            "what": "|".join(plan.SCORED),
+            "weights": "[^/]+",
+        }
+
+    def run(self, wildcards: Wildcards) -> Run:
+        """Return the run that a job belongs to."""
+        found = wildcards
+        return Run(self.params, found.dataset, found.method, found.protocol, int(found.seed))
+
+    def name(self, wildcards: Wildcards) -> str:
+        """Return the run of a job as the command line wants it."""
+        return str(self.run(wildcards))
+
+    def settings(self, stage: str) -> Function:
+        """Return the function that gives a job of `stage` its settings; `{network}` is filled in."""
+        return lambda wildcards: self.run(wildcards).slice(_filled(stage, wildcards))
+
+    def code(self, stage: str) -> Function:
+        """Return the function that gives a job of `stage` the fingerprint of its code."""
+        return lambda wildcards: self.run(wildcards).code(_filled(stage, wildcards))
+
+    def data_settings(self, wildcards: Wildcards) -> dict[str, Any]:
+        """Return the settings that a dataset is made with."""
+        return plan.data_slice(self.params, wildcards.dataset)
+
+    def data_code(self, wildcards: Wildcards) -> str:
+        """Return the fingerprint of the code that makes a dataset."""
+        return plan.data_code(wildcards.dataset)
+
+    def table(self, wildcards: Wildcards) -> list[str]:
+        """Return the user's table of a dataset, if it is read from one."""
+        own = self.params.data.csv.get(wildcards.dataset)
+        return [own.table] if own else []
+
+    def data(self, wildcards: Wildcards) -> list[str]:
+        """Return the index of a job's dataset, and its pictures where the package draws them."""
+        return data_files(wildcards.dataset)
+
+    def weights(self, stage: str) -> Function:
+        """Return the function that names the initial weights of a training, if it has some."""
+
+        def path(wildcards: Wildcards) -> list[str]:
+            name = plan.pretrained(self.run(wildcards).settings, _filled(stage, wildcards))
+            return [plan.pretrained_path(name).as_posix()] if name else []
+
+        return path
+
+    def before(self, wildcards: Wildcards) -> list[str]:
+        """Return the networks of the chain that a network is trained after."""
+        run = self.run(wildcards)
+        return [
+            run.path(f"{name}.safetensors").as_posix()
+            for name in run.spec.networks[wildcards.network].after
+        ]
+
+    def localizer(self, wildcards: Wildcards) -> str:
+        """Return the network whose CAMs are used."""
+        run = self.run(wildcards)
+        return run.path(f"{run.spec.localizer}.safetensors").as_posix()
+
+    def labels(self, wildcards: Wildcards) -> list[str]:
+        """Return what the segmenter learns from, if not from true masks."""
+        run = self.run(wildcards)
+        return [] if run.spec.learns_masks else [run.path("pseudo.zip").as_posix()]
+
+    def scored(self, wildcards: Wildcards) -> str:
+        """Return the artifact that an evaluation scores."""
+        return self.run(wildcards).path(f"{plan.SCORED_ARTIFACT[wildcards.what]}.zip").as_posix()
+
+    def each(self, stage: str) -> list[str]:
+        """Return a file of every run that has the stage which makes it: `cam.zip`, `eval/seed.json`."""
+        return [
+            run.path(stage).as_posix()
+            for run in self.runs
+            if stage.rsplit(".", 1)[0] in run.stages()
+        ]
+
+    def finished(self, wildcards: Wildcards) -> list[str]:
+        """Return every evaluation of a dataset, method and protocol."""
+        wanted = (wildcards.dataset, wildcards.method, wildcards.protocol)
+        runs = [run for run in self.runs if (run.dataset, run.method, run.protocol) == wanted]
+        return [
+            run.path(f"{s}.json").as_posix()
+            for run in runs
+            for s in run.stages()
+            if s.startswith("eval/")
+        ]
+
+    def weights_code(self, wildcards: Wildcards) -> str:
+        """Return the fingerprint of the code that fetches initial weights."""
+        return plan.weights_code()
+
+    def results_code(self) -> str:
+        """Return the fingerprint of the code behind the tables and figures."""
+        return fingerprint("stages.results")
+
+    def results_inputs(self) -> list[str]:
+        """Return what tables, figures and panels are made from: records, logs, labels, pictures."""
+        data = [name for dataset in self.params.datasets for name in data_files(dataset)]
+        made = [f"{plan.WORK}/{dataset}/data.json" for dataset in self.params.datasets]
+        return _unique(
+            [
+                "wsss/published.yaml",
+                *data,
+                *made,
+                *(name for run in self.runs for name in self._kept(run)),
+            ]
+        )
+
+    def _kept(self, run: Run) -> Iterable[str]:
+        names = {name for stage in run.stages() for name in (f"{stage}.json",)}
+        trained = [s for s in run.stages() if s in (*run.spec.networks, "affinity", "segmenter")]
+        names |= {f"{stage}.csv" for stage in trained} | {"masks.zip"}
+        names |= set() if run.spec.learns_masks else {"cam.zip", "pseudo.zip"}
+        yield from (run.path(name).as_posix() for name in sorted(names))
+        for name in filter(None, (plan.pretrained(run.settings, stage) for stage in trained)):
+            yield plan.pretrained_path(name).with_suffix(".json").as_posix()
+
+    def panels(self) -> list[tuple[str, dict[str, str]]]:
+        """Return the path of every qualitative panel and its labels in the report."""
+        found = []
+        for run in self.runs:
+            stem = f"{plan.RESULTS}/figures/panels-{run.dataset}-{run.method}-{run.protocol}-s{run.seed}"
+            labels = {
+                "dataset": run.dataset,
+                "method": run.method,
+                "protocol": run.protocol,
+                "seed": str(run.seed),
+            }
+            if not run.spec.learns_masks:
+                found.append((f"{stem}.png", {**labels, "images": "training"}))
+            found.append((f"{stem}-val.png", {**labels, "images": "validation"}))
+        return found
+
+
+def data_files(dataset: str) -> list[str]:
+    """Return the files that stand for a dataset: its index and, where they are drawn, its pictures."""
+    names = ["index.json", "images.zip"] if dataset in config.DRAWN else ["index.json"]
+    return [(plan.WORK / dataset / name).as_posix() for name in names]
+
+
+def _filled(stage: str, wildcards: Wildcards) -> str:
+    """Return the name of a stage with the job's network or evaluation in it."""
+    return stage.format_map({key: getattr(wildcards, key, "") for key in ("network", "what")})
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _first(folder: str, path: str) -> str:
+    """Return a search path that begins with `folder`."""
+    return os.pathsep.join(
+        [folder, *(other for other in path.split(os.pathsep) if other != folder)]
+    )
