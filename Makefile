@@ -1,6 +1,7 @@
 # make demo | test | table | report | lint | doctor: each sets up everything it needs first.
 
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 PYTHON3 ?= python3
 
@@ -15,15 +16,23 @@ ifeq ($(origin UV_PYTHON),undefined)
   endif
 endif
 RUN := $(UV) run --no-sync
-SNAKEMAKE := $(RUN) snakemake --cores $(CORES) --quiet host rules reason
+
+# One training per GPU; a machine without one has no use for the limit.
+GPUS := $(shell nvidia-smi -L 2>/dev/null | grep -c . || true)
+SNAKEMAKE := $(RUN) snakemake --cores $(CORES) --resources gpu=$(or $(filter-out 0,$(GPUS)),$(CORES)) \
+  --quiet host rules reason
+
+# What Snakemake says of itself, left out: a reader sees stages, their progress and the table.
+CHATTER := ^(Select jobs|Execute [0-9]+|Finished jobid|Using |Provided |Rules claiming|Conda env|Assuming|Config file|\[[A-Z][a-z]{2} )
+READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
 
 .PHONY: demo test table setup lint report doctor
 
 demo: setup  ## the pipeline on drawn pictures
-	@$(SNAKEMAKE)
+	@$(SNAKEMAKE) $(READABLE)
 
 table: setup  ## every method under both protocols
-	@$(SNAKEMAKE) --configfile params/embedded.yaml
+	@$(SNAKEMAKE) --configfile params/embedded.yaml $(READABLE)
 
 report: setup  ## one page with tables, figures and panels of the demo
 	@$(RUN) snakemake --report report.html --quiet

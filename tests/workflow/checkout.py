@@ -42,7 +42,7 @@ class Checkout:
         """Return an environment without settings of the machine's user; this copy is imported."""
         home = self.folder.parent / "home"
         home.mkdir(exist_ok=True)
-        hidden = ("WSSS_", "SNAKEMAKE_", "DVC_", "GIT_", "OMP_", "PYTEST_")
+        hidden = ("WSSS_", "SNAKEMAKE_", "DVC_", "GIT_", "OMP_", "PYTEST_", "PYTHONDONTWRITE")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
         return {
             **kept,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,6 @@ import pytest
 from checkout import ONE_THREAD, RUN, Checkout
 
 SECONDS = 120  # that a stage may take to begin, on a busy machine
-TEXTS = ("results/table.html", "results/figures/curves.svg", "results/figures/classes.svg")
 
 
 def test_the_table_is_printed_at_the_end(made: Checkout) -> None:
@@ -40,17 +40,11 @@ def test_shards_are_gone_after_they_are_joined(made: Checkout) -> None:
     assert not list(made.folder.glob("work/**/*-of-*.zip"))
 
 
-def test_jobs_read_the_merged_configuration(made: Checkout) -> None:
-    command = ("--quiet", "--forcerun", "results", "--config", "report={panels: 1}")
-    assert read_yaml(made.folder / "params.yaml")["classifier"]["train"]["epochs"] == 2
-    said = made.snakemake("--dry-run", *command)
-    assert "results" in said
-    records = [json.loads(path.read_text()) for path in (made.folder / RUN).glob("*.json")]
-    assert {"classifier": 2} == {
-        record["stage"]: record["params"]["train"]["epochs"]
-        for record in records
-        if record["stage"] == "classifier"
-    }
+def test_jobs_read_what_the_command_line_changed(mine: Checkout) -> None:
+    target = f"{RUN}/eval/seed.json"
+    mine.snakemake(target, "--config", "evaluation={seed_threshold: 0.05}")
+    record = json.loads((mine.folder / target).read_text())
+    assert record["params"]["threshold"] == 0.05
 
 
 def test_the_report_shows_table_panels_and_curves(mine: Checkout) -> None:
@@ -74,7 +68,7 @@ def test_old_results_without_their_metadata_are_refused(mine: Checkout) -> None:
     mine.set({"segmenter": {"train": {"lr": 0.5}}})
     done = mine.call(sys.executable, "-m", "wsss", "table", status=2)
     assert "out of date" in done.stderr
-    assert "segmenter.train.lr was 0.001, is 0.5" in done.stderr
+    assert re.search(r"cam/common/s0 segmenter: segmenter.train.lr was [^,]*, is 0.5", done.stderr)
     assert len(done.stderr.strip().splitlines()) == 1
 
 
@@ -82,7 +76,7 @@ def start(checkout: Checkout) -> psutil.Process:
     """Start a run in a session of its own and return its head."""
     command = ["snakemake", "--cores", "2", "--set-threads", *ONE_THREAD]
     with (checkout.folder / "said.txt").open("a") as said:
-        head = subprocess.Popen(
+        return psutil.Popen(
             command,
             cwd=checkout.folder,
             env=checkout.environment(),
@@ -90,7 +84,6 @@ def start(checkout: Checkout) -> psutil.Process:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return psutil.Process(head.pid)
 
 
 def stage(head: psutil.Process, name: str) -> psutil.Process:
