@@ -1,7 +1,6 @@
 """What many tests share: tiny images with labels and masks, made on the spot."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +47,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 
 @pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run a test in an empty folder, where `work/` and `results/` are its own."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    return tmp_path

@@ -77,8 +77,13 @@ def test_arrays_come_back_with_shape_and_type(array: np.ndarray) -> None:
 def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     write_json(path, {"a": 1})
-    with pytest.raises(RuntimeError, match="stop"), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("stop")
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
     assert read_json(path) == {"a": 1}
     assert [item.name for item in tmp_path.iterdir()] == ["x.json"]

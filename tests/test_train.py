@@ -39,6 +39,7 @@ class Tiny(Objective):
         self.net.head = nn.Linear(8, 3)
 
     def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        """Return two terms."""
         features = self.net.backbone(batch["image"]).relu().mean((2, 3))
         scores = self.net.head(nn.functional.dropout(features, 0.2))
         loss = nn.functional.binary_cross_entropy_with_logits(scores, batch["label"])

@@ -91,7 +91,7 @@ def from_thresholds(
     The rest is 255 (IRNet, Sec. 3.2; PSA, Sec. 3.2).
     """
     names = np.array([0, *(label + 1 for label in labels)], np.uint8)
-    confident = names[foreground]
+    confident: NDArray[np.uint8] = names[foreground]
     confident[foreground == 0] = IGNORE
     confident[(foreground == 0) & (background == 0)] = 0
     return confident

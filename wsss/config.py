@@ -57,7 +57,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def load(paths: Sequence[Path]) -> Params:
     """Read parameter files, each laid over the ones before, and validate the whole."""
-    raw = functools.reduce(merge, (read_yaml(path) for path in paths), {})
+    raw: dict[str, Any] = {}
+    for path in paths:
+        raw = merge(raw, read_yaml(path))
     return validate(raw, ", ".join(map(str, paths)))
 
 

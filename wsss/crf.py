@@ -63,7 +63,8 @@ def check_installed() -> None:
 
 def scores_unary(scores: Array) -> Array:
     """Return the energy -log p of `scores` (labels, height, width) in [0, 1], not re-normalised."""
-    return -np.log(np.clip(scores, SMALLEST, 1.0)).reshape(len(scores), -1).astype(np.float32)
+    energy: Array = -np.log(np.clip(scores, SMALLEST, 1.0))
+    return energy.reshape(len(scores), -1).astype(np.float32)
 
 
 def labels_unary(labels: Array, count: int) -> Array:

@@ -78,7 +78,7 @@ def multiscale(
     """
     total: Tensor | None = None
     for at_scale in images:
-        batch = at_scale.to(runtime.device, non_blocking=True)
+        batch = runtime.send(at_scale)
         both = torch.cat([batch, batch.flip(3)]) if mirror else batch
         with runtime.autocast():
             maps = look(both)

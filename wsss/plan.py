@@ -154,6 +154,8 @@ def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
         chosen |= {"threshold": fixed, "thresholds": evaluation.thresholds}
     if what in ("pseudo", "segmentation"):
         chosen["crf"] = settings.pseudo.crf if what == "pseudo" else settings.segmenter.test.crf
+    if what == "pseudo":
+        chosen["threshold"] = settings.pseudo.threshold
     return chosen
 
 

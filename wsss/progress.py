@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -33,7 +33,7 @@ def progress(
         yield from tqdm(items, what, total=total, initial=start, dynamic_ncols=True, leave=False)
         return
     began = shown = time.monotonic()
-    count = total if total is not None else len(items) if hasattr(items, "__len__") else None
+    count = total if total is not None else len(items) if isinstance(items, Sized) else None
     for done, item in enumerate(items, start + 1):
         yield item
         now = time.monotonic()

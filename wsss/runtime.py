@@ -56,16 +56,24 @@ class Runtime:
         """Return the gradient scaler; it does nothing except in float16."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
+    def place(self, module: nn.Module) -> nn.Module:
+        """Move a module to the device, its weights in the order that convolutions are fastest in."""
+        return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def send(self, images: Tensor) -> Tensor:
+        """Move images (B, 3, H, W) to the device, in the order of `place`."""
+        return images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+
     def parallel(self, module: nn.Module) -> nn.Module:
-        """Move a module to the device and average its gradients over the processes.
+        """Place a module on the device and average its gradients over the processes.
 
         On GPUs BatchNorm sees the batch of all processes; on CPUs torch has no such layer.
         """
-        module.to(self.device)
+        self.place(module)
         if self.world == 1:
             return module
         if self.device.type == "cuda":
-            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
         devices = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)
 

@@ -153,12 +153,12 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         means: dict[str, float] = {}
         for _ in range(self.params.accumulate):
-            batch = to_device(dict(next(parts)), self.runtime.device)
+            batch = to_device(dict(next(parts)), self.runtime)
             with self.runtime.autocast():
                 terms = self.parallel(batch, step)
             total = torch.stack([term.float() for term in terms.values()]).sum()
             self._check(total, batch, step)
-            self.scaler.scale(total / self.params.accumulate).backward()
+            torch.autograd.backward(self.scaler.scale(total / self.params.accumulate))
             for name, term in terms.items():
                 part = self.runtime.mean(term.detach().float()).item() / self.params.accumulate
                 means[name] = means.get(name, 0.0) + part
@@ -234,7 +234,7 @@ def _tensorboard(training: Training) -> Any:
         raise MissingError(
             "train.tensorboard is on and TensorBoard is not installed: uv sync --extra tensorboard."
         ) from None
-    return SummaryWriter(Path("logs/tensorboard") / training.weights.with_suffix(""))  # type: ignore[no-untyped-call]  # untyped library
+    return SummaryWriter(Path("logs/tensorboard") / training.weights.with_suffix(""))
 
 
 def write_log(path: Path, rows: list[dict[str, Any]]) -> None:

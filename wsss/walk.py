@@ -13,12 +13,11 @@ from wsss.affinity import windows
 
 SMALLEST = 1e-30  # below this an affinity is 0: powers may reach denormal numbers, which are slow
 
+Step = scipy.sparse.csr_array[Any, tuple[int, int]]
 Offsets = Iterable[tuple[tuple[int, int], NDArray[Any]]]
 
 
-def transition(
-    affinities: Offsets, height: int, width: int, beta: float
-) -> scipy.sparse.csr_array[Any, tuple[int, int]]:
+def transition(affinities: Offsets, height: int, width: int, beta: float) -> Step:
     """Return the matrix S (cells, cells) of one step: new scores are S @ scores.
 
     affinities: offsets (dy, dx) with the affinities (rows, columns) of their pairs in [0, 1]. They
@@ -35,14 +34,13 @@ def transition(
         firsts += [first[kept], second[kept]]
         seconds += [second[kept], first[kept]]
         values += [value[kept]] * 2
-    data, rows, columns = map(np.concatenate, (values, firsts, seconds))
-    matrix = scipy.sparse.csr_array((data, (rows, columns)), shape=(cells.size, cells.size))
-    return scipy.sparse.diags_array(1.0 / matrix.sum(axis=1)) @ matrix
+    place = (np.concatenate(firsts), np.concatenate(seconds))
+    shape = (cells.size, cells.size)
+    matrix = scipy.sparse.csr_array((np.concatenate(values), place), shape=shape)
+    return scipy.sparse.csr_array(scipy.sparse.diags_array(1.0 / matrix.sum(axis=1)) @ matrix)
 
 
-def random_walk(
-    maps: NDArray[Any], step: scipy.sparse.csr_array[Any, tuple[int, int]], steps: int
-) -> NDArray[np.float64]:
+def random_walk(maps: NDArray[Any], step: Step, steps: int) -> NDArray[np.float64]:
     """Return class maps (K, h, w) after `steps` steps along the matrix of `transition`.
 
     Equal to multiplying with the matrix raised to `steps`, which would be dense: pixels**2 entries.

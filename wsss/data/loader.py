@@ -16,6 +16,7 @@ from wsss.data.augment import Normalisation, augment
 from wsss.data.images import load_image
 from wsss.data.index import Entry, Index
 from wsss.randomness import rng
+from wsss.runtime import Runtime
 from wsss.schema import AugmentParams
 
 Mask = Callable[[Entry], NDArray[np.uint8]]
@@ -39,7 +40,7 @@ class TrainingImages(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:  # type: ignore[override]
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         epoch, number = key
         entry = self.entries[number]
         generator = rng(self.seed, "augment", epoch, entry.name)
@@ -104,8 +105,10 @@ def batches(
     yield from loader
 
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
+def to_device(batch: Batch, runtime: Runtime) -> Batch:
     """Move the tensors of a batch; names stay."""
-    return {
-        k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()
+    moved = {
+        key: value.to(runtime.device, non_blocking=True) if isinstance(value, Tensor) else value
+        for key, value in batch.items()
     }
+    return {**moved, "image": runtime.send(batch["image"])}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,7 +27,7 @@ class AffinityNet(Network):
         joined = channels * len(self.backbone.channels)
         self.mix = nn.Conv2d(joined, joined, 1, bias=False)
         for layer in self.reduce:
-            nn.init.kaiming_normal_(layer.weight)
+            nn.init.kaiming_normal_(cast("nn.Conv2d", layer).weight)
         nn.init.xavier_uniform_(self.mix.weight, gain=4)  # published
 
     def forward(self, images: Tensor) -> Tensor:

@@ -79,9 +79,10 @@ class TimmBackbone(Backbone):
         import timm  # noqa: PLC0415  # four seconds: only where such a network is built
 
         extra: dict[str, Any] = {} if stride == 32 else {"output_stride": stride}
-        self.body = timm.create_model(name, num_classes=0, global_pool="", **extra)
-        self.mean = tuple(self.body.default_cfg["mean"])
-        self.std = tuple(self.body.default_cfg["std"])
+        body: Any = timm.create_model(name, num_classes=0, global_pool="", **extra)
+        self.body = body
+        expected: dict[str, Any] = body.default_cfg
+        self.mean, self.std = tuple(expected["mean"]), tuple(expected["std"])
         with torch.inference_mode():
             probe = self.eval()(torch.zeros(1, 3, 128, 128))
         self.channels = tuple(feature.shape[1] for feature in probe)

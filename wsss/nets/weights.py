@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,4 +66,5 @@ def _hub(backbone: str) -> tuple[dict[str, Tensor], str]:
             "Run on a machine with access to the hub, or set weights: none."
         ) from None
     state = {key: value.to(torch.float32) for key, value in net.state_dict().items()}
-    return state, f"timm {net.default_cfg.get('hf_hub_id') or net.default_cfg.get('url')}"
+    origin: Any = net.default_cfg
+    return state, f"timm {origin.get('hf_hub_id') or origin.get('url')}"

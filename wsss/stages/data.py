@@ -30,7 +30,8 @@ def prepare(params: Params, dataset: str) -> None:
     counts = {split: len(index.split(split)) for split in SPLITS}
     outputs.append(folder / "index.json")
     record.write(folder / "data.json", [], outputs, images=counts, classes=list(index.classes))
-    log.info("%s: %d classes, images %s", dataset, len(index.classes), counts)
+    seen = ", ".join(f"{count} {split}" for split, count in counts.items() if count)
+    log.info("%s: %d classes, images: %s", dataset, len(index.classes), seen)
 
 
 def _index(params: Params, dataset: str, archive: Path) -> tuple[Index, list[Path]]:

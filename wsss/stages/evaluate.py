@@ -103,8 +103,7 @@ def score_labels(
 
 
 def _mask(entry: Entry) -> NDArray[np.uint8]:
-    assert entry.mask is not None  # `scored` left the others out
-    return load_mask(entry.mask)
+    return load_mask(str(entry.mask))  # `scored` left out the images without one
 
 
 def summary(counts: Counts, index: Index, convention: str) -> dict[str, Any]:

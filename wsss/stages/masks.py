@@ -60,4 +60,4 @@ def decide(entries: list[Entry], logits: Tensor, crf_set: str) -> list[NDArray[n
 def _refined(job: tuple[str, NDArray[np.float32], str]) -> NDArray[np.uint8]:
     path, probabilities, crf_set = job
     labels = crf.refine_scores(load_image(path), probabilities, crf_set).argmax(0)
-    return labels.astype(np.uint8, copy=False)
+    return np.asarray(labels, np.uint8)

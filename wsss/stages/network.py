@@ -17,8 +17,8 @@ from wsss.errors import DatasetError
 from wsss.nets.backbone import Network, load_backbone
 from wsss.plan import Run
 from wsss.progress import log
-from wsss.record import Recorder
 from wsss.randomness import number
+from wsss.record import Recorder
 from wsss.runtime import Runtime
 from wsss.schema import AugmentParams, TrainParams
 from wsss.train import Objective, Training, fit
@@ -107,7 +107,8 @@ def restore(build: Callable[[], Network], path: Path, runtime: Runtime) -> Netwo
     state, _ = checkpoint.load(path)
     net = build()
     checkpoint.fill(net, state, path)
-    return net.to(runtime.device).eval()
+    runtime.place(net)
+    return net.eval()
 
 
 def look(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -60,7 +60,9 @@ def found(sources: Sequence[Path]) -> Iterator[Path]:
         if source.is_dir():
             inside = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
             if not inside:
-                raise DatasetError(f"The folder {source} holds no images ({', '.join(sorted(SUFFIXES))}).")
+                raise DatasetError(
+                    f"The folder {source} holds no images ({', '.join(sorted(SUFFIXES))})."
+                )
             yield from inside
         elif source.is_file():
             yield source
@@ -121,13 +123,17 @@ class Localizer:
         self._method = build_method(run, len(self._classes))
         self._net = stage.restore(lambda: self._method.build(name), path, runtime)
 
-    def __call__(self, entry: Entry, image: NDArray[np.uint8]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    def __call__(
+        self, entry: Entry, image: NDArray[np.uint8]
+    ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Yield the name and the heat map of each class that is probably present."""
-        images = ScaledImages([[entry]], (1.0, *self._params.scales), stage.normalisation(self._net))[0]
+        images = ScaledImages(
+            [[entry]], (1.0, *self._params.scales), stage.normalisation(self._net)
+        )[0]
         look = stage.look(lambda batch: self._method.cam(self._net, batch))
         maps = multiscale(look, images[1:], self._params.mirror, entry.size, self._runtime)[0]
         scores: Tensor = stage.look(lambda batch: self._method.logits(self._net, batch))(
-            images[0].to(self._runtime.device)
+            self._runtime.send(images[0])
         )[0]
         labels = torch.nonzero(scores.sigmoid() > PRESENT).flatten().tolist()
         cam = to_cam(maps, labels, entry.size, 1)

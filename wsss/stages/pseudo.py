@@ -47,7 +47,8 @@ def label(maps: Path, params: PseudoParams, entry: Entry) -> NDArray[np.uint8]:
     background = np.full((1, *entry.size), params.threshold, np.float32)
     unary = np.concatenate([background, scores])
     chosen = crf.refine_scores(load_image(entry.path), unary, params.crf).argmax(0)
-    return np.array([0, *(labels + 1)], np.uint8)[chosen]
+    names = np.array([0, *(labels + 1)], np.uint8)
+    return np.asarray(names[chosen])
 
 
 @functools.cache

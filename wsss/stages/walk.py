@@ -40,7 +40,7 @@ def walk(run: Run, shard: tuple[int, int]) -> None:
         )
         for entries, (pictures,) in shown:
             with runtime.autocast():
-                features = look(pictures.to(runtime.device)).float()
+                features = look(runtime.send(pictures)).float()
             for entry, own in zip(entries, features, strict=True):
                 spread = spread_cam(
                     cams[entry.name],
