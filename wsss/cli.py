@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ import typer
 
 from wsss import config, plan
 from wsss.errors import ConfigError, DatasetError, WsssError
-from wsss.progress import log, setup
+from wsss.progress import fail, setup
 from wsss.schema import Params
 
 app = typer.Typer(
@@ -243,24 +242,23 @@ def doctor() -> None:
     raise typer.Exit(0 if healthy else 1)
 
 
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say only what went wrong.")] = False,
+) -> None:
+    """Weakly supervised semantic segmentation, from image labels to masks."""
+    setup(logging.WARNING if quiet else logging.INFO, with_traceback=debug)
+
+
 def main() -> None:
     """Run the command; what a user can mend is one line on standard error and exit code 2."""
-    sys.argv = [argument for argument in sys.argv if argument not in ("--debug", "--quiet")]
-    debug = "--debug" in sys.orig_argv
-    setup(logging.WARNING if "--quiet" in sys.orig_argv else logging.INFO)
+    setup()
     try:
         app()
     except WsssError as error:
-        if debug:
-            raise
-        log.error("error: %s", error)
-        sys.exit(2)
+        fail(str(error))
     except OSError as error:
-        if debug or error.filename is None:
+        if error.filename is None:
             raise
-        log.error(
-            "error: %s: %s. Check the path, its permissions and free space.",
-            error.filename,
-            error.strerror,
-        )
-        sys.exit(2)
+        fail(f"{error.filename}: {error.strerror}. Check the path, its permissions and free space.")

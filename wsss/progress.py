@@ -6,23 +6,32 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 log = logging.getLogger("wsss")
 
+_with_traceback = False
 QUIET_SECONDS = 10.0  # between two lines where the output is no terminal
 
 
-def setup(level: int = logging.INFO) -> None:
-    """Send messages of the package to standard error, bare."""
+def setup(level: int = logging.INFO, with_traceback: bool = False) -> None:
+    """Send messages of the package to standard error, bare; say whether errors show their origin."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False
+    global _with_traceback  # noqa: PLW0603  # one process, one command line
+    _with_traceback = with_traceback
+
+
+def fail(message: str) -> NoReturn:
+    """End the program with one line and exit code 2; with the traceback where that was asked for."""
+    log.error("error: %s", message, exc_info=_with_traceback)
+    sys.exit(2)
 
 
 def progress(

@@ -167,12 +167,12 @@ class ConfidentParams(Strict):
         "labels: it sees thresholded labels (IRNet)",
     )
     foreground: PositiveFloat = Field(
-        0.45,
+        0.5,
         description="labels: background score above which the foreground is sure (IRNet 0.30); "
         "scores: the exponent a that gives a generous background (PSA 4)",
     )
     background: PositiveFloat = Field(
-        0.15,
+        0.2,
         description="labels: background score below which the background is sure (IRNet 0.05); "
         "scores: the exponent a that gives a meagre background (PSA 32)",
     )
@@ -205,14 +205,14 @@ class WalkParams(Strict):
         8.0, description="exponent that sharpens affinities (PSA 8, IRNet 10)"
     )
     log2_steps: Annotated[int, Field(ge=0, le=16)] = Field(
-        6, description="the walk has 2 to this power steps (PSA and IRNet: 8)"
+        5, description="the walk has 2 to this power steps (PSA and IRNet: 8)"
     )
 
 
 class PseudoParams(Strict):
     """From walked maps to pseudo labels."""
 
-    threshold: Fraction = Field(0.35, description="background score (IRNet 0.25)")
+    threshold: Fraction = Field(0.45, description="background score (IRNet 0.25)")
     crf: CrfName = Field("none", description="CRF set applied to the scores")
 
 
@@ -237,7 +237,7 @@ class SegmenterParams(NetParams):
 class EvaluationParams(Strict):
     """How predictions are scored; kept beside every number."""
 
-    seed_threshold: Fraction = Field(0.3, description="background score of the reported seed")
+    seed_threshold: Fraction = Field(0.4, description="background score of the reported seed")
     thresholds: Annotated[int, Field(ge=10, le=1000)] = Field(
         100, description="points of the threshold curve, k / thresholds for k = 0, 1, ..."
     )

@@ -1,0 +1,141 @@
+"""The command as a user meets it: help, one-line errors, predictions on own images."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wsss import checkpoint
+from wsss.data import labelmap
+from wsss.data.index import Index
+from wsss.doctor import report
+from wsss.plan import Run
+from wsss.schema import Params
+from wsss.stages import network, segmenter
+from wsss.stages.classify import build_method
+
+RUN = "shapes/cam/common/s0"
+
+
+def wsss(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wsss", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture
+def trained(squares: Index, work: Path) -> Run:
+    """Return a run whose networks have their first, random weights."""
+    (work / "params.yaml").write_text("segmenter: {test: {crf: none}}\n")
+    run, index = Run(Params(), "shapes", "cam", "common", 0), replace(squares, dataset="shapes")
+    torch.manual_seed(0)
+    nets = {
+        "classifier": build_method(run, len(index.classes)).build("classifier"),
+        "segmenter": segmenter.build(run, len(index.classes)),
+    }
+    for name, net in nets.items():
+        path = run.path(f"{name}.safetensors")
+        checkpoint.save(path, net.state_dict(), network.header(run, name, index))
+    return run
+
+
+def test_help_names_every_command_without_loading_torch() -> None:
+    listed = wsss("--help").stdout
+    for command in ("data", "train", "cam", "confident", "affinity", "walk", "pseudo", "segmenter"):
+        assert command in listed
+    code = "import sys, wsss.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cam", "shapes/cam"], "'shapes/cam' is not a run"),
+        (["cam", "shapes/cma/common/s0"], "There is no method 'cma'"),
+        (["cam", RUN, "--shard", "3-of-2"], "is not k-of-n"),
+        (["train", RUN, "backbone"], "cam has no network 'backbone'; its chain is classifier"),
+        (["evaluate", RUN, "seed"], "work/shapes/index.json is missing"),
+        (["train", RUN, "classifier"], "work/shapes/index.json is missing"),
+        (["evaluate", RUN, "masks"], "has no 'masks' to evaluate"),
+        (["params", "--params", "absent.yaml"], "absent.yaml does not exist"),
+        (["data", "check", "voc12"], "voc12"),
+        (["predict", RUN, "absent.jpg"], "absent.jpg does not exist"),
+        (["table"], "is missing"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line_with_exit_code_two(
+    work: Path, arguments: list[str], message: str
+) -> None:
+    (work / "params.yaml").write_text("")
+    done = wsss(*arguments, code=2)
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error:") == 1
+
+
+def test_debug_shows_where_an_error_came_from(work: Path) -> None:
+    assert "Traceback" in wsss("--debug", "params", code=2).stderr
+
+
+def test_own_images_get_masks_overlays_and_cams(trained: Run, work: Path, squares: Index) -> None:
+    folder = work / "my images"
+    folder.mkdir()
+    Image.open(squares.images[0].path).save(folder / "a b.png")
+    Image.open(squares.images[1].path).convert("L").save(folder / "grey.jpg")
+    wsss("predict", str(trained), str(folder), "--out", "out")
+    for name, entry in (("a b", squares.images[0]), ("grey", squares.images[1])):
+        labels = labelmap.decode((work / f"out/masks/{name}.png").read_bytes(), name)
+        assert labels.shape == entry.size
+        assert labels.max() <= len(squares.classes)
+        assert np.asarray(Image.open(work / f"out/overlays/{name}.png")).shape == (*entry.size, 3)
+    for panel in (work / "out/cams").glob("*.png"):
+        assert panel.stem.rsplit("-", 1)[1] in squares.classes
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n cut short"])
+def test_an_image_that_cannot_be_read_is_named(trained: Run, work: Path, content: bytes) -> None:
+    (work / "odd.png").write_bytes(content)
+    done = wsss("predict", str(trained), "odd.png", code=2)
+    assert "odd.png" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_two_images_of_one_name_are_not_mixed_up(trained: Run, work: Path, squares: Index) -> None:
+    for folder in ("a", "b"):
+        (work / folder).mkdir()
+        Image.open(squares.images[0].path).save(work / folder / "x.png")
+    assert (
+        "would both be written as x.png" in wsss("predict", str(trained), "a", "b", code=2).stderr
+    )
+
+
+def test_a_damaged_network_is_named_and_kept(trained: Run, work: Path) -> None:
+    path = trained.path("segmenter.safetensors")
+    path.write_bytes(path.read_bytes()[:1000])
+    Image.new("RGB", (32, 32)).save("x.png")
+    assert (
+        "segmenter.safetensors is not a whole network"
+        in wsss("predict", str(trained), "x.png", code=2).stderr
+    )
+    assert path.stat().st_size == 1000
+
+
+def test_another_methods_network_is_refused_with_what_differs(trained: Run, work: Path) -> None:
+    trained.path("classifier.safetensors").replace(trained.path("segmenter.safetensors"))
+    Image.new("RGB", (32, 32)).save("x.png")
+    done = wsss("predict", str(trained), "x.png", code=2)
+    assert "is not a file of this network" in done.stderr
+    assert "missing (aspp." in done.stderr
+
+
+def test_the_doctor_finds_this_machine_fit() -> None:
+    lines, healthy = report()
+    assert healthy, lines
+    assert all(line.split()[0] in ("ok", "missing") for line in lines)
+    assert {"torch", "torchvision", "crf", "slurm", "dvc"} <= {line.split()[1] for line in lines}
