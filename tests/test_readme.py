@@ -1,0 +1,42 @@
+"""What the README tells people to type exists."""
+
+import re
+from pathlib import Path
+
+import typer
+
+from wsss.cli import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = "\n".join(re.findall(r"```\w*\n(.*?)```", README, re.DOTALL)) + "\n".join(
+    re.findall(r"`([^`\n]+)`", README)
+)
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    used = set(re.findall(r"^make (\w+)", BLOCKS, re.MULTILINE))
+    assert {"demo", "test"} <= used
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in used)
+
+
+def test_subcommands_exist() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    used = set(re.findall(r"\bwsss ([a-z]+)\b", BLOCKS))
+    assert {"cam", "data", "evaluate", "params", "predict"} <= used <= set(commands)
+
+
+def test_linked_and_named_files_exist() -> None:
+    linked = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    presets = re.findall(r"params/\w+\.yaml", README)
+    assert linked
+    assert presets
+    assert [name for name in {*linked, *presets} if not (ROOT / name).exists()] == []
+
+
+def test_every_preset_named_on_a_command_line_has_its_comment() -> None:
+    for preset in (ROOT / "params").glob("*.yaml"):
+        assert preset.read_text(encoding="utf-8").startswith("# "), (
+            f"{preset} does not say what it is for"
+        )
