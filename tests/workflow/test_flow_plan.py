@@ -39,7 +39,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "cam.scales": [0.5], "cam.mirror": False, "cam.stride": 8, "cam.batch": 3,
     }),
     ("confident", {"confident", "affinity"} | WALKED, {
-        "affinity.confident.unary": "scores", "affinity.confident.foreground": 0.5,
+        "affinity.confident.unary": "scores", "affinity.confident.foreground": 0.55,
         "affinity.confident.background": 0.1, "affinity.confident.crf": "none",
     }),
     ("affinity", {"affinity"} | WALKED, {
@@ -58,7 +58,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "segmenter.test.scales": [0.5], "segmenter.test.mirror": True,
         "segmenter.test.crf": "irn_label", "segmenter.test.batch": 3,
     }),
-    ("seed threshold", {"evaluate seed"} | END, {"evaluation.seed_threshold": 0.4}),
+    ("seed threshold", {"evaluate seed"} | END, {"evaluation.seed_threshold": 0.42}),
     ("curve", {"evaluate seed", "evaluate walk"} | END, {"evaluation.thresholds": 30}),
     ("convention", SCORED | END, {"evaluation.convention": "C"}),
     ("report", END, {"report.panels": 3, "methods": ["cam"]}),
