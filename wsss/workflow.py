@@ -67,6 +67,7 @@ class Flow:
             "WSSS_PARAMS": str(self.save_params()),
             "PATH": _first(str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)),
             "PYTHONHASHSEED": "0",
+            "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the core to other jobs
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic with it
         }
 
