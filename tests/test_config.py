@@ -10,6 +10,7 @@ import pytest
 
 from wsss import config
 from wsss.errors import ConfigError
+from wsss.methods import registry
 from wsss.plan import Run
 from wsss.schema import Params
 
@@ -51,7 +52,8 @@ def test_every_preset_is_valid_and_resolves(preset: Path) -> None:
     for dataset in params.datasets:
         for method in params.methods:
             for protocol in params.protocols:
-                config.resolve(params, dataset, method, protocol)
+                settings = config.resolve(params, dataset, method, protocol)
+                assert list(settings.networks) == list(registry.spec(method).networks)
 
 
 @pytest.mark.parametrize(

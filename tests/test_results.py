@@ -22,7 +22,7 @@ from wsss import config, figures, page, plan, published, results, tables
 from wsss.data.index import Index
 from wsss.errors import ConfigError, MissingError, StaleError
 from wsss.files import read_json, write_json
-from wsss.guard import changes, verify
+from wsss.guard import changes, differences, verify
 from wsss.losses import thin
 from wsss.plan import Run
 from wsss.record import Recorder
@@ -99,6 +99,7 @@ def edit(path: Path, **changed: Any) -> None:
 
 def test_what_the_present_configuration_made_passes_the_guard(made: Path) -> None:
     verify(*plan.runs(params()))
+    assert [difference for run in plan.runs(params()) for difference in differences(run)] == []
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,8 @@ def test_a_changed_parameter_is_refused_by_its_key(
 
 
 def test_settings_that_cannot_change_a_result_are_not_stale(made: Path) -> None:
-    verify(run_of(params(shards=3, classifier={"train": {"workers": 2}})))
+    changed = run_of(params(shards=3, classifier={"train": {"workers": 2}}))
+    assert list(differences(changed)) == []
 
 
 def test_results_of_other_code_are_refused(made: Path) -> None:
