@@ -6,6 +6,7 @@ in [0, 1]; `size` int32 (H, W), the image in pixels; `stride`, pixels of the ima
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,3 +80,9 @@ class CamReader:
 
     def __iter__(self) -> Iterator[str]:
         return (name.removesuffix(".npz") for name in self._reader.names())
+
+
+@functools.cache
+def cam_reader(path: Path) -> CamReader:
+    """Return the reader of an archive, opened once in each process that works on its images."""
+    return CamReader(path)

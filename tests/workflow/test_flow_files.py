@@ -27,8 +27,9 @@ def test_the_workflow_passes_the_linter_of_snakemake(fresh: Checkout) -> None:
 
 
 def test_rules_are_formatted_and_scripts_are_clean(fresh: Checkout) -> None:
-    fresh.call("snakefmt", "--check", "Snakefile", "workflow")
-    fresh.call("shellcheck", ".ci/run", "workflow/tell.sh")
+    formatted = fresh.call("snakefmt", "--check", "Snakefile", "workflow")
+    checked = fresh.call("shellcheck", ".ci/run", "workflow/tell.sh")
+    assert (formatted.returncode, checked.returncode) == (0, 0)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsss import archive, crf
 from wsss.affinity import from_thresholds
-from wsss.camstore import CamReader
+from wsss.camstore import cam_reader
 from wsss.data import labelmap
 from wsss.data.images import load_image
 from wsss.data.index import Entry, Index, load_index
@@ -51,18 +51,13 @@ def confident(run: Run, processes: int = 1) -> None:
 
 def label(index: Index, cams: Path, params: ConfidentParams, entry: Entry) -> NDArray[np.uint8]:
     """Return the affinity labels (H, W) of one image."""
-    cam = _reader(cams)[entry.name]
+    cam = cam_reader(cams)[entry.name]
     labels = cam.labels.tolist()
     if not labels:
         return np.zeros(entry.size, np.uint8)
     maps, image = cam.full(), load_image(entry.path)
     foreground, background = _both(maps, image, params)
     return from_thresholds(foreground, background, labels)
-
-
-@functools.cache
-def _reader(path: Path) -> CamReader:
-    return CamReader(path)
 
 
 def _both(maps: Array, image: Array, params: ConfidentParams) -> tuple[Array, Array]:

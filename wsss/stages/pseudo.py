@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss import archive, crf
-from wsss.camstore import CamReader
+from wsss.camstore import cam_reader
 from wsss.data import labelmap
 from wsss.data.images import load_image
 from wsss.data.index import Entry, load_index
@@ -40,7 +40,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
 
 def label(maps: Path, params: PseudoParams, entry: Entry) -> NDArray[np.uint8]:
     """Return the pseudo label (H, W) of one image."""
-    cam = _reader(maps)[entry.name]
+    cam = cam_reader(maps)[entry.name]
     scores, labels = cam.full(), cam.labels
     if params.crf == "none" or not len(labels):
         return seed(scores, labels, params.threshold)
@@ -49,8 +49,3 @@ def label(maps: Path, params: PseudoParams, entry: Entry) -> NDArray[np.uint8]:
     chosen = crf.refine_scores(load_image(entry.path), unary, params.crf).argmax(0)
     names = np.array([0, *(labels + 1)], np.uint8)
     return np.asarray(names[chosen])
-
-
-@functools.cache
-def _reader(path: Path) -> CamReader:
-    return CamReader(path)
