@@ -118,3 +118,15 @@ def test_renaming_by_table_refuses_collisions() -> None:
     }
     with pytest.raises(CheckpointError, match="both called 'stage.weight'"):
         checkpoint.rename(state, [(r"^features\.\d", "stage")])
+
+
+def test_a_published_layout_is_dropped_from_renamed_and_completed(tmp_path: Path) -> None:
+    state = net().state_dict()
+    theirs = {f"features.{key}": value for key, value in state.items() if "tracked" not in key}
+    torch.save({**theirs, "path_indices0": torch.zeros(3)}, tmp_path / "theirs.pth")
+    layout = checkpoint.Layout(table=((r"^features\.", ""),), dropped=(r"path_indices\d+",))
+    ours = net()
+    checkpoint.adopt(ours, tmp_path / "theirs.pth", layout)
+    assert all(torch.equal(ours.state_dict()[key], state[key]) for key in state)
+    with pytest.raises(CheckpointError, match="1 left over \\(path_indices0\\)"):
+        checkpoint.adopt(ours, tmp_path / "theirs.pth", checkpoint.Layout(layout.table))

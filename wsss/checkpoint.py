@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ HEADER = "wsss"  # the one key of the safetensors metadata; its value is JSON
 WRAPPERS = ("state_dict", "model", "net", "module")  # what published files nest their tensors in
 
 KeyTable = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a published checkpoint names its tensors.
+
+    dropped: patterns of whole keys that are no weights of ours: repeated names, tables. table: rules
+    (pattern, replacement) that turn the other keys into ours.
+    """
+
+    table: KeyTable = ()
+    dropped: tuple[str, ...] = ()
 
 
 def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -116,6 +129,21 @@ def rename(state: Mapping[str, Tensor], table: KeyTable) -> dict[str, Tensor]:
             raise CheckpointError(f"two entries of the checkpoint are both called {new!r} here")
         renamed[new] = value
     return renamed
+
+
+def adopt(module: nn.Module, path: Path, layout: Layout) -> None:
+    """Load a published checkpoint into a network of ours.
+
+    Files of old PyTorch versions lack `num_batches_tracked`, which no result depends on.
+
+    Raises:
+        CheckpointError: the file is not one of this network, or not readable as pure data.
+    """
+    dropped = re.compile("|".join(f"(?:{pattern})" for pattern in layout.dropped) or r"(?!)")
+    kept = {key: value for key, value in load_foreign(path).items() if not dropped.fullmatch(key)}
+    state = rename(kept, layout.table)
+    counters = (key for key in module.state_dict() if key.endswith("num_batches_tracked"))
+    fill(module, {key: torch.tensor(0) for key in counters} | state, path)
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path | str) -> None:

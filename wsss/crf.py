@@ -42,7 +42,10 @@ class CrfSet:
 CRF_SETS = {
     "psa": CrfSet(3, 3, 80, 13, 10, 10),  # AffinityNet's label generation
     "irn_label": CrfSet(3, 3, 50, 5, 10, 10),  # IRNet's relation labels
+    "irn_label_once": CrfSet(3, 3, 50, 5, 10, 1),  # SemFormer, pseudo labels
     "deeplab_msc": CrfSet(1, 3, 67, 3, 4, 10),  # deeplab-pytorch
+    "crt_dlv1": CrfSet(3, 3, 121, 5, 4, 10),  # CRT, DeepLab-v1 configurations
+    "crt_vgg_v2": CrfSet(2, 2, 65, 3, 4, 10),  # CRT, VGG DeepLab-v2
     "toco_seg": CrfSet(1, 1, 121, 5, 4, 10),  # ToCo, segmentation
     "toco_cam": CrfSet(3, 3, 36, 3, 4, 10),  # ToCo, CAM to label
     "mctformer_seg": CrfSet(4, 3, 83, 5, 3, 10),  # MCTformer, segmentation
