@@ -8,13 +8,17 @@ import torch
 
 from wsss.affinity import (
     affinity_loss,
+    displacement_loss,
     from_thresholds,
+    inner_radius,
     offsets,
     pair_affinities,
+    path_affinities,
+    paths,
     reduce_labels,
     windows,
 )
-from wsss.walk import random_walk, transition
+from wsss.walk import cells, random_walk, transition, with_background
 
 SIZE = (9, 12)
 
@@ -120,14 +124,16 @@ def test_the_loss_by_offsets_equals_the_loss_over_all_pairs() -> None:
     expected = {
         k: w * torch.stack(sums[k]).mean() for k, w in zip(sums, (0.25, 0.25, 0.5), strict=True)
     }
-    found = affinity_loss(features, labels, 3)
+    found = affinity_loss(pair_affinities(features, 3), labels)
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value.item(), rel=1e-5)
 
 
 def test_a_crop_that_is_wholly_unknown_teaches_nothing_and_has_finite_gradients() -> None:
     features = torch.rand(1, 3, 6, 6, requires_grad=True)
-    total = torch.stack(list(affinity_loss(features, torch.full((1, 6, 6), 255), 3).values())).sum()
+    total = torch.stack(
+        list(affinity_loss(pair_affinities(features, 3), torch.full((1, 6, 6), 255)).values())
+    ).sum()
     total.backward()
     assert total.item() == 0
     assert features.grad is not None
@@ -143,3 +149,61 @@ def test_confident_labels_follow_the_three_rules() -> None:
 def test_labels_are_reduced_at_the_middle_of_cells() -> None:
     labels = np.arange(64, dtype=np.uint8).reshape(8, 8)
     assert reduce_labels(labels, (2, 2)).tolist() == [[18, 22], [50, 54]]
+
+
+def test_the_walk_of_torch_equals_the_walk_of_scipy() -> None:
+    step = transition(random_affinities(), *SIZE, beta=2.0)
+    maps = np.random.default_rng(2).random((4, *SIZE))
+    one, other = random_walk(maps, step, 32), random_walk(maps, step, 32, device="cpu:0")
+    assert np.abs(one - other).max() < 1e-12
+
+
+def test_the_published_margin_leaves_ten_cells_without_any_pair() -> None:
+    for size in ((36, 63), (47, 63), (56, 56)):
+        met = np.zeros(size, bool)
+        for offset in offsets(5):
+            for window in windows(*size, offset, margin=4):
+                met[window] = True
+        assert (~met).sum() == 10
+        assert sum(np.zeros(size)[windows(*size, o, 4)[0]].size for o in offsets(5)) == 34 * (
+            size[0] - 4
+        ) * (size[1] - 8)
+
+
+def test_the_radius_shrinks_on_small_grids_only() -> None:
+    assert [inner_radius(20, side, 5) for side in (30, 11, 10, 8, 5)] == [5, 5, 4, 3, 2]
+
+
+def test_an_edge_between_two_cells_parts_them_and_one_beside_does_not() -> None:
+    edges = torch.zeros(1, 7, 9)
+    edges[0, :, 4] = 0.75
+    for (dy, dx), found in path_affinities(edges, 5):
+        (rows, columns), _ = windows(7, 9, (dy, dx))
+        lines = dict(paths(5))[(dy, dx)]
+        for y in range(rows.start, rows.stop):
+            for x in range(columns.start, columns.stop):
+                crossed = any(x + step == 4 for _, step in lines)
+                assert found[0, y - rows.start, x - columns.start] == (0.25 if crossed else 1.0)
+
+
+def test_a_field_that_points_to_one_centre_has_no_displacement_loss() -> None:
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(9.0), indexing="ij")
+    towards_centre = torch.stack([4 - rows, 4 - columns])[None]
+    labels = torch.full((1, 8, 9), 3)
+    terms = displacement_loss(towards_centre, labels, 4)
+    assert terms["moves"] == terms["rests"] == 0
+    still = displacement_loss(torch.zeros(1, 2, 8, 9), labels, 4)
+    assert still["moves"] > 0.2
+    assert displacement_loss(towards_centre, labels * 0, 4)["rests"] > 0.2
+
+
+def test_background_joins_the_walk_as_a_constant_or_as_a_power() -> None:
+    maps = np.array([[[0.2, 0.6]], [[0.5, 0.1]]], np.float32)
+    assert np.allclose(with_background(maps, "constant", 0.4)[0], [[0.4, 0.4]])
+    assert np.allclose(with_background(maps, "power", 2)[0], [[0.25, 0.16]])
+    assert np.array_equal(with_background(maps, "power", 2)[1:], maps)
+
+
+def test_cells_average_and_what_lies_outside_counts_as_zero() -> None:
+    found = cells(np.ones((1, 3, 5), np.float32), 2)
+    assert np.allclose(found, [[[1, 1, 0.5], [0.5, 0.5, 0.25]]])

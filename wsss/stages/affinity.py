@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsss.affinity import affinity_loss, reduce_labels
+from wsss.affinity import affinity_loss, pair_affinities, reduce_labels
 from wsss.archive import Reader
 from wsss.data import labelmap
 from wsss.data.index import Entry
@@ -32,7 +32,8 @@ class Affinities(Objective):
         features = self.net(batch["image"]).float()
         masks = batch["mask"].cpu().numpy()
         reduced = torch.from_numpy(reduce_labels(masks, tuple(features.shape[2:])))
-        return affinity_loss(features, reduced.to(features.device), self._radius)
+        pairs = pair_affinities(features, self._radius)
+        return affinity_loss(pairs, reduced.to(features.device))
 
 
 def build(run: Run) -> AffinityNet:
