@@ -1,4 +1,4 @@
-# make demo | test | table | report | lint | parity | doctor: each sets up everything it needs first.
+# make demo | test | table | report | lint | parity | bench | doctor: each sets up everything it needs first.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -26,7 +26,7 @@ SNAKEMAKE := $(RUN) snakemake --cores $(CORES) --resources gpu=$(or $(filter-out
 CHATTER := ^(Select jobs|Execute [0-9]+|Finished jobid|Using |Provided |Rules claiming|Conda env|Assuming|Config file|\[[A-Z][a-z]{2} )
 READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
 
-.PHONY: demo test table setup lint report parity doctor
+.PHONY: demo test table setup lint report parity bench doctor
 
 demo: setup  ## the pipeline on drawn pictures
 	@$(SNAKEMAKE) $(READABLE)
@@ -51,6 +51,9 @@ lint: setup  ## what CI checks besides the tests
 parity: setup  ## docs/parity.md: the largest difference to the published code, case by case
 	@rm -f .parity.jsonl && WSSS_PARITY=$(CURDIR)/.parity.jsonl $(RUN) pytest -q tests/golden
 	@$(RUN) python tests/golden/report.py .parity.jsonl docs/parity.md && rm .parity.jsonl
+
+bench: setup  ## our ways against the field's plain ones: ratios of time and memory (minutes)
+	@$(RUN) python tests/benchmarks/run.py
 
 doctor: setup  ## what this machine has and what is missing
 	@$(RUN) wsss doctor

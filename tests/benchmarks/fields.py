@@ -1,0 +1,67 @@
+"""Dense CRF: all 21 classes in one process against the present ones in one and in two."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from measure import measure, report
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsss import crf
+
+IMAGES, SIZE, CLASSES, PRESENT = 8, (375, 500), 21, (0, 5, 15)
+Job = tuple[NDArray[np.uint8], NDArray[np.float32]]
+
+
+def jobs(preset: str) -> list[Job]:
+    """Return pictures with smooth scores of three classes."""
+    generator = np.random.default_rng(len(preset))
+    found = []
+    for _ in range(IMAGES):
+        coarse = generator.random((3 + len(PRESENT), 12, 16)).astype(np.float32)
+        smooth = np.stack(
+            [
+                np.asarray(Image.fromarray(part).resize(SIZE[::-1], Image.Resampling.BICUBIC))
+                for part in coarse
+            ]
+        ).clip(0, 1)
+        noise = generator.normal(0, 6, (*SIZE, 3))
+        picture = np.clip(smooth[:3].transpose(1, 2, 0) * 220 + noise, 0, 255).astype(np.uint8)
+        found.append((picture, smooth[3:] / smooth[3:].sum(0)))
+    return found
+
+
+def everything(preset: str, job: Job) -> NDArray[np.int64]:
+    """Return the labels of one image with rows for all classes."""
+    scores = np.zeros((CLASSES, *SIZE), np.float32)
+    scores[list(PRESENT)] = job[1]
+    return np.asarray(crf.refine_scores(job[0], scores, preset).argmax(0))
+
+
+def present(preset: str, job: Job) -> NDArray[np.int64]:
+    """Return the labels of one image with rows for its own classes."""
+    return np.array(PRESENT)[crf.refine_scores(*job, preset).argmax(0)]
+
+
+def everywhere(
+    work: Callable[[Job], NDArray[np.int64]], images: list[Job], processes: int
+) -> list[NDArray[np.int64]]:
+    """Return the labels of all images."""
+    return list(crf.spread(work, images, processes))
+
+
+def dense_crf() -> None:
+    """Compare for two parameter sets, with one and with two processes."""
+    for preset in ("psa", "deeplab_msc"):
+        work = jobs(preset)
+        plain = measure(everywhere, functools.partial(everything, preset), work, 1)
+        restricted = functools.partial(present, preset)
+        for processes in (1, 2):
+            # The pool's start (once per stage) is part of what is timed.
+            ours = measure(everywhere, restricted, work, processes)
+            equal = np.array_equal(plain.result, ours.result)
+            if not equal:
+                raise SystemExit(f"{preset}: restricted labels differ")
+            name = f"CRF {preset}, {IMAGES} images, 3 of 21 classes, {processes} process(es)"
+            report(name, plain, ours, "labels equal", wall=True)

@@ -1,0 +1,35 @@
+"""Measure the pipeline's own ways against the field's plain ones: `make bench`.
+
+Each prints time, memory and their ratios, and stops if the results are not the same. Give names to
+run some of them: python tests/benchmarks/run.py irn_walk crf
+"""
+
+import os
+import sys
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # both sides on one thread
+
+import cams  # noqa: E402  # the thread count is read when numpy and torch are imported
+import fields  # noqa: E402
+import scores  # noqa: E402
+import walks  # noqa: E402
+
+BENCHMARKS = {
+    "psa_walk": walks.psa,
+    "curve": scores.threshold_curve,
+    "crf": fields.dense_crf,
+    "cams": cams.cam_inference,
+    "irn_walk": walks.irn,  # minutes: the dense side is why
+}
+
+
+def main(names: list[str]) -> None:
+    """Run the benchmarks called `names`, or all."""
+    for name in names or BENCHMARKS:
+        if name not in BENCHMARKS:
+            raise SystemExit(f"There is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}.")
+        BENCHMARKS[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
