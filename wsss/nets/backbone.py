@@ -100,7 +100,19 @@ def _shrink(images: Tensor, feature: Tensor) -> int:
 
 
 def build_backbone(name: str, stride: int) -> Backbone:
-    """Return the backbone called `name`, whose last features have `stride` pixels per cell."""
+    """Return the backbone called `name`, whose last features have `stride` pixels per cell.
+
+    resnet38 has stride 8 and resnet50_irn stride 16, whatever is asked for.
+    """
+    # These build on this module, so it imports them late.
+    if name == "resnet38":
+        from wsss.nets.resnet38 import ResNet38  # noqa: PLC0415
+
+        return ResNet38()
+    if name == "resnet50_irn":
+        from wsss.nets.resnet import IrnResNet50  # noqa: PLC0415
+
+        return IrnResNet50()
     return ToyBackbone(stride) if name == "toy" else TimmBackbone(name, stride)
 
 
@@ -113,6 +125,6 @@ def freeze_norm(module: nn.Module) -> None:
 
 def load_backbone(backbone: Backbone, state: dict[str, Tensor]) -> None:
     """Load initial weights; those of the classifying layer are left over, none may be missing."""
-    body = cast("nn.Module", backbone.body)
+    body = cast("nn.Module", getattr(backbone, "body", backbone))
     wanted = body.state_dict()
     body.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=True)
