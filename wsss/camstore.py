@@ -2,7 +2,8 @@
 
 A member `<image name>.npz` holds `labels` int16 (K,), class numbers from 0; `cam` float16 (K, h, w)
 in [0, 1]; `size` int32 (H, W), the image in pixels; `stride`, pixels of the image per cell; and, if
-it was asked for, `high` float16 (K, H, W), the maps at the size of the image.
+they were asked for, `high` float16 (K, H, W), the maps at the size of the image, and `background`
+float16 (1, h, w), which walked along with them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Cam:
     """Class maps of one image: labels (K,), cam (K, h, w) in [0, 1], size (H, W) in pixels.
 
     high: the maps at the size of the image, where they were made on their own (IRNet).
+    background: a map (1, h, w) beside them that walked along (PSA).
     """
 
     labels: NDArray[np.int16]
@@ -33,6 +35,7 @@ class Cam:
     size: tuple[int, int]
     stride: int
     high: NDArray[np.float16] | None = None
+    background: NDArray[np.float16] | None = None
 
     def full(self) -> NDArray[np.float32]:
         """Return the maps at the size of the image (K, H, W).
@@ -41,13 +44,27 @@ class Cam:
         """
         if self.high is not None:
             return self.high.astype(np.float32)
-        height, width = self.size
-        maps = np.zeros((len(self.labels), height, width), np.float32)
-        for target, source in zip(maps, self.cam.astype(np.float32), strict=True):
-            enlarged = (source.shape[1] * self.stride, source.shape[0] * self.stride)
-            resized = Image.fromarray(source).resize(enlarged, Image.Resampling.BILINEAR)
-            target[:] = np.asarray(resized)[:height, :width]
-        return maps
+        return enlarge(self.cam, self.size, self.stride)
+
+    def full_background(self, threshold: float) -> NDArray[np.float32]:
+        """Return the score of the background at the size of the image (1, H, W).
+
+        It is the map that walked along, or else `threshold` everywhere.
+        """
+        if self.background is None:
+            return np.full((1, *self.size), threshold, np.float32)
+        return enlarge(self.background, self.size, self.stride)
+
+
+def enlarge(maps: NDArray[Any], size: tuple[int, int], stride: int) -> NDArray[np.float32]:
+    """Return maps (K, h, w) enlarged by `stride` (bilinear, by the factor) and cut to `size`."""
+    height, width = size
+    large = np.zeros((len(maps), height, width), np.float32)
+    for target, source in zip(large, maps.astype(np.float32), strict=True):
+        enlarged = (source.shape[1] * stride, source.shape[0] * stride)
+        resized = Image.fromarray(source).resize(enlarged, Image.Resampling.BILINEAR)
+        target[:] = np.asarray(resized)[:height, :width]
+    return large
 
 
 def grid(size: Sequence[int], stride: int) -> tuple[int, int]:
@@ -63,8 +80,9 @@ def pack(cam: Cam) -> bytes:
         "size": np.array(cam.size, np.int32),
         "stride": np.array(cam.stride, np.int32),
     }
-    if cam.high is not None:
-        arrays["high"] = cam.high.astype(np.float16)
+    for name, extra in (("high", cam.high), ("background", cam.background)):
+        if extra is not None:
+            arrays[name] = extra.astype(np.float16)
     return pack_arrays(arrays)
 
 
@@ -73,8 +91,8 @@ def unpack(content: bytes, name: str) -> Cam:
     try:
         arrays: dict[str, NDArray[Any]] = unpack_arrays(content)
         size = (int(arrays["size"][0]), int(arrays["size"][1]))
-        high = arrays.get("high")
-        return Cam(arrays["labels"], arrays["cam"], size, int(arrays["stride"]), high)
+        extra = arrays.get("high"), arrays.get("background")
+        return Cam(arrays["labels"], arrays["cam"], size, int(arrays["stride"]), *extra)
     except (KeyError, ValueError, OSError) as error:
         raise DatasetError(
             f"The CAM of {name!r} is damaged ({error}). Make its archive again."

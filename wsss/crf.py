@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -70,14 +70,22 @@ def scores_unary(scores: Array) -> Array:
     return energy.reshape(len(scores), -1).astype(np.float32)
 
 
-def labels_unary(labels: Array, count: int) -> Array:
-    """Return the energy of hard `labels` (height, width) among `count` > 1 labels.
+def labels_unary(labels: Array, count: int, among: int | None = None) -> Array:
+    """Return the energy (count, pixels) of hard `labels` (height, width) in 0 .. count - 1.
 
-    The count is part of the energy: the gap between the given and another label grows with it.
+    among: labels that share what is not certain; at least 2, `count` if not given. It is part of the
+    energy: the gap between the given and another label grows with it. Rows for the present labels
+    alone among 21 give the result of all 21 rows but for 0.03 % of the pixels.
     """
-    energy = np.full((count, labels.size), -np.log((1 - CERTAINTY) / (count - 1)), np.float32)
+    others = (count if among is None else among) - 1
+    energy = np.full((count, labels.size), -np.log((1 - CERTAINTY) / others), np.float32)
     energy[labels.reshape(-1), np.arange(labels.size)] = -np.log(CERTAINTY)
     return energy
+
+
+def counted(params: Any, labels: Sized, classes: int) -> int:
+    """Return how many labels the energy of hard labels counts. params: has `among`."""
+    return classes if params.among == "all" else len(labels) + 1
 
 
 def infer(image: Array, unaries: Sequence[Array], name: str) -> list[Array]:

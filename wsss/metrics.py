@@ -64,17 +64,20 @@ def thresholds(count: int) -> NDArray[np.float32]:
 
 
 def seed(
-    maps: NDArray[np.float32], labels: Sequence[int] | NDArray[Any], threshold: float
+    maps: NDArray[np.float32],
+    labels: Sequence[int] | NDArray[Any],
+    threshold: float | NDArray[np.float32],
 ) -> NDArray[np.uint8]:
     """Turn class maps (K, H, W) of classes `labels` (from 0) into label pixels.
 
-    A pixel is foreground if its largest score is above the threshold, strictly and in float32, and
-    then has the first class with that score. Returns labels (H, W), 0 for background.
+    A pixel is foreground if its largest score is above the threshold (a number, or one for each pixel
+    (H, W)), strictly and in float32, and then has the first class with that score. Returns labels
+    (H, W), 0 for background.
     """
     if not len(labels):
         return np.zeros(maps.shape[1:], np.uint8)
     best = maps.argmax(0)
-    foreground = maps.max(0) > np.float32(threshold)
+    foreground = maps.max(0) > np.asarray(threshold, np.float32)
     return np.where(foreground, np.asarray(labels)[best] + 1, 0).astype(np.uint8)
 
 

@@ -199,6 +199,12 @@ class CamParams(Strict):
     batch: PositiveInt = Field(32, description="images of one size worked on together")
 
 
+AMONG = (
+    "labels that a CRF of hard labels counts, which sets how sure it is of the given one: those of "
+    "the image (IRNet), or all classes (PCSformer)"
+)
+
+
 class ConfidentParams(Strict):
     """Which pixels of a CAM are sure enough to teach affinities."""
 
@@ -218,6 +224,7 @@ class ConfidentParams(Strict):
         "scores: the exponent a that gives a meagre background (PSA 32)",
     )
     crf: CrfName = Field("irn_label", description="CRF set that snaps both to edges")
+    among: Literal["present", "all"] = Field("present", description=AMONG)
 
     @model_validator(mode="after")
     def _ranges(self) -> ConfidentParams:
@@ -226,20 +233,49 @@ class ConfidentParams(Strict):
         return self
 
 
+class IrnParams(Strict):
+    """The heads of IRN (Ahn, Cho and Kwak, CVPR 2019): boundaries and displacements."""
+
+    edge: PositiveInt = Field(32, description="channels of each feature in the boundary head")
+    displacement: Annotated[int, Field(ge=0)] = Field(
+        256, description="channels of the displacement head; 0 is none (SemFormer)"
+    )
+    align_corners: bool = Field(
+        False, description="enlarge features in the boundary head by their corners (SemFormer)"
+    )
+
+
 class AffinityParams(NetParams):
-    """AffinityNet (Ahn and Kwak, CVPR 2018): which neighbours belong to the same class."""
+    """What says which neighbouring cells belong to the same class, and its training."""
 
     resampled = True
 
-    stride: Literal[4, 8, 16, 32] = Field(4, description="pixels per cell of the affinity grid")
+    kind: Literal["affinitynet", "irn"] = Field(
+        "affinitynet",
+        description="affinitynet: by features of both cells (Ahn and Kwak, CVPR 2018); "
+        "irn: by boundaries between them (Ahn, Cho and Kwak, CVPR 2019)",
+    )
+    stride: Literal[4, 8, 16, 32] = Field(
+        4, description="pixels per cell of the affinity grid; irn: of the backbone's last features"
+    )
     radius: Annotated[int, Field(ge=2)] = Field(
-        5, description="cells further apart are not compared"
+        5, description="cells further apart are not compared (PSA 5, IRNet 10)"
+    )
+    margin: bool = Field(
+        False,
+        description="leave out pairs that begin near the left, right or lower edge, as published; "
+        "ten cells then have no neighbour",
+    )
+    reduce: Literal["middle", "corner"] = Field(
+        "middle",
+        description="pixel of a cell whose label is taken (IRNet: middle; PCSformer: corner)",
     )
     channels: PositiveInt | tuple[PositiveInt, ...] = Field(
         32,
-        description="features compared from each tap of the backbone, or a number for each tap "
-        "(PSA: 64, 128, 256)",
+        description="affinitynet: features compared from each tap of the backbone, or a number for "
+        "each tap (PSA: 64, 128, 256)",
     )
+    irn: IrnParams = IrnParams()
     confident: ConfidentParams = ConfidentParams()
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=8, batch=16)
@@ -254,13 +290,40 @@ class WalkParams(Strict):
     log2_steps: Annotated[int, Field(ge=0, le=16)] = Field(
         5, description="the walk has 2 to this power steps (PSA and IRNet: 8)"
     )
+    radius: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="cells further apart exchange nothing; null: affinity.radius (IRNet 5)"
+    )
+    background: Literal["none", "constant", "power"] = Field(
+        "none",
+        description="a background that walks along: none (IRNet), a constant (MCTformer), or "
+        "(1 - largest score) to a power (PSA)",
+    )
+    background_value: PositiveFloat = Field(
+        16.0, description="the constant (MCTformer 0.39) or the power (PSA 16)"
+    )
+    normalise: Literal["class", "image", "none"] = Field(
+        "class",
+        description="walked maps are divided by the largest score of each class, of the image "
+        "(IRNet), or not (PSA)",
+    )
+    pad_px: PositiveInt = Field(
+        512,
+        description="irn: side of the square that images are padded to, larger ones to their own "
+        "size; it counts in the norms of the heads (IRNet 512)",
+    )
 
 
 class PseudoParams(Strict):
-    """From walked maps to pseudo labels."""
+    """From walked maps to pseudo labels; where a background walked along, the highest map wins."""
 
-    threshold: Fraction = Field(0.45, description="background score (IRNet 0.25)")
-    crf: CrfName = Field("none", description="CRF set applied to the scores")
+    threshold: Fraction = Field(
+        0.45, description="background score, unless a background walked along (IRNet 0.25)"
+    )
+    crf: CrfName = Field("none", description="CRF set applied to the result")
+    unary: Literal["scores", "labels"] = Field(
+        "scores", description="what the CRF starts from: the maps, or their labels (SemFormer)"
+    )
+    among: Literal["present", "all"] = Field("present", description=AMONG)
 
 
 class SegmenterTestParams(Strict):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Training:
     """One training: what, on what, how, and where its files go.
 
     header: what the weights file says of itself; a resume state with another header is not used.
+    finish: what is done to the trained network before its weights are written.
     """
 
     objective: Objective
@@ -51,6 +52,7 @@ class Training:
     seed: int
     weights: Path
     header: Mapping[str, Any]
+    finish: Callable[[Runtime], None] | None = None
 
     @property
     def log(self) -> Path:
@@ -253,6 +255,8 @@ def fit(training: Training, runtime: Runtime) -> dict[str, float]:
     """
     trainer = Trainer(training, runtime)
     result = trainer.run()
+    if training.finish is not None:
+        training.finish(runtime)
     if runtime.is_main:
         checkpoint.save(training.weights, training.objective.net.state_dict(), training.header)
         write_log(training.log, trainer.rows)

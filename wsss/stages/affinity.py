@@ -1,8 +1,8 @@
-"""Train AffinityNet on the affinity labels."""
+"""Train what says which cells belong together, AffinityNet or IRN, on the affinity labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsss.affinity import affinity_loss, pair_affinities, reduce_labels
+from wsss.affinity import (
+    affinity_loss,
+    displacement_loss,
+    pair_affinities,
+    path_affinities,
+    reduce_labels,
+)
 from wsss.archive import Reader
 from wsss.data import labelmap
-from wsss.data.index import Entry
+from wsss.data.images import load_image
+from wsss.data.index import Entry, load_index
 from wsss.nets.affinitynet import AffinityNet
+from wsss.nets.backbone import Network
+from wsss.nets.irn import IRN, measure_mean
 from wsss.plan import Run
+from wsss.runtime import Runtime
+from wsss.schema import AffinityParams
 from wsss.stages import network as stage
 from wsss.train import Objective
 
@@ -23,34 +34,99 @@ from wsss.train import Objective
 class Affinities(Objective):
     """AffinityNet's losses over all pairs of near cells."""
 
-    def __init__(self, net: nn.Module, radius: int) -> None:
+    def __init__(self, net: nn.Module, params: AffinityParams) -> None:
         super().__init__()
-        self.net, self._radius = net, radius
+        self.net, self._params = net, params
 
     def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
         """Return the terms for background, foreground and unlike pairs."""
         features = self.net(batch["image"]).float()
-        masks = batch["mask"].cpu().numpy()
-        reduced = torch.from_numpy(reduce_labels(masks, tuple(features.shape[2:])))
-        pairs = pair_affinities(features, self._radius)
-        return affinity_loss(pairs, reduced.to(features.device))
+        radius, margin = self._params.radius, margin_of(self._params)
+        pairs = pair_affinities(features, radius, margin)
+        return affinity_loss(pairs, reduced(batch["mask"], features, self._params), margin)
 
 
-def build(run: Run) -> AffinityNet:
-    """Return the AffinityNet of a run with random weights."""
+class Relations(Objective):
+    """IRN's losses: affinities along lines, and displacements towards a common place."""
+
+    def __init__(self, net: nn.Module, params: AffinityParams) -> None:
+        super().__init__()
+        self.net, self._params = net, params
+
+    def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        """Return the terms for background, foreground and unlike pairs, and for displacements."""
+        logits, field = self.net(batch["image"])
+        labels = reduced(batch["mask"], logits, self._params)
+        radius, margin = self._params.radius, margin_of(self._params)
+        pairs = path_affinities(logits[:, 0].float().sigmoid(), radius, margin)
+        terms = affinity_loss(pairs, labels, margin)
+        if field is None:
+            return terms
+        return terms | displacement_loss(field.float(), labels, radius, margin)
+
+
+OBJECTIVES = {"affinitynet": Affinities, "irn": Relations}
+
+
+def margin_of(params: AffinityParams) -> int:
+    """Return the margin of `affinity.windows`, in cells."""
+    return params.radius - 1 if params.margin else 0
+
+
+def reduced(masks: Tensor, like: Tensor, params: AffinityParams) -> Tensor:
+    """Return masks (B, H, W) at the size and on the device of features (B, C, h, w)."""
+    height, width = like.shape[2:]
+    small = reduce_labels(masks.cpu().numpy(), (height, width), params.reduce)
+    return torch.from_numpy(small).to(like.device)
+
+
+def build(run: Run) -> Network:
+    """Return the affinity network of a run with random weights."""
     params = run.settings.affinity
+    if params.kind == "irn":
+        return IRN(params.backbone, params.stride, params.irn)
     return AffinityNet(params.backbone, params.stride, params.channels)
 
 
 def affinity(run: Run) -> None:
-    """Train AffinityNet."""
+    """Train the affinity network."""
     params, labels = run.settings.affinity, run.path("confident.zip")
     net, weights = stage.initialise(lambda: build(run), run, "affinity")
     reader = PngReader(Reader(labels))
-    objective = Affinities(net, params.radius)
+    objective = OBJECTIVES[params.kind](net, params)
     stage.train(
-        run, "affinity", objective, params.augment, params.train, [labels, *weights], reader
+        run,
+        "affinity",
+        objective,
+        params.augment,
+        params.train,
+        [labels, *weights],
+        reader,
+        finish=lambda runtime: rest(run, net, runtime),
     )
+
+
+def rest(run: Run, net: Network, runtime: Runtime) -> None:
+    """Measure IRN's mean displacement on the training images, as published: upper left crops.
+
+    The last incomplete batch is left out, unless it is the only one.
+    """
+    if not isinstance(net, IRN):
+        return
+    entries = load_index(run.index).split("train")
+    count, side = run.settings.affinity.train.batch, run.settings.affinity.augment.crop_px
+    whole = entries[: max(count, len(entries) // count * count)]
+    normalise = stage.normalisation(net)
+
+    def crops() -> Iterator[Tensor]:
+        for at in range(0, len(whole), count):
+            batch = torch.zeros(len(whole[at : at + count]), 3, side, side)
+            for image, entry in zip(batch, whole[at:], strict=False):
+                corner = normalise(load_image(entry.path)[:side, :side])
+                image[:, : corner.shape[1], : corner.shape[2]] = torch.from_numpy(corner)
+            yield runtime.send(batch)
+
+    measure_mean(net, crops())
 
 
 class PngReader:

@@ -56,11 +56,12 @@ def label(index: Index, cams: Path, params: ConfidentParams, entry: Entry) -> ND
     if not labels:
         return np.zeros(entry.size, np.uint8)
     maps, image = cam.full(), load_image(entry.path)
-    foreground, background = _both(maps, image, params)
+    among = crf.counted(params, labels, len(index.classes) + 1)
+    foreground, background = _both(maps, image, params, among)
     return from_thresholds(foreground, background, labels)
 
 
-def _both(maps: Array, image: Array, params: ConfidentParams) -> tuple[Array, Array]:
+def _both(maps: Array, image: Array, params: ConfidentParams, among: int) -> tuple[Array, Array]:
     """Return compact labels 0..K with a generous and with a meagre background."""
     levels = (params.foreground, params.background)
     if params.unary == "scores":
@@ -72,6 +73,6 @@ def _both(maps: Array, image: Array, params: ConfidentParams) -> tuple[Array, Ar
         compact = [seed(maps, range(len(maps)), level) for level in levels]
         if params.crf == "none":
             return compact[0], compact[1]
-        unaries = [crf.labels_unary(labels, len(maps) + 1) for labels in compact]
+        unaries = [crf.labels_unary(labels, len(maps) + 1, among) for labels in compact]
         scores = crf.infer(image, unaries, params.crf)
     return scores[0].argmax(0), scores[1].argmax(0)

@@ -73,9 +73,11 @@ def train(
     inputs: Sequence[Path],
     mask: Mask | None = None,
     measure: Callable[[], dict[str, float]] = dict,
+    finish: Callable[[Runtime], None] | None = None,
 ) -> None:
     """Train the network of a stage on the training images; write weights, log and record.
 
+    finish: what is done to the trained network before its weights are written.
     measure: further numbers for the record, taken with the trained network.
     """
     runtime = Runtime.start(params.precision)
@@ -97,7 +99,9 @@ def train(
         index, entries, augmentation, normalisation(objective.net), run.seed, mask
     )
     weights = run.path(f"{stage}.safetensors")
-    training = Training(objective, images, params, run.seed, weights, header(run, stage, index))
+    training = Training(
+        objective, images, params, run.seed, weights, header(run, stage, index), finish
+    )
     metrics = fit(training, runtime)
     if runtime.is_main:
         metrics |= measure()

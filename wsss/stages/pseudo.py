@@ -28,7 +28,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
     index, maps, target = load_index(run.index), run.path("walk.zip"), run.path("pseudo.zip")
     record = Recorder("pseudo", run.slice("pseudo"), run.code("pseudo"), run.seed)
     entries = index.training()
-    work = functools.partial(label, maps, params)
+    work = functools.partial(label, maps, params, len(index.classes) + 1)
     results = crf.spread(work, entries, processes if params.crf != "none" else 1)
     with archive.Writer(target) as writer:
         for entry, labels in zip(
@@ -38,14 +38,17 @@ def pseudo(run: Run, processes: int = 1) -> None:
     record.write(run.path("pseudo.json"), [run.index, maps], [target])
 
 
-def label(maps: Path, params: PseudoParams, entry: Entry) -> NDArray[np.uint8]:
-    """Return the pseudo label (H, W) of one image."""
+def label(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> NDArray[np.uint8]:
+    """Return the pseudo label (H, W) of one image. classes: with background."""
     cam = cam_reader(maps)[entry.name]
     scores, labels = cam.full(), cam.labels
+    background = cam.full_background(params.threshold)
     if params.crf == "none" or not len(labels):
-        return seed(scores, labels, params.threshold)
-    background = np.full((1, *entry.size), params.threshold, np.float32)
-    unary = np.concatenate([background, scores])
-    chosen = crf.refine_scores(load_image(entry.path), unary, params.crf).argmax(0)
+        return seed(scores, labels, background[0])
+    unary = crf.scores_unary(np.concatenate([background, scores]))
+    if params.unary == "labels":
+        compact = seed(scores, range(len(labels)), background[0])
+        unary = crf.labels_unary(compact, len(labels) + 1, crf.counted(params, labels, classes))
+    chosen = crf.infer(load_image(entry.path), [unary], params.crf)[0].argmax(0)
     names = np.array([0, *(labels + 1)], np.uint8)
     return np.asarray(names[chosen])

@@ -2,70 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from wsss import archive
-from wsss.affinity import pair_affinities
-from wsss.camstore import Cam, CamReader, pack
+from wsss.affinity import inner_radius, pair_affinities, path_affinities
+from wsss.camstore import Cam, CamReader, enlarge, pack
 from wsss.data.index import load_index
-from wsss.localize import EPSILON, ScaledImages, part, plan_batches
+from wsss.localize import EPSILON, ScaledImages, pad_to_multiple, part, plan_batches
+from wsss.nets.irn import IRN, edge_displacement
 from wsss.plan import Run
 from wsss.progress import progress
 from wsss.runtime import Runtime
-from wsss.schema import WalkParams
+from wsss.schema import AffinityParams, WalkParams
 from wsss.stages import network as stage
 from wsss.stages.affinity import build
-from wsss.walk import random_walk, transition
+from wsss.walk import cells, random_walk, transition, with_background
 
-BATCH = 16  # images of one size that go through AffinityNet together
+if TYPE_CHECKING:
+    from wsss.affinity import Pairs
+
+BATCH = 16  # images of one size that go through the affinity network together
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What an affinity network says of one image.
+
+    pairs: the affinities of its cells. damping: what maps are multiplied by first (h, w), or nothing.
+    margin: as in `affinity.windows`.
+    """
+
+    pairs: Pairs
+    grid: tuple[int, int]
+    stride: int
+    damping: NDArray[np.float32] | None = None
+    margin: int = 0
 
 
 def walk(run: Run, shard: tuple[int, int]) -> None:
     """Write the walked CAMs of shard (k, n) of the training images."""
-    index, settings = load_index(run.index), run.settings
+    index, params = load_index(run.index), run.settings.walk
     runtime = Runtime.start("auto")
     net = stage.restore(lambda: build(run), run.path("affinity.safetensors"), runtime)
+    stride: Any = net.stride
     cams = CamReader(run.path("cam.zip"))
     batches = part(plan_batches(index.training(), BATCH), shard)
     images = ScaledImages(batches, (1.0,), stage.normalisation(net))
-    look: Callable[[Tensor], Tensor] = stage.look(net)
+    look: Callable[[Tensor], Tensor] = stage.look(observer(net, params.pad_px))
     with archive.Writer(stage.shard_path(run, "walk", shard)) as writer:
         shown = progress(
             zip(batches, images, strict=True), f"walk {shard[0]}/{shard[1]}", len(batches)
         )
         for entries, (pictures,) in shown:
             with runtime.autocast():
-                features = look(runtime.send(pictures)).float()
-            for entry, own in zip(entries, features, strict=True):
-                spread = spread_cam(
-                    cams[entry.name],
-                    own,
-                    settings.affinity.radius,
-                    settings.affinity.stride,
-                    settings.walk,
-                )
+                seen = look(runtime.send(pictures)).float()
+            for entry, own in zip(entries, seen, strict=True):
+                near = neighbours(own, stride, run.settings.affinity, params)
+                spread = spread_cam(cams[entry.name], near, params, str(runtime.device))
                 writer.add(f"{entry.name}.npz", pack(spread))
 
 
-def spread_cam(cam: Cam, features: Tensor, radius: int, stride: int, params: WalkParams) -> Cam:
-    """Return a CAM after the random walk on the grid of `features` (C, h, w).
+def observer(net: nn.Module, pad_px: int) -> Callable[[Tensor], Tensor]:
+    """Return what turns images (B, 3, H, W) into features or, with IRN, edges (B, C, h, w)."""
+    if isinstance(net, IRN):
+        return lambda images: edge_displacement(net, images, pad_px)[0]
+    stride: Any = net.stride
+    return lambda images: net(pad_to_multiple(images, stride))
 
-    stride: pixels per cell of `features`. Each class is divided by its largest score, as before.
-    """
+
+def neighbours(
+    seen: Tensor, stride: int, affinity: AffinityParams, params: WalkParams
+) -> Neighbours:
+    """Return the affinities of one image from its features or edges (C, h, w)."""
+    height, width = seen.shape[1:]
+    radius = params.radius or affinity.radius
+    if affinity.kind == "irn":  # its published margin lies in the padding, so all pairs are met
+        pairs = path_affinities(seen, radius)
+        return Neighbours(pairs, (height, width), stride, 1 - seen[0].cpu().numpy())
+    margin = 0
+    if affinity.margin:
+        radius = inner_radius(height, width, radius)
+        margin = radius - 1
+    pairs = pair_affinities(seen[None], radius, margin)
+    return Neighbours(pairs, (height, width), stride, None, margin)
+
+
+def spread_cam(cam: Cam, near: Neighbours, params: WalkParams, device: str = "cpu") -> Cam:
+    """Return a CAM after the random walk on the grid of `near`."""
     if not len(cam.labels):
         return cam
-    height, width = features.shape[1:]
-    source = torch.from_numpy(cam.cam.astype(np.float32))[None]
-    maps = F.interpolate(source, (height, width), mode="bilinear", align_corners=False)[0]
-    pairs = (
-        (at, values[0].cpu().numpy()) for at, values in pair_affinities(features[None], radius)
-    )
-    step = transition(pairs, height, width, params.beta)
-    walked = random_walk(maps.numpy(), step, 2**params.log2_steps)
-    walked /= walked.max((1, 2), keepdims=True) + EPSILON
-    return Cam(cam.labels, walked.astype(np.float16), cam.size, stride)
+    maps = on_grid(cam, near.stride, params)
+    if near.damping is not None:
+        maps = maps * near.damping
+    pairs: Iterator[Any] = ((at, values[0].cpu().numpy()) for at, values in near.pairs)
+    step = transition(pairs, *near.grid, params.beta, near.margin)
+    walked = random_walk(maps, step, 2**params.log2_steps, device)
+    background, walked = walked[: len(maps) - len(cam.labels)], walked[-len(cam.labels) :]
+    if params.normalise == "class":
+        walked = walked / (walked.max((1, 2), keepdims=True) + EPSILON)
+    elif params.normalise == "image":
+        walked = walked / (enlarge(walked, cam.size, near.stride).max() or 1.0)
+    kept = background.astype(np.float16) if len(background) else None
+    return Cam(cam.labels, walked.astype(np.float16), cam.size, near.stride, background=kept)
+
+
+def on_grid(cam: Cam, stride: int, params: WalkParams) -> NDArray[np.float32]:
+    """Return the maps (K, h, w) that walk, a background in front of them if there is one.
+
+    They are those of the store where the strides agree, and else means over cells (PSA).
+    """
+    if params.background != "none":
+        return cells(
+            with_background(cam.full(), params.background, params.background_value), stride
+        )
+    return cam.cam.astype(np.float32) if cam.stride == stride else cells(cam.full(), stride)

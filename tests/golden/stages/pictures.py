@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import fill
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -24,6 +26,20 @@ def normalised(net: Any, cases: Sequence[Sequence[int]]) -> Tensor:
     """Return the pictures of cases (h, w, seed) as a batch."""
     normalise = normalisation(net)
     return torch.stack([torch.from_numpy(normalise(fill.image(*case))) for case in cases])
+
+
+def cams(case: Sequence[int], count: int = 2) -> NDArray[np.float32]:
+    """Return the smooth class maps that belong to a case (h, w, seed)."""
+    height, width, seed = case
+    image = fill.image(height, width, seed + 1).astype(np.float32)
+    return np.clip((image[..., :count] - 100) / 110, 0, 1).transpose(2, 0, 1)
+
+
+def label_map(height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    """Return the label picture of a case: classes 0, 3, 15, and 255."""
+    image = fill.image(height, width, seed)
+    found = np.where(image[..., 0] < 110, 0, np.where(image[..., 0] < 145, 3, 15))
+    return np.where((image[..., 1] >= 120) & (image[..., 1] < 130), 255, found).astype(np.uint8)
 
 
 def localized(

@@ -6,19 +6,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from golden import FORWARD, Golden, unpack
+import torch.nn.functional as F
+from golden import FORWARD, Golden
 from numpy.typing import NDArray
-from pictures import localized, normalised
+from pictures import cams, localized, normalised
 from torch import Tensor, nn
 
 from wsss import checkpoint
-from wsss.affinity import offsets, pair_affinities, windows
+from wsss.affinity import WEIGHTS, affinity_loss, pair_affinities, windows
+from wsss.localize import pad_to_multiple
 from wsss.methods.cam import CAM, CamNet
 from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
 from wsss.schema import CamParams, ClassifierParams
+from wsss.walk import cells, random_walk, transition, with_background
 
 CLASSES = 20
 RADIUS = 5
+MARGIN = 4  # the published code leaves out cells nearer than this to the left, right and lower edge
+VARIANTS = {  # of the walk: background, beta, log2 of the steps
+    "a16": ("power", 16, 8, 8),
+    "a4": ("power", 4, 8, 8),
+    "b039": ("constant", 0.39, 8, 6),
+    "b046": ("constant", 0.46, 14, 7),
+}
 CHANNELS = (64, 128, 256)
 Arrays = dict[str, NDArray[Any]]
 
@@ -90,32 +100,19 @@ def test_affinity_net(golden: Golden) -> None:
                 f"psa {name}", tap[:, :: tap.shape[1] // wanted.shape[1]], wanted, **FORWARD
             )
         features = net(images)
-    golden.close("psa affinities", published_pairs(features), expected["aff"], **FORWARD)
+    found = [alike.flatten(1) for _, alike in pair_affinities(features, RADIUS, MARGIN)]
+    golden.close("psa affinities", torch.stack(found, 1), expected["aff"], **FORWARD)
     _dense(golden, features, expected)
     _affinity_loss(golden, net, expected)
 
 
-def published_pairs(features: Tensor) -> Tensor:
-    """Return affinities (B, offsets, sources) of PSA's sources alone: they have all neighbours."""
-    height, width = features.shape[2:]
-    rows, columns = slice(0, height - RADIUS + 1), slice(RADIUS - 1, width - RADIUS + 1)
-    found = []
-    for offset, values in pair_affinities(features, RADIUS):
-        here = windows(height, width, offset)[0]
-        whole = values.new_full((len(values), height, width), torch.nan)
-        whole[:, here[0], here[1]] = values
-        found.append(whole[:, rows, columns].flatten(1))
-    return torch.stack(found, 1)
-
-
 def _dense(golden: Golden, features: Tensor, expected: Arrays) -> None:
     height, width = features.shape[2:]
-    cells = np.arange(height * width).reshape(height, width)
-    start = cells[: height - RADIUS + 1, RADIUS - 1 : width - RADIUS + 1].ravel()
+    cells_of = np.arange(height * width).reshape(height, width)
     matrix = np.eye(height * width)
-    for (dy, dx), values in zip(offsets(RADIUS), published_pairs(features)[0], strict=True):
-        matrix[start, start + dy * width + dx] = values
-        matrix[start + dy * width + dx, start] = values
+    for step, values in pair_affinities(features, RADIUS, MARGIN):
+        here, there = (cells_of[end].ravel() for end in windows(height, width, step, MARGIN))
+        matrix[here, there] = matrix[there, here] = values.flatten()
     golden.close(
         "psa affinity matrix, sums", matrix.sum(1), expected["aff_dense_rowsum"], **FORWARD
     )
@@ -123,20 +120,11 @@ def _dense(golden: Golden, features: Tensor, expected: Arrays) -> None:
 
 
 def _affinity_loss(golden: Golden, net: AffinityNet, expected: Arrays) -> None:
-    case = golden.case("psa", "affl")
-    shape = tuple(expected["lab_shape"])
-    kinds = [
-        torch.from_numpy(unpack(expected[f"lab_{kind}"], shape).astype(np.float32))
-        for kind in ("bg", "fg", "neg")
-    ]
-    golden.same("psa pair counts", [kind.sum().item() for kind in kinds], expected["lab_counts"])
-    alike = published_pairs(net(normalised(net, [case])))[0]
-    terms = [
-        (kind * -(1 + 1e-5 - alike if unlike else alike + 1e-5).log()).sum() / (kind.sum() + 1e-5)
-        for kind, unlike in zip(kinds, (False, False, True), strict=True)
-    ]
-    total = terms[0] / 4 + terms[1] / 4 + terms[2] / 2
-    measured = [term.item() for term in (*terms, total)]
+    features = net(normalised(net, [golden.case("psa", "affl")]))
+    labels = torch.from_numpy(expected["lab_map"])[None]
+    terms = affinity_loss(pair_affinities(features, RADIUS, MARGIN), labels, MARGIN)
+    total = torch.stack(list(terms.values())).sum()
+    measured = [terms[name].item() / WEIGHTS[name] for name in WEIGHTS] + [total.item()]
     golden.close("psa affinity loss", measured, expected["loss_bg_fg_neg_total"], rtol=1e-4)
     ours = {}
     for name in expected["grad_names"]:
@@ -144,3 +132,27 @@ def _affinity_loss(golden: Golden, net: AffinityNet, expected: Arrays) -> None:
         ours[str(name)] = next(iter(renamed))
     norms = gradient_norms(net, total, ours)
     golden.close("psa affinity gradients", norms, expected["grad_l2"], rtol=1e-3)
+
+
+def test_psa_walk(golden: Golden) -> None:
+    expected = golden.arrays("psa_aff.npz")
+    net, case = affinity_net(golden), golden.case("psa", "rw")
+    height, width = case[:2]
+    maps = cams(case)
+    with torch.inference_mode():
+        features = net(pad_to_multiple(normalised(net, [case]), 8))
+    pairs = [(step, a[0].numpy()) for step, a in pair_affinities(features, RADIUS, MARGIN)]
+    step = transition(pairs, *features.shape[2:], 8, MARGIN)
+    golden.close("psa transition, sums", step.sum(axis=0), expected["rw_T_rowsum"], **FORWARD)
+    golden.close("psa transition, diagonal", step.diagonal(), expected["rw_T_diag"], **FORWARD)
+    for name, (kind, value, beta, log2_steps) in VARIANTS.items():
+        pooled = cells(with_background(maps, kind, value), 8)
+        if f"rw_cam_pooled_{name}" in expected:
+            wanted = expected[f"rw_cam_pooled_{name}"]
+            golden.close(f"psa walk {name}, input", pooled, wanted, absolute=1e-5)
+        step = transition(pairs, *features.shape[2:], beta, MARGIN)
+        walked = random_walk(pooled, step, 2**log2_steps)
+        golden.close(f"psa walk {name}", walked, expected[f"rw_out_{name}"], absolute=2e-4)
+        large = F.interpolate(torch.from_numpy(walked)[None], scale_factor=8, mode="bilinear")[0]
+        found = np.array([0, 6, 15])[large[:, :height, :width].argmax(0)]
+        golden.same(f"psa walk {name}, labels", found, expected[f"rw_pred_{name}"], 0.995)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from golden import Golden, unpack
 from numpy.typing import NDArray
+from pictures import cams, label_map
 
 from wsss import crf
 from wsss.affinity import (
@@ -23,18 +24,6 @@ from wsss.walk import random_walk, transition
 
 WALK = {"absolute": 2e-4}
 CONFIDENT = {"irn": (0.30, 0.05), "crt": (0.35, 0.15), "semformer": (0.11, 0.15)}
-
-
-def cams(case: Sequence[int], count: int = 2) -> NDArray[np.float32]:
-    height, width, seed = case
-    image = fill.image(height, width, seed + 1).astype(np.float32)
-    return np.clip((image[..., :count] - 100) / 110, 0, 1).transpose(2, 0, 1)
-
-
-def labels(height: int, width: int, seed: int) -> NDArray[np.uint8]:
-    image = fill.image(height, width, seed)
-    found = np.where(image[..., 0] < 110, 0, np.where(image[..., 0] < 145, 3, 15))
-    return np.where((image[..., 1] >= 120) & (image[..., 1] < 130), 255, found).astype(np.uint8)
 
 
 def kinds(
@@ -58,7 +47,7 @@ def test_psa_labels_of_pairs(golden: Golden) -> None:
     expected = golden.arrays("psa_aff.npz")
     height, width, seed = golden.case("psa", "affl")
     size = (-(-height // 8), -(-width // 8))
-    golden.same("psa label map", labels(*size, seed), expected["lab_map"])
+    golden.same("psa label map", label_map(*size, seed), expected["lab_map"])
     shape = tuple(expected["lab_shape"])
     found = kinds(expected["lab_map"], offsets(5), 4)
     for name, pairs in zip(("bg", "fg", "neg"), found, strict=True):
@@ -95,7 +84,7 @@ def test_irn_paths_and_their_affinities(golden: Golden) -> None:
 
 def test_irn_labels_of_pairs(golden: Golden) -> None:
     expected = golden.arrays("irn_steps.npz")
-    full = labels(*golden.case("irn", "lab"))
+    full = label_map(*golden.case("irn", "lab"))
     side = golden.case("irn", "crop")
     crop = np.full((side, side), 255, np.uint8)
     part = full[:side, :side]
