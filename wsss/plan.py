@@ -152,7 +152,9 @@ def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
     if what in ("seed", "walk"):
         fixed = evaluation.seed_threshold if what == "seed" else settings.pseudo.threshold
         chosen |= {"threshold": fixed, "thresholds": evaluation.thresholds}
+        chosen["erode_px"] = evaluation.erode_px
     if what in ("pseudo", "segmentation"):
+        chosen["unlabelled"] = evaluation.unlabelled
         chosen["crf"] = settings.pseudo.crf if what == "pseudo" else settings.segmenter.test.crf
     if what == "pseudo":
         chosen["threshold"] = settings.pseudo.threshold

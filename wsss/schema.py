@@ -241,10 +241,21 @@ class EvaluationParams(Strict):
     thresholds: Annotated[int, Field(ge=10, le=1000)] = Field(
         100, description="points of the threshold curve, k / thresholds for k = 0, 1, ..."
     )
-    convention: Literal["A", "B", "C"] = Field(
+    convention: Literal["A", "B", "C", "D"] = Field(
         "A",
-        description="classes averaged. A: in truth or prediction; B: in the truth; "
-        "C: all, absent ones count as 0",
+        description="classes averaged. A: in truth or prediction (IRNet, CRT); B: in the truth "
+        "(DeepLab-v2, ToCo, CPDGL); C: all, absent ones count as 0 (SEAM, MCTformer, PCSformer, "
+        "PCSS, SemFormer); D: as A (MCTformer's segmentation)",
+    )
+    unlabelled: Literal["background", "missed", "excluded"] = Field(
+        "background",
+        description="what a predicted 255 is. background (IRNet, CRT); missed: of no class "
+        "(MCTformer, PCSformer, PCSS, SemFormer); excluded: not counted, which flatters (ToCo)",
+    )
+    erode_px: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="side of the square that cuts every class of a seed or walked map before it "
+        "is scored; 0 is none (SemFormer 7)",
     )
 
 

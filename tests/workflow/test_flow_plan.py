@@ -59,7 +59,12 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "segmenter.test.crf": "irn_label", "segmenter.test.batch": 3,
     }),
     ("seed threshold", {"evaluate seed"} | END, {"evaluation.seed_threshold": 0.42}),
-    ("curve", {"evaluate seed", "evaluate walk"} | END, {"evaluation.thresholds": 30}),
+    ("maps", {"evaluate seed", "evaluate walk"} | END, {
+        "evaluation.thresholds": 30, "evaluation.erode_px": 7,
+    }),
+    ("labels", {"evaluate pseudo", "evaluate segmentation"} | END, {
+        "evaluation.unlabelled": "missed",
+    }),
     ("convention", SCORED | END, {"evaluation.convention": "C"}),
     ("report", END, {"report.panels": 3, "methods": ["cam"]}),
     ("another seed", {"train"} | LOCALIZED, {"seeds": [0, 1]}),

@@ -81,7 +81,9 @@ def test_the_sweep_over_thresholds_and_where_it_was_stopped(golden: Golden) -> N
     values = metrics.mean_iou(curve.matrices(), "C")
     close(golden, "threshold sweep", values, "sweep_miou_all21")
     stopped = metrics.early_stop(expected["sweep_thresholds"], values)
-    close(golden, "threshold sweep with early stop", stopped, "sweep_earlystop_best_t_miou_evaluated")
+    close(
+        golden, "threshold sweep with early stop", stopped, "sweep_earlystop_best_t_miou_evaluated"
+    )
     best = int(values.argmax())
     found = [expected["sweep_thresholds"][best], values[best]]
     close(golden, "best of the whole sweep", found, "sweep_full_best_t_miou")
