@@ -157,11 +157,11 @@ def _inside(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
         return np.zeros(size, bool)
     try:
         if isinstance(shape, list):
-            runs = coco.merge(coco.frPyObjects(shape, *size))
+            runs = coco.merge(coco.frPyObjects(_polygons(shape), *size))
         else:
             runs = shape if isinstance(shape["counts"], str) else coco.frPyObjects(shape, *size)
         inside = np.asarray(coco.decode(runs), bool)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise DatasetError(
             f"The annotation {annotation.get('id')} of COCO has no polygons or run lengths "
             f"({error}). Unpack annotations_trainval2014.zip again."
@@ -172,3 +172,10 @@ def _inside(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
             "Unpack annotations_trainval2014.zip again."
         )
     return inside
+
+
+def _polygons(shape: list[Any]) -> list[Any]:
+    for points in shape:
+        if len(points) < 6 or len(points) % 2:  # four numbers would be taken for a box
+            raise ValueError(f"a polygon of {len(points)} numbers")
+    return shape

@@ -17,6 +17,7 @@ from wsss.errors import DatasetError
 
 CHUNK = 1 << 22  # characters read at once
 LONGEST = 1 << 26  # of one value; more means that the file is no JSON from there on
+NUMERIC = "0123456789.eE+-"
 DECODER = json.JSONDecoder()
 
 Annotation = dict[str, Any]
@@ -145,7 +146,7 @@ class _Scanner:
                 if len(self._text) - self._at > LONGEST or not self._more():
                     raise ValueError(f"no value at character {self._before + self._at}") from None
                 continue
-            if end == len(self._text) and self._more():
+            if not self._text[end : end + 9].strip(NUMERIC) and self._more():
                 continue  # a number may go on
             start, length, self._at = self._before + self._at, end - self._at, end
             return start, length, found
