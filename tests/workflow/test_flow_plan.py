@@ -150,6 +150,17 @@ def test_every_target_of_every_preset_has_a_plan(fresh: Checkout) -> None:
         assert {"train", "cam"} <= {job.split()[0] for job in jobs}
 
 
+def test_masks_made_from_annotations_are_a_file_of_their_own(fresh: Checkout) -> None:
+    sbd = {"datasets": ["voc12"], "data": {"voc12": {"sbd": "elsewhere"}}}
+    devkit, coco = {"datasets": ["voc12"]}, {"datasets": ["coco14"]}
+    rules_of = [{job.split()[0] for job in jobs} for jobs in fresh.dry(devkit, coco, sbd)]
+    assert [("convert" in found, "index" in found) for found in rules_of] == [
+        (False, True),
+        (True, False),
+        (True, False),
+    ]
+
+
 def test_a_method_can_be_finished_alone(fresh: Checkout) -> None:
     [jobs] = fresh.dry({}, targets=["work/shapes/cam/common/done"])
     assert {"done", "train", "evaluate"} <= {job.split()[0] for job in jobs}
