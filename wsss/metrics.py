@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from wsss.data.labelmap import IGNORE
 from wsss.errors import DatasetError
@@ -14,46 +15,77 @@ from wsss.errors import DatasetError
 Counts = NDArray[np.int64]
 
 
-def confusion(truth: NDArray[Any], prediction: NDArray[Any], classes: int) -> Counts:
+def confusion(
+    truth: NDArray[Any], prediction: NDArray[Any], classes: int, unlabelled: str | None = None
+) -> Counts:
     """Count pixels by (truth, prediction), shape (classes, classes), 64-bit.
 
-    Pixels whose truth is 255 are left out. A prediction of 255 is an error: say before what an
-    ignored pixel of a prediction shall count as.
+    Pixels whose truth is 255 are left out. unlabelled says what a prediction of 255 is: background,
+    as IRNet and CRT score; missed, so in no class, and the matrix has one more column for it (SEAM,
+    MCTformer, PCSS); excluded like a truth of 255, which flatters (ToCo); none of them: an error.
     """
     if truth.shape != prediction.shape:
         raise DatasetError(
             f"a prediction of size {prediction.shape} is compared with a mask of {truth.shape}"
         )
     kept = truth != IGNORE
+    if unlabelled == "excluded":
+        kept &= prediction != IGNORE
     expected, given = truth[kept].astype(np.int64), prediction[kept].astype(np.int64)
-    if expected.size and max(expected.max(), given.max()) >= classes:
+    columns = classes + (unlabelled == "missed")
+    if unlabelled in ("background", "missed"):
+        given[given == IGNORE] = 0 if unlabelled == "background" else classes
+    if expected.size and (expected.max() >= classes or given.max() >= columns):
         raise DatasetError(f"a label is above {classes - 1}, the last class, and not {IGNORE}")
-    counts = np.bincount(expected * classes + given, minlength=classes * classes)
-    return counts.reshape(classes, classes)
+    counts = np.bincount(expected * columns + given, minlength=classes * columns)
+    return counts.reshape(classes, columns)
 
 
 def class_scores(counts: Counts) -> dict[str, NDArray[np.float64]]:
-    """Return IoU, precision and recall (classes,) of a confusion matrix; nan where undefined."""
+    """Return the scores (classes,) of a confusion matrix; nan where undefined.
+
+    A column beyond the classes holds pixels that were given none. false_positive and false_negative
+    are the shares of the union of truth and prediction that are the one without the other.
+    """
     hit = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
-    truth, predicted = counts.sum(-1), counts.sum(-2)
+    truth, predicted = counts.sum(-1), counts.sum(-2)[..., : counts.shape[-2]]
+    union = truth + predicted - hit
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "iou": hit / (truth + predicted - hit),
+            "iou": hit / union,
             "precision": hit / predicted,
             "recall": hit / truth,
+            "false_positive": (predicted - hit) / union,
+            "false_negative": (truth - hit) / union,
         }
+
+
+def pixel_scores(counts: Counts) -> dict[str, float]:
+    """Return deeplab-pytorch's further scores of a confusion matrix, each in [0, 1].
+
+    frequency_iou weighs the IoU of a class by its share of the true pixels.
+    """
+    scores, truth = class_scores(counts), counts.sum(-1)
+    total = max(int(truth.sum()), 1)
+    recall, iou = scores["recall"], np.nan_to_num(scores["iou"])
+    return {
+        "pixel_accuracy": float(np.diagonal(counts).sum() / total),
+        "mean_accuracy": float(np.nanmean(recall)) if (truth > 0).any() else 0.0,
+        "frequency_iou": float((truth / total * iou).sum()),
+    }
 
 
 def mean_iou(counts: Counts, convention: str = "A") -> NDArray[np.float64]:
     """Return the mean IoU in [0, 1] over the last two axes of `counts`.
 
     convention: A averages the classes in truth or prediction (chainercv, IRNet), B those in the
-    truth (deeplab-pytorch, ToCo), C all of them, absent ones as 0 (SEAM, MCTformer, PCSS).
+    truth (deeplab-pytorch, ToCo), C all of them, absent ones as 0 (SEAM, MCTformer, PCSS), D is A
+    under the name of MCTformer's segmentation, which computes it from a confusion matrix.
     """
     iou = class_scores(counts)["iou"]
     if convention == "C":
         return np.asarray(np.nan_to_num(iou).mean(-1))
-    counted = ~np.isnan(iou) if convention == "A" else counts.sum(-1) > 0
+    counted = counts.sum(-1) > 0 if convention == "B" else ~np.isnan(iou)
     total = np.where(counted, np.nan_to_num(iou), 0.0).sum(-1)
     return np.asarray(total / np.maximum(counted.sum(-1), 1))
 
@@ -79,6 +111,30 @@ def seed(
     best = maps.argmax(0)
     foreground = maps.max(0) > np.asarray(threshold, np.float32)
     return np.where(foreground, np.asarray(labels)[best] + 1, 0).astype(np.uint8)
+
+
+def erode(labels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Shrink every class of labels (H, W), background too, by a square; what is cut is background.
+
+    SemFormer scores seeds so, with 7 px. Beyond the border nothing cuts.
+    """
+    low = ndimage.minimum_filter(labels, side_px, mode="nearest")
+    high = ndimage.maximum_filter(labels, side_px, mode="nearest")
+    return np.where(low == high, labels, 0).astype(np.uint8)
+
+
+def early_stop(
+    levels: Sequence[float] | NDArray[Any], values: Sequence[float] | NDArray[Any]
+) -> tuple[float, float, int]:
+    """Return the threshold and mean IoU at which MCTformer's sweep ends, and how many it looked at.
+
+    It stops at the first threshold that does not improve strictly, so it finds no maximum: this
+    explains published values and chooses nothing.
+    """
+    best = 0
+    while best + 1 < len(values) and values[best + 1] > values[best]:
+        best += 1
+    return float(levels[best]), float(values[best]), min(best + 2, len(values))
 
 
 class ThresholdCurve:
@@ -133,3 +189,29 @@ def mean_average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> fl
             precision = ranked.cumsum() / np.arange(1, len(ranked) + 1)
             found.append(precision[ranked].mean())
     return float(np.mean(found)) if found else 0.0
+
+
+def image_average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
+    """Return the mean over images of the average precision over classes, in [0, 1].
+
+    MCTformer and SemFormer print this as mAP. Images without a label are left out.
+    """
+    return mean_average_precision(scores.T, truth.T)
+
+
+def image_f1(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Return the mean over images of the F1 of the found classes (images, classes), as ToCo does."""
+    hits, named = (found & truth).sum(1), found.sum(1) + truth.sum(1)
+    return float(np.mean(2 * hits / np.maximum(named, 1)))
+
+
+def label_recall(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the share of labels (images, classes) that is found: of all, and the mean over classes.
+
+    Classes without a positive image are left out of the mean.
+    """
+    hits, positives = (found & truth).sum(0), truth.sum(0)
+    there = positives > 0
+    if not there.any():
+        return 0.0, 0.0
+    return float(hits.sum() / positives.sum()), float((hits[there] / positives[there]).mean())

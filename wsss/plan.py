@@ -152,7 +152,9 @@ def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
     if what in ("seed", "walk"):
         fixed = evaluation.seed_threshold if what == "seed" else settings.pseudo.threshold
         chosen |= {"threshold": fixed, "thresholds": evaluation.thresholds}
+        chosen["erode_px"] = evaluation.erode_px
     if what in ("pseudo", "segmentation"):
+        chosen["unlabelled"] = evaluation.unlabelled
         chosen["crf"] = settings.pseudo.crf if what == "pseudo" else settings.segmenter.test.crf
     if what == "pseudo":
         chosen["threshold"] = settings.pseudo.threshold
@@ -174,7 +176,22 @@ def data_slice(params: Params, dataset: str) -> dict[str, Any]:
 
 def data_reader(dataset: str) -> str:
     """Return the module under wsss.data that makes `dataset`."""
-    return dataset if dataset in config.DRAWN else "voc" if dataset == "voc12" else "csv"
+    named = {"voc12": "voc", "coco14": "coco"}
+    return named.get(dataset, dataset if dataset in config.BUILT_IN else "csv")
+
+
+def data_archive(params: Params, dataset: str) -> Path | None:
+    """Return the archive that is made with a dataset: drawn pictures, or masks from annotations."""
+    if dataset in config.DRAWN:
+        return WORK / dataset / "images.zip"
+    converted = dataset == "coco14" or (dataset == "voc12" and params.data.voc12.sbd)
+    return WORK / dataset / "masks.zip" if converted else None
+
+
+def data_files(params: Params, dataset: str) -> list[Path]:
+    """Return the files that stand for a dataset: its index and the archive made with it."""
+    archive = data_archive(params, dataset)
+    return [WORK / dataset / "index.json", *([archive] if archive else [])]
 
 
 def data_code(dataset: str) -> str:

@@ -58,6 +58,38 @@ class VocParams(Strict):
         "SegmentationClassAug",
         description="folder under root with the masks of the augmented set; may be absent",
     )
+    sbd: str = Field(
+        "",
+        description="folder `dataset` of SBD (train.txt, val.txt, cls/): the augmented set comes "
+        "from it instead of sbd_masks; empty is none",
+    )
+    saliency: str = Field(
+        "",
+        description="folder with a grey PNG per training image, for methods that use saliency "
+        "(PCSformer); empty is none",
+    )
+
+
+class CocoParams(Strict):
+    """MS COCO 2014, the 80 things as classes, with masks painted from the instances."""
+
+    root: str = Field("data/coco14", description="folder with train2014, val2014 and annotations")
+    overlap: Literal["area", "last", "first"] = Field(
+        "area",
+        description="which object wins a pixel. area: the smaller (coco2voc, ToCo, CPDGL); last, "
+        "first: in the order of the annotations (YudeWang's code base)",
+    )
+    images: Literal["annotated", "all"] = Field(
+        "annotated",
+        description="annotated: 82 081 and 40 137 images (ToCo, CPDGL); all: 82 783 and 40 504 "
+        "(MCTformer, PCSS)",
+    )
+
+
+class CubParams(Strict):
+    """CUB-200-2011: one bird per image, with a box; its test images are the split val."""
+
+    root: str = Field("data/CUB_200_2011", description="folder with images.txt and images")
 
 
 class CsvParams(Strict):
@@ -74,6 +106,8 @@ class DataParams(Strict):
     shapes: ShapesParams = ShapesParams()
     stamps: StampsParams = StampsParams()
     voc12: VocParams = VocParams()
+    coco14: CocoParams = CocoParams()
+    cub: CubParams = CubParams()
     csv: dict[str, CsvParams] = Field({}, description="your own datasets, by name")
 
 
@@ -351,10 +385,21 @@ class EvaluationParams(Strict):
     thresholds: Annotated[int, Field(ge=10, le=1000)] = Field(
         100, description="points of the threshold curve, k / thresholds for k = 0, 1, ..."
     )
-    convention: Literal["A", "B", "C"] = Field(
+    convention: Literal["A", "B", "C", "D"] = Field(
         "A",
-        description="classes averaged. A: in truth or prediction; B: in the truth; "
-        "C: all, absent ones count as 0",
+        description="classes averaged. A: in truth or prediction (IRNet, CRT); B: in the truth "
+        "(DeepLab-v2, ToCo, CPDGL); C: all, absent ones count as 0 (SEAM, MCTformer, PCSformer, "
+        "PCSS, SemFormer); D: as A (MCTformer's segmentation)",
+    )
+    unlabelled: Literal["background", "missed", "excluded"] = Field(
+        "background",
+        description="what a predicted 255 is. background (IRNet, CRT); missed: of no class "
+        "(MCTformer, PCSformer, PCSS, SemFormer); excluded: not counted, which flatters (ToCo)",
+    )
+    erode_px: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="side of the square that cuts every class of a seed or walked map before it "
+        "is scored; 0 is none (SemFormer 7)",
     )
 
 
@@ -377,7 +422,7 @@ class Selection(Strict):
     """Which runs there are, and the data they use."""
 
     datasets: tuple[str, ...] = Field(
-        ("shapes",), description="shapes, stamps, voc12 or a name in data.csv"
+        ("shapes",), description="shapes, stamps, voc12, coco14, cub or a name in data.csv"
     )
     methods: tuple[str, ...] = Field(
         ("cam", "supervised"), description="what to run; `wsss methods`"

@@ -85,7 +85,7 @@ class Flow:
             name for method in registry.methods() for name in registry.spec(method).networks
         }
         return {
-            "dataset": "|".join((*config.DRAWN, "voc12", *self.params.data.csv)),
+            "dataset": "|".join(self._datasets()),
             "method": "|".join(registry.methods()),
             "protocol": "published|common",
             "seed": r"\d+",
@@ -93,6 +93,18 @@ class Flow:
             "what": "|".join(plan.SCORED),
             "weights": "[^/]+",
         }
+
+    def _datasets(self) -> tuple[str, ...]:
+        return (*config.BUILT_IN, *self.params.data.csv)
+
+    def made_with(self, archive: str | None) -> str:
+        """Return the pattern of the datasets that are made with an archive of this name, or none."""
+        found = [
+            dataset
+            for dataset in self._datasets()
+            if getattr(plan.data_archive(self.params, dataset), "name", None) == archive
+        ]
+        return "|".join(found) or "(?!)"
 
     def run(self, wildcards: Wildcards) -> Run:
         """Return the run that a job belongs to."""
@@ -125,8 +137,11 @@ class Flow:
         return [own.table] if own else []
 
     def data(self, wildcards: Wildcards) -> list[str]:
-        """Return the index of a job's dataset, and its pictures where the package draws them."""
-        return data_files(wildcards.dataset)
+        """Return the index of a job's dataset, and the archive made with it."""
+        return self._data_files(wildcards.dataset)
+
+    def _data_files(self, dataset: str) -> list[str]:
+        return [path.as_posix() for path in plan.data_files(self.params, dataset)]
 
     def weights(self, stage: str) -> Function:
         """Return the function that names the initial weights of a training, if it has some."""
@@ -192,7 +207,7 @@ class Flow:
 
     def results_inputs(self) -> list[str]:
         """Return what tables, figures and panels are made from: records, logs, labels, pictures."""
-        data = [name for dataset in self.params.datasets for name in data_files(dataset)]
+        data = [name for dataset in self.params.datasets for name in self._data_files(dataset)]
         made = [f"{plan.WORK}/{dataset}/data.json" for dataset in self.params.datasets]
         return _unique(
             [
@@ -227,12 +242,6 @@ class Flow:
                 found.append((f"{stem}.png", {**labels, "images": "training"}))
             found.append((f"{stem}-val.png", {**labels, "images": "validation"}))
         return found
-
-
-def data_files(dataset: str) -> list[str]:
-    """Return the files that stand for a dataset: its index and, where they are drawn, its pictures."""
-    names = ["index.json", "images.zip"] if dataset in config.DRAWN else ["index.json"]
-    return [(plan.WORK / dataset / name).as_posix() for name in names]
 
 
 def _filled(stage: str, wildcards: Wildcards) -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import made_datasets
 import numpy as np
 import pytest
 from made_data import mask, picture
@@ -9,39 +10,11 @@ from PIL import Image
 
 from wsss.data import stamps
 
-# id -> split, objects of the annotation, whether the mask is the devkit's or that of SBD
-DEVKIT = {
-    "2007_000001": ("train", ["cat", "person"], "devkit"),
-    "2007_000002": ("train", ["dog"], "devkit"),
-    "2007_000003": ("val", ["cat"], "devkit"),
-    "2008_000004": ("aug", ["boat", "boat"], "sbd"),
-    "2008_000005": ("aug", ["tvmonitor"], "sbd"),
-}
-OBJECT = (
-    "<object><name>{}</name><difficult>1</difficult><truncated>1</truncated>"
-    "<part><name>head</name></part><actions><walking>1</walking></actions></object>"
-)
-
 
 @pytest.fixture
 def devkit(tmp_path: Path) -> Path:
     """Write a VOC devkit of five images, two of them from SBD, and return its root."""
-    root = tmp_path / "VOC2012"
-    for number, (name, (_, objects, source)) in enumerate(DEVKIT.items()):
-        picture(root / "JPEGImages" / f"{name}.jpg", number)
-        annotation = root / "Annotations" / f"{name}.xml"
-        annotation.parent.mkdir(exist_ok=True)
-        content = "".join(OBJECT.format(found) for found in objects)
-        annotation.write_text(f"<annotation>{content}</annotation>")
-        mask(root / "SegmentationClassAug" / f"{name}.png", 8)
-        if source == "devkit":
-            mask(root / "SegmentationClass" / f"{name}.png", 8, 255)
-    lists = root / "ImageSets" / "Segmentation"
-    lists.mkdir(parents=True)
-    for split in ("train", "val"):
-        names = [name for name, (where, *_) in DEVKIT.items() if where == split]
-        (lists / f"{split}.txt").write_text("\n".join(names))  # one list ends without a newline
-    return root
+    return made_datasets.voc(tmp_path / "VOC2012")
 
 
 @pytest.fixture(scope="session")

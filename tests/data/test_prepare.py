@@ -17,6 +17,7 @@ from wsss.fingerprint import closure
 from wsss.schema import CsvParams, DataParams, Params, ShapesParams, StampsParams, VocParams
 from wsss.stages.data import prepare
 
+NAMES = ("shapes", "stamps", "voc12", "coco14", "cub", "ponds")
 TINY = ShapesParams(train=14, val=2, min_px=48, max_px=64)
 
 
@@ -74,14 +75,17 @@ def test_an_unknown_dataset_is_refused(work: Path) -> None:
 def test_the_fingerprint_of_a_dataset_holds_its_reader_alone() -> None:
     assert "data.stamps" not in closure(("stages.data", "data.shapes"))
     assert "data.figures" in closure(("stages.data", "data.shapes"))
-    assert len({plan.data_code(name) for name in ("shapes", "stamps", "voc12", "ponds")}) == 4
+    assert len({plan.data_code(name) for name in NAMES}) == len(NAMES)
 
 
 def test_no_module_of_the_data_needs_torch() -> None:
     modules = [
         "check",
+        "coco",
         "csv",
+        "cub",
         "drawn",
+        "facts",
         "figures",
         "findings",
         "images",

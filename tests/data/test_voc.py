@@ -4,9 +4,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import made_datasets
+import numpy as np
 import pytest
+from made_data import mask
+from scipy.io import savemat
 
+from wsss.archive import Reader
 from wsss.data import voc
+from wsss.data.images import load_mask
 from wsss.errors import DatasetError
 from wsss.schema import VocParams
 
@@ -90,3 +96,92 @@ def test_all_missing_files_are_found_at_once(devkit: Path) -> None:
     assert len(problems) == 2
     with pytest.raises(DatasetError, match=r"\(1 more: `wsss data check voc12` names all\)"):
         read(devkit)
+
+
+def own(root: Path, **settings: str) -> VocParams:
+    return VocParams(root=str(root), **settings)
+
+
+@pytest.fixture
+def boundaries(devkit: Path) -> Path:
+    """Write SBD and take the folder of augmented masks away."""
+    shutil.rmtree(devkit / "SegmentationClassAug")
+    return made_datasets.sbd(devkit.parent / "benchmark_RELEASE/dataset")
+
+
+def test_the_augmented_set_is_sbd_without_train_and_val(devkit: Path, boundaries: Path) -> None:
+    index, problems = voc.scan(own(devkit, sbd=str(boundaries)), "voc12")
+    assert problems == []
+    assert [entry.name for entry in index.split("aug")] == ["2008_000004", "2008_000005"]
+    assert [entry.name for entry in index.split("val")] == ["2007_000003"]
+    assert [entry.mask for entry in index.split("aug")] == [None, None]  # not converted yet
+
+
+def test_masks_of_sbd_become_indexed_pngs_and_the_devkits_keep_their_void(
+    devkit: Path, boundaries: Path
+) -> None:
+    archive = devkit / "masks.zip"
+    index = voc.convert(own(devkit, sbd=str(boundaries)), "voc12", archive)
+    masks = {entry.name: load_mask(entry.mask or "") for entry in index.images}
+    assert np.unique(masks["2008_000004"]).tolist() == [0, 4]
+    assert np.unique(masks["2008_000005"]).tolist() == [0, 20]
+    assert 255 in masks["2007_000001"]
+    assert Reader(archive).names() == ["2008_000004.png", "2008_000005.png"]
+    assert b"PLTE" in Reader(archive).read("2008_000004.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / "val.txt").unlink(), "val.txt cannot be read. Set data.voc12.sbd"),
+        (lambda f: (f / "cls/2008_000004.mat").unlink(), "2008_000004.mat holds no GTcls.Segm"),
+        (lambda f: (f / "cls/2008_000004.mat").write_bytes(b"text"), "2008_000004.mat holds no"),
+        (lambda f: savemat(f / "cls/2008_000004.mat", {"GTinst": 1}), "('GTcls')"),
+        (lambda f: savemat(f / "cls/2008_000004.mat", {"GTcls": {"Segmentation": 1.5}}),
+         "2008_000004.mat is no label image"),
+        (lambda f: savemat(f / "cls/2008_000004.mat",
+                               {"GTcls": {"Segmentation": np.ones((24, 9), np.uint8)}}),
+         "is 9 x 24 px, its image 24 x 24"),
+    ],
+)  # fmt: skip
+def test_broken_masks_of_sbd_leave_no_archive(
+    devkit: Path, boundaries: Path, change: Callable[[Path], None], message: str
+) -> None:
+    change(boundaries)
+    with pytest.raises(DatasetError) as caught:
+        voc.convert(own(devkit, sbd=str(boundaries)), "voc12", devkit / "masks.zip")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(devkit.glob("*zip*"))
+
+
+def test_images_of_the_test_list_have_neither_labels_nor_masks(devkit: Path) -> None:
+    index = voc.read(own(made_datasets.voc_test(devkit)), "voc12")
+    found = [(entry.name, entry.labels, entry.mask) for entry in index.split("test")]
+    assert found == [(name, (), None) for name in made_datasets.TEST]
+    (devkit / "JPEGImages" / f"{made_datasets.TEST[0]}.jpg").unlink()
+    with pytest.raises(DatasetError, match=r"2008_000006.jpg is missing. Unpack VOC2012test.tar"):
+        voc.read(own(devkit), "voc12")
+
+
+def test_saliency_maps_belong_to_training_images_and_have_their_size(devkit: Path) -> None:
+    maps = made_datasets.saliency(devkit.parent / "saliency")
+    params = own(devkit, saliency=str(maps))
+    index = voc.read(params, "voc12")
+    assert {entry.name: entry.saliency for entry in index.images} == {
+        name: f"{maps}/{name}.png" if split != "val" else None
+        for name, (split, *_) in made_datasets.DEVKIT.items()
+    }
+    mask(maps / "2007_000001.png", 1, size=(24, 30))
+    with pytest.raises(DatasetError, match="2007_000001.png is 30 x 24 px, its image 24 x 24"):
+        voc.read(params, "voc12")
+    (maps / "2007_000001.png").unlink()
+    with pytest.raises(DatasetError, match=r"data.voc12.saliency to ''"):
+        voc.read(params, "voc12")
+
+
+def test_masks_without_void_are_refused_as_ground_truth(devkit: Path) -> None:
+    for name in ("2007_000001", "2007_000002"):
+        mask(devkit / "SegmentationClass" / f"{name}.png", 8)
+    with pytest.raises(DatasetError, match="2 of 2 masks of the split train have no void contours"):
+        voc.read(own(devkit), "voc12")

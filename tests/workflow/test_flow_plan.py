@@ -30,7 +30,10 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     ("other data", NOTHING, {
         "data.stamps.root": "elsewhere", "data.stamps.train": 5, "data.stamps.val": 5,
         "data.stamps.size_px": 64, "data.stamps.seed": 3, "data.voc12.root": "elsewhere",
-        "data.voc12.sbd_masks": "other", "data.csv": {"mine": {"table": "mine.csv"}},
+        "data.voc12.sbd_masks": "other", "data.voc12.sbd": "elsewhere",
+        "data.voc12.saliency": "elsewhere", "data.coco14.root": "elsewhere",
+        "data.coco14.overlap": "last", "data.coco14.images": "all", "data.cub.root": "elsewhere",
+        "data.csv": {"mine": {"table": "mine.csv"}},
     }),
     ("classifier", {"train"} | LOCALIZED, {
         "classifier.stride": 16, "classifier.backbone": "resnet18",
@@ -61,7 +64,12 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "segmenter.test.crf": "irn_label", "segmenter.test.batch": 3,
     }),
     ("seed threshold", {"evaluate seed"} | END, {"evaluation.seed_threshold": 0.42}),
-    ("curve", {"evaluate seed", "evaluate walk"} | END, {"evaluation.thresholds": 30}),
+    ("maps", {"evaluate seed", "evaluate walk"} | END, {
+        "evaluation.thresholds": 30, "evaluation.erode_px": 7,
+    }),
+    ("labels", {"evaluate pseudo", "evaluate segmentation"} | END, {
+        "evaluation.unlabelled": "missed",
+    }),
     ("convention", SCORED | END, {"evaluation.convention": "C"}),
     ("report", END, {"report.panels": 3, "methods": ["cam"]}),
     ("another seed", {"train"} | LOCALIZED, {"seeds": [0, 1]}),
@@ -142,6 +150,17 @@ def test_every_target_of_every_preset_has_a_plan(fresh: Checkout) -> None:
     assert presets
     for jobs in fresh.dry(*presets, targets=TARGETS):
         assert {"train", "cam"} <= {job.split()[0] for job in jobs}
+
+
+def test_masks_made_from_annotations_are_a_file_of_their_own(fresh: Checkout) -> None:
+    sbd = {"datasets": ["voc12"], "data": {"voc12": {"sbd": "elsewhere"}}}
+    devkit, coco = {"datasets": ["voc12"]}, {"datasets": ["coco14"]}
+    rules_of = [{job.split()[0] for job in jobs} for jobs in fresh.dry(devkit, coco, sbd)]
+    assert [("convert" in found, "index" in found) for found in rules_of] == [
+        (False, True),
+        (True, False),
+        (True, False),
+    ]
 
 
 def test_a_method_can_be_finished_alone(fresh: Checkout) -> None:

@@ -11,7 +11,7 @@ rule draw:
     benchmark:
         "benchmarks/{dataset}/data.tsv"
     wildcard_constraints:
-        dataset="|".join(DRAWN),
+        dataset=flow.made_with("images.zip"),
     localrule: True
     conda:
         "../../envs/wsss.yaml"
@@ -21,6 +21,28 @@ rule draw:
     shell:
         "python -m wsss data prepare {wildcards.dataset} "
         "2>&1 | tell {log} '{wildcards.dataset} draw'"
+
+
+rule convert:
+    output:
+        index="work/{dataset}/index.json",
+        masks="work/{dataset}/masks.zip",
+        record="work/{dataset}/data.json",
+    log:
+        "logs/{dataset}/data.log",
+    benchmark:
+        "benchmarks/{dataset}/data.tsv"
+    wildcard_constraints:
+        dataset=flow.made_with("masks.zip"),
+    localrule: True
+    conda:
+        "../../envs/wsss.yaml"
+    params:
+        settings=flow.data_settings,
+        code=flow.data_code,
+    shell:
+        "python -m wsss data prepare {wildcards.dataset} "
+        "2>&1 | tell {log} '{wildcards.dataset} convert'"
 
 
 rule index:
@@ -34,7 +56,7 @@ rule index:
     benchmark:
         "benchmarks/{dataset}/data.tsv"
     wildcard_constraints:
-        dataset=f"(?!({'|'.join(DRAWN)})/)[^/]+",
+        dataset=flow.made_with(None),
     localrule: True
     conda:
         "../../envs/wsss.yaml"

@@ -10,17 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss import plan
-from wsss.data import csv, stamps, voc
+from wsss.data import coco, csv, cub, facts, stamps, voc
 from wsss.data.findings import fatal, unscored
 from wsss.data.images import load_mask, probe
 from wsss.data.index import TRAINING, Entry, Index, load_index
 from wsss.errors import WsssError
 from wsss.progress import progress
 from wsss.schema import Params
-
-# Every mask of the VOC devkit has void contours; the conversions of SBD have none, and scoring on
-# them lowers mIoU by several points. A few masks without may be a cropped or edited copy.
-SHARE_WITHOUT_VOID = 0.1
 
 
 def problems(params: Params, dataset: str) -> Iterator[str]:
@@ -31,6 +27,7 @@ def problems(params: Params, dataset: str) -> Iterator[str]:
         return  # what follows would only say the same in other words
     yield from fatal(index)
     yield from unscored(index)
+    yield from facts.unlike(index)
     yield from _labels(index)
     yield from _copies(index)
     without_void: dict[str, list[bool]] = defaultdict(list)
@@ -41,7 +38,8 @@ def problems(params: Params, dataset: str) -> Iterator[str]:
         if mask is not None:
             without_void[entry.split].append(not (mask == index.ignore).any())
     if dataset == "voc12":
-        yield from _void(without_void)
+        scored = {split: without_void[split] for split in ("train", "val")}
+        yield from voc.without_void(scored)
 
 
 def _scan(params: Params, dataset: str) -> tuple[Index | None, list[str]]:
@@ -49,11 +47,16 @@ def _scan(params: Params, dataset: str) -> tuple[Index | None, list[str]]:
     try:
         if dataset in params.data.csv:
             return csv.scan(params.data.csv[dataset], dataset)
+        path, archive = plan.WORK / dataset / "index.json", plan.data_archive(params, dataset)
         if dataset == "voc12":
-            return voc.scan(params.data.voc12, dataset)
+            made = archive if archive and archive.is_file() else None
+            return voc.scan(params.data.voc12, dataset, made)
+        if dataset == "cub":
+            return cub.scan(params.data.cub, dataset)
+        if dataset == "coco14" and not path.is_file():
+            return coco.scan(params.data.coco14, dataset)
         if dataset == "stamps":
             stamps.photographs(Path(params.data.stamps.root))
-        path = plan.WORK / dataset / "index.json"
         return (load_index(path) if path.is_file() else None), []
     except WsssError as error:
         return None, [str(error)]
@@ -109,13 +112,3 @@ def _mask(entry: Entry, index: Index) -> tuple[NDArray[np.uint8] | None, list[st
             f"and {index.ignore} to ignore. Renumber it, and do not save masks as JPEG."
         )
     return mask, found
-
-
-def _void(without_void: dict[str, list[bool]]) -> Iterator[str]:
-    for split in ("train", "val"):
-        missing, count = sum(without_void[split]), len(without_void[split])
-        if missing > SHARE_WITHOUT_VOID * count:
-            yield (
-                f"{missing} of {count} masks of the split {split} have no void contours (255): they "
-                "are conversions of SBD. Use SegmentationClass of the VOC 2012 devkit."
-            )

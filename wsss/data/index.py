@@ -21,6 +21,7 @@ class Entry:
 
     name: unique, without folder or suffix. path, mask: files, or members of an archive
     (`images.zip/name.png`). labels: class names, sorted in class order. size: (height, width).
+    boxes: (left, top, width, height) of the objects in pixels. saliency: a grey image, 255 is salient.
     """
 
     name: str
@@ -30,6 +31,8 @@ class Entry:
     split: str
     size: tuple[int, int]
     checksum: str
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    saliency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,19 +68,28 @@ def save_index(index: Index, path: Path) -> None:
             for number, name in enumerate(index.classes)
         ],
         "ignore": index.ignore,
-        "images": [asdict(image) for image in sorted(index.images, key=lambda image: image.name)],
+        "images": [_plain(image) for image in sorted(index.images, key=lambda image: image.name)],
     }
     write_json(path, content)
+
+
+def _plain(image: Entry) -> dict[str, Any]:
+    """Return an image as plain values, without boxes and saliency where there are none."""
+    values = asdict(image)
+    return {k: v for k, v in values.items() if v or k not in ("boxes", "saliency")}
+
+
+def _entry(values: dict[str, Any]) -> Entry:
+    boxes = tuple(tuple(map(float, box)) for box in values.get("boxes", ()))
+    sequences = {key: tuple(values[key]) for key in ("labels", "size")}
+    return Entry(**{**values, **sequences, "boxes": boxes})
 
 
 def load_index(path: Path) -> Index:
     """Read an index; `DatasetError` names what is wrong with it."""
     content = read_json(path)
     try:
-        images = tuple(
-            Entry(**{**image, "labels": tuple(image["labels"]), "size": tuple(image["size"])})
-            for image in content["images"]
-        )
+        images = tuple(_entry(image) for image in content["images"])
         classes = tuple(entry["name"] for entry in content["classes"])
         index = Index(content["dataset"], classes, images, content["ignore"])
     except (KeyError, TypeError) as error:

@@ -14,7 +14,7 @@ from wsss.errors import ConfigError
 from wsss.localize import ScaledImages, plan_batches
 from wsss.methods import registry
 from wsss.methods.base import Method
-from wsss.metrics import mean_average_precision
+from wsss.metrics import image_average_precision, image_f1, label_recall, mean_average_precision
 from wsss.plan import Run
 from wsss.runtime import Runtime, evaluating
 from wsss.stages import network as stage
@@ -69,7 +69,11 @@ def classify(run: Run, name: str) -> None:
 
 
 def validate(method: Method, net: nn.Module, index: Index) -> dict[str, float]:
-    """Return the class-wise mAP of the validation images at their own size; nothing if there are none."""
+    """Return how well the labels of the validation images are found; nothing if there are none.
+
+    Average precision by class (mAP) and by image (MCTformer's "mAP"); F1 by image (ToCo) and recall
+    at a probability of 0.5, of all labels and averaged over classes. Images at their own size.
+    """
     entries = [entry for entry in index.split("val") if entry.labels]
     if not entries:
         return {}
@@ -83,4 +87,12 @@ def validate(method: Method, net: nn.Module, index: Index) -> dict[str, float]:
             for row, entry in zip(truth, batch, strict=True):
                 row[index.numbers(entry.labels)] = True
             truths.append(truth)
-    return {"val_map": mean_average_precision(np.concatenate(scores), np.concatenate(truths))}
+    logits, labels = np.concatenate(scores), np.concatenate(truths)
+    recall, class_recall = label_recall(logits > 0, labels)
+    return {
+        "val_map": mean_average_precision(logits, labels),
+        "val_image_ap": image_average_precision(logits, labels),
+        "val_f1": image_f1(logits > 0, labels),
+        "val_recall": recall,
+        "val_class_recall": class_recall,
+    }

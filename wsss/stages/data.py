@@ -6,7 +6,8 @@ import importlib
 from pathlib import Path
 
 from wsss import plan
-from wsss.config import DRAWN
+from wsss.config import BUILT_IN, DRAWN
+from wsss.data.facts import unlike
 from wsss.data.findings import fatal, stop_at, unscored
 from wsss.data.index import SPLITS, Index, save_index
 from wsss.errors import ConfigError
@@ -16,15 +17,17 @@ from wsss.schema import Params
 
 
 def prepare(params: Params, dataset: str) -> None:
-    """Write `index.json` of a dataset, `images.zip` if it is drawn, and the record `data.json`."""
-    known = (*DRAWN, "voc12", *params.data.csv)
+    """Write `index.json` of a dataset, the archive made with it, and the record `data.json`."""
+    known = (*BUILT_IN, *params.data.csv)
     if dataset not in known:
         raise ConfigError(f"{dataset!r} is not one of {', '.join(known)}. Describe it in data.csv.")
     record = Recorder("data", plan.data_slice(params, dataset), plan.data_code(dataset))
     folder = plan.WORK / dataset
-    index, outputs = _index(params, dataset, folder / "images.zip")
+    archive = plan.data_archive(params, dataset)
+    index = _index(params, dataset, archive)
+    outputs = [archive] if archive else []
     stop_at(list(fatal(index)), dataset)
-    for problem in unscored(index):
+    for problem in (*unscored(index), *unlike(index)):
         log.warning("%s: %s", dataset, problem)
     save_index(index, folder / "index.json")
     counts = {split: len(index.split(split)) for split in SPLITS}
@@ -34,13 +37,16 @@ def prepare(params: Params, dataset: str) -> None:
     log.info("%s: %d classes, images: %s", dataset, len(index.classes), seen)
 
 
-def _index(params: Params, dataset: str, archive: Path) -> tuple[Index, list[Path]]:
-    """Return the index and the files made on the way.
+def _index(params: Params, dataset: str, archive: Path | None) -> Index:
+    """Return the index, and write the archive where there is one to make.
 
     The module is looked up by name, so that the fingerprint of a dataset holds its reader alone.
     """
     module = importlib.import_module(f"wsss.data.{plan.data_reader(dataset)}")
     own = params.data.csv.get(dataset) or getattr(params.data, dataset)
-    if dataset in DRAWN:
-        return module.draw(own, dataset, archive), [archive]
-    return module.read(own, dataset), []
+    if archive is None:
+        index: Index = module.read(own, dataset)
+        return index
+    make = module.draw if dataset in DRAWN else module.convert
+    made: Index = make(own, dataset, archive)
+    return made

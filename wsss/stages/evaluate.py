@@ -14,7 +14,18 @@ from wsss.data import labelmap
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, load_index
 from wsss.errors import ConfigError, DatasetError
-from wsss.metrics import Counts, ThresholdCurve, class_scores, confusion, mean_iou, thresholds
+from wsss.metrics import (
+    Counts,
+    ThresholdCurve,
+    class_scores,
+    confusion,
+    early_stop,
+    erode,
+    mean_iou,
+    pixel_scores,
+    seed,
+    thresholds,
+)
 from wsss.plan import SCORED_ARTIFACT, Run
 from wsss.progress import log, progress
 from wsss.record import Recorder
@@ -29,18 +40,18 @@ def evaluate(run: Run, what: str) -> None:
     entries = scored(index, split)
     source = run.path(f"{SCORED_ARTIFACT[what]}.zip")
     record = Recorder(f"eval/{what}", run.slice(f"eval/{what}"), run.code(f"eval/{what}"), run.seed)
-    convention = run.settings.evaluation.convention
-    if what in ("seed", "walk"):
-        result = score_maps(entries, index, source, run.slice(f"eval/{what}"))
-    else:
-        result = score_labels(entries, index, source, convention)
+    params = run.slice(f"eval/{what}")
+    score = score_maps if what in ("seed", "walk") else score_labels
+    result = score(entries, index, source, params)
     protocol = {
         "split": split,
         "images": len(entries),
         "labels_used": what != "segmentation",
-        "crf": run.slice(f"eval/{what}").get("crf", "none"),
-        "convention": convention,
-        "threshold": run.slice(f"eval/{what}").get("threshold"),
+        "crf": params.get("crf", "none"),
+        "convention": params["convention"],
+        "threshold": params.get("threshold"),
+        "unlabelled": params.get("unlabelled"),
+        "erode_px": params.get("erode_px", 0),
     }
     content = {"run": str(run), "what": what, "protocol": protocol, **result}
     record.write(run.path(f"eval/{what}.json"), [run.index, source], [], **content)
@@ -65,40 +76,56 @@ def score_maps(
 ) -> dict[str, Any]:
     """Score class maps at the fixed threshold, and at every threshold of the curve."""
     levels = thresholds(params["thresholds"])
-    classes, cams = len(index.classes) + 1, CamReader(source)
-    curve = ThresholdCurve(classes, levels)
-    fixed = ThresholdCurve(classes, np.array([params["threshold"]], np.float32))
-    for entry in progress(entries, "evaluate maps"):
-        truth, cam = _mask(entry), cams[entry.name]
-        maps = cam.full()
-        for each in (curve, fixed):
-            each.add(truth, maps, cam.labels)
-    values = mean_iou(curve.matrices(), params["convention"])
-    best = int(values.argmax())
+    both = np.append(levels, np.float32(params["threshold"]))
+    counts = _count_maps(entries, index, source, both, params["erode_px"])
+    values = mean_iou(counts[:-1], params["convention"])
+    best, stopped = int(values.argmax()), early_stop(levels, values)
     return {
-        **summary(fixed.matrices()[0], index, params["convention"]),
-        "best": {"threshold": round(float(levels[best]), 6), "miou": round(float(values[best]), 6)},
+        **summary(counts[-1], index, params["convention"]),
+        "best": {"threshold": _rounded(levels[best]), "miou": _rounded(values[best])},
+        "early_stop": {"threshold": _rounded(stopped[0]), "miou": _rounded(stopped[1])},
         "curve": {
-            "thresholds": [round(float(level), 6) for level in levels],
-            "miou": [round(float(value), 6) for value in values],
+            "thresholds": [_rounded(level) for level in levels],
+            "miou": [_rounded(value) for value in values],
         },
     }
 
 
+def _count_maps(
+    entries: list[Entry], index: Index, source: Path, levels: NDArray[np.float32], erode_px: int
+) -> Counts:
+    """Return the confusion matrices (thresholds, classes, classes) of class maps at `levels`."""
+    classes, cams = len(index.classes) + 1, CamReader(source)
+    order = np.argsort(levels, kind="stable")
+    curve = ThresholdCurve(classes, levels[order])
+    eroded: Counts = np.zeros((len(levels), classes, classes), np.int64)
+    for entry in progress(entries, "evaluate maps"):
+        truth, cam = _mask(entry), cams[entry.name]
+        maps = cam.full()
+        if not erode_px:
+            curve.add(truth, maps, cam.labels)
+            continue
+        for place, level in enumerate(levels):  # what is cut at a threshold, no histogram tells
+            labels = erode(seed(maps, cam.labels, float(level)), erode_px)
+            eroded[place] += confusion(truth, labels, classes)
+    return eroded if erode_px else curve.matrices()[np.argsort(order)]
+
+
 def score_labels(
-    entries: list[Entry], index: Index, source: Path, convention: str
+    entries: list[Entry], index: Index, source: Path, params: dict[str, Any]
 ) -> dict[str, Any]:
-    """Score label images; a predicted 255 counts as background, and coverage says how many there are."""
+    """Score label images; coverage is the share of pixels that are not 255."""
     classes, reader = len(index.classes) + 1, Reader(source)
-    counts: Counts = np.zeros((classes, classes), np.int64)
+    columns = classes + (params["unlabelled"] == "missed")
+    counts: Counts = np.zeros((classes, columns), np.int64)
     ignored = pixels = 0
     for entry in progress(entries, "evaluate labels"):
         name = f"{entry.name}.png"
         prediction = labelmap.decode(reader.read(name), f"{source}/{name}")
-        unknown = prediction == labelmap.IGNORE
-        ignored, pixels = ignored + int(unknown.sum()), pixels + prediction.size
-        counts += confusion(_mask(entry), np.where(unknown, 0, prediction), classes)
-    result = summary(counts, index, convention)
+        ignored += int((prediction == labelmap.IGNORE).sum())
+        pixels += prediction.size
+        counts += confusion(_mask(entry), prediction, classes, params["unlabelled"])
+    result = summary(counts, index, params["convention"])
     return {**result, "coverage": round(1 - ignored / pixels, 6), "best": None, "curve": None}
 
 
@@ -107,16 +134,30 @@ def _mask(entry: Entry) -> NDArray[np.uint8]:
 
 
 def summary(counts: Counts, index: Index, convention: str) -> dict[str, Any]:
-    """Return mIoU, per-class scores and the matrix itself, ready for JSON."""
+    """Return mIoU under every convention, per-class scores and the matrix itself, ready for JSON.
+
+    counts: (classes, classes), or with one more column for pixels that were given no class.
+    """
     scores = class_scores(counts)
     names = ("background", *index.classes)
     classes = [
         {"name": name, **{key: _number(values[label]) for key, values in scores.items()}}
         for label, name in enumerate(names)
     ]
-    miou = round(float(mean_iou(counts, convention)), 6)
-    return {"miou": miou, "coverage": 1.0, "classes": classes, "confusion": counts.tolist()}
+    return {
+        "miou": _rounded(mean_iou(counts, convention)),
+        "coverage": 1.0,
+        "miou_by_convention": {each: _rounded(mean_iou(counts, each)) for each in "ABCD"},
+        **{key: _rounded(value) for key, value in pixel_scores(counts).items()},
+        "classes": classes,
+        "confusion": counts[:, : len(names)].tolist(),
+        "missed": counts[:, len(names) :].sum(1).tolist(),
+    }
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 6)
 
 
 def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)
+    return None if np.isnan(value) else _rounded(value)

@@ -1,4 +1,4 @@
-"""Predict the validation images with the segmenter, in shards that are joined afterwards."""
+"""Predict the validation and test images with the segmenter, in shards that are joined afterwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wsss.stages.segmenter import build
 
 
 def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
-    """Write the predicted labels of shard (k, n) of the validation images."""
+    """Write the predicted labels of shard (k, n) of the validation and test images."""
     params, index = run.settings.segmenter.test, load_index(run.index)
     if params.crf != "none":
         crf.check_installed()
@@ -29,7 +29,7 @@ def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
     net = stage.restore(
         lambda: build(run, len(index.classes)), run.path("segmenter.safetensors"), runtime
     )
-    batches = part(plan_batches(index.split("val"), params.batch), shard)
+    batches = part(plan_batches(index.split("val", "test"), params.batch), shard)
     looks = len(params.scales) * (2 if params.mirror else 1)
     results = inference(
         stage.look(net),

@@ -1,0 +1,46 @@
+"""The Semantic Boundaries Dataset (Hariharan et al., ICCV 2011): more masks for images of VOC.
+
+Its own split is unrelated to VOC's: its training part holds images of VOC's val.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from wsss.errors import DatasetError
+
+LISTS = ("train.txt", "val.txt")
+
+
+def names(folder: Path) -> set[str]:
+    """Return the ids of all images; `folder` is `benchmark_RELEASE/dataset` of the archive."""
+    found: set[str] = set()
+    for name in LISTS:
+        try:
+            found.update((folder / name).read_text(encoding="utf-8").split())
+        except (OSError, UnicodeDecodeError):
+            raise DatasetError(
+                f"{folder / name} cannot be read. Set data.voc12.sbd to the folder `dataset` of SBD "
+                "(`wsss data fetch voc12`), or to '' to do without."
+            ) from None
+    return found
+
+
+def load_mask(folder: Path, name: str) -> NDArray[np.uint8]:
+    """Return the labels (H, W) of an image, 0 to 20; SBD has no void."""
+    path = folder / "cls" / f"{name}.mat"
+    try:
+        labels = np.asarray(loadmat(path)["GTcls"]["Segmentation"][0, 0])
+    except (OSError, MatReadError, KeyError, ValueError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DatasetError(
+            f"{path} holds no GTcls.Segmentation ({reason}). Unpack benchmark.tgz of SBD again."
+        ) from None
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise DatasetError(f"{path} is no label image. Unpack benchmark.tgz of SBD again.")
+    return labels

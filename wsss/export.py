@@ -1,0 +1,74 @@
+"""Predictions in the forms that others expect: the archive of the VOC test server."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from wsss.archive import Reader
+from wsss.data import labelmap
+from wsss.data.index import Entry, load_index
+from wsss.errors import ConfigError, DatasetError
+from wsss.files import replacing
+from wsss.plan import RESULTS, Run
+
+# comp6: trained with more than VOC's own data, as ImageNet weights are; comp5 is for VOC alone.
+FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
+
+
+def voc_test(run: Run, target: Path | None = None) -> Path:
+    """Write the predictions of VOC's test images as the server wants them, and return the path."""
+    if run.dataset != "voc12":
+        raise ConfigError(f"{run} is not of voc12, the dataset that the server scores.")
+    index = load_index(run.index)
+    entries = index.split("test")
+    if not entries:
+        raise DatasetError(
+            f"{run.index} has no test images. Unpack VOC2012test.tar over the devkit and run "
+            "`snakemake` again (`wsss data fetch voc12` says where it is from)."
+        )
+    path = target or RESULTS / f"voc-test-{run.method}-{run.protocol}-s{run.seed}.tar"
+    pack(entries, Reader(run.path("masks.zip")), len(index.classes), path)
+    return path
+
+
+def pack(entries: Iterable[Entry], masks: Reader, classes: int, path: Path) -> None:
+    """Write one indexed PNG for each image of `entries`, and no other, into a tar with fixed dates.
+
+    Raises:
+        DatasetError: a prediction is missing, has another size, colours, or a value above `classes`.
+    """
+    with replacing(path) as temporary, tarfile.open(temporary, "w") as tar:
+        for entry in entries:
+            member = tarfile.TarInfo(f"{FOLDER}/{entry.name}.png")
+            content = _checked(masks, entry, classes)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def _checked(masks: Reader, entry: Entry, classes: int) -> bytes:
+    """Return the bytes of a prediction that the server will take."""
+    name = f"{entry.name}.png"
+    content = masks.read(name)
+    labels = labelmap.decode(content, f"{masks.path}/{name}")
+    with Image.open(io.BytesIO(content)) as picture:
+        indexed = picture.mode == "P" and picture.format == "PNG"
+    if not indexed:
+        raise DatasetError(f"{masks.path}/{name} is no indexed PNG. Predict again.")
+    if labels.shape != entry.size:
+        raise DatasetError(
+            f"{masks.path}/{name} is {labels.shape[1]} x {labels.shape[0]} px, its image "
+            f"{entry.size[1]} x {entry.size[0]}. Predict again."
+        )
+    if labels.max() > classes:
+        odd = int(np.unique(labels)[-1])
+        raise DatasetError(
+            f"{masks.path}/{name} has the value {odd}, and the server knows 0 to {classes}. "
+            "Predict without a class to ignore."
+        )
+    return content
