@@ -149,15 +149,16 @@ def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
 def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
     evaluation = settings.evaluation
     chosen: dict[str, Any] = {"what": what, "convention": evaluation.convention}
+    fixed = settings.pseudo.threshold if settings.walk.background == "none" else None
     if what in ("seed", "walk"):
-        fixed = evaluation.seed_threshold if what == "seed" else settings.pseudo.threshold
-        chosen |= {"threshold": fixed, "thresholds": evaluation.thresholds}
+        level = evaluation.seed_threshold if what == "seed" else fixed
+        chosen |= {"threshold": level, "thresholds": evaluation.thresholds}
         chosen["erode_px"] = evaluation.erode_px
     if what in ("pseudo", "segmentation"):
         chosen["unlabelled"] = evaluation.unlabelled
         chosen["crf"] = settings.pseudo.crf if what == "pseudo" else settings.segmenter.test.crf
     if what == "pseudo":
-        chosen["threshold"] = settings.pseudo.threshold
+        chosen["threshold"] = fixed
     return chosen
 
 

@@ -74,7 +74,13 @@ def scored(index: Index, split: str) -> list[Entry]:
 def score_maps(
     entries: list[Entry], index: Index, source: Path, params: dict[str, Any]
 ) -> dict[str, Any]:
-    """Score class maps at the fixed threshold, and at every threshold of the curve."""
+    """Score class maps at the fixed threshold, and at every threshold of the curve.
+
+    Without a fixed threshold the maps have a background of their own (PSA), and there is no curve.
+    """
+    if params["threshold"] is None:
+        counts = _count_walked(entries, index, source, params["erode_px"])
+        return {**summary(counts, index, params["convention"]), "best": None, "curve": None}
     levels = thresholds(params["thresholds"])
     both = np.append(levels, np.float32(params["threshold"]))
     counts = _count_maps(entries, index, source, both, params["erode_px"])
@@ -109,6 +115,18 @@ def _count_maps(
             labels = erode(seed(maps, cam.labels, float(level)), erode_px)
             eroded[place] += confusion(truth, labels, classes)
     return eroded if erode_px else curve.matrices()[np.argsort(order)]
+
+
+def _count_walked(entries: list[Entry], index: Index, source: Path, erode_px: int) -> Counts:
+    """Return the confusion matrix of class maps against the background that walked along."""
+    classes, cams = len(index.classes) + 1, CamReader(source)
+    counts: Counts = np.zeros((classes, classes), np.int64)
+    for entry in progress(entries, "evaluate maps"):
+        cam = cams[entry.name]
+        labels = seed(cam.full(), cam.labels, cam.full_background(1.0)[0])
+        labels = erode(labels, erode_px) if erode_px else labels
+        counts += confusion(_mask(entry), labels, classes)
+    return counts
 
 
 def score_labels(
