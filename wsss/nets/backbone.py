@@ -100,7 +100,14 @@ def _shrink(images: Tensor, feature: Tensor) -> int:
 
 
 def build_backbone(name: str, stride: int) -> Backbone:
-    """Return the backbone called `name`, whose last features have `stride` pixels per cell."""
+    """Return the backbone called `name`, whose last features have `stride` pixels per cell.
+
+    resnet38 has stride 8 whatever is asked for.
+    """
+    if name == "resnet38":
+        from wsss.nets.resnet38 import ResNet38  # noqa: PLC0415  # it builds on this module
+
+        return ResNet38()
     return ToyBackbone(stride) if name == "toy" else TimmBackbone(name, stride)
 
 
@@ -113,6 +120,6 @@ def freeze_norm(module: nn.Module) -> None:
 
 def load_backbone(backbone: Backbone, state: dict[str, Tensor]) -> None:
     """Load initial weights; those of the classifying layer are left over, none may be missing."""
-    body = cast("nn.Module", backbone.body)
+    body = cast("nn.Module", getattr(backbone, "body", backbone))
     wanted = body.state_dict()
     body.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=True)
