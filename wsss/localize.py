@@ -37,44 +37,108 @@ def part(batches: Sequence[list[Entry]], shard: tuple[int, int]) -> list[list[En
 
 
 @dataclass(frozen=True)
+class Resizing:
+    """How images are brought to a scale.
+
+    kernel: picture (the 8 bits, smoothed bicubic), or of the normalised image without smoothing:
+    bicubic (OpenCV's), bilinear, or bilinear_corners (with aligned corners). floor: cut sides to
+    whole pixels instead of rounding them.
+    """
+
+    kernel: str = "picture"
+    floor: bool = False
+
+    def size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """Return the size (h, w) of an image at a scale."""
+        whole = int if self.floor else round
+        return max(1, whole(size[0] * scale)), max(1, whole(size[1] * scale))
+
+    def __call__(
+        self, images: Sequence[NDArray[np.uint8]], scale: float, normalise: Normalisation
+    ) -> Tensor:
+        """Return images (h, w, 3) of one size at a scale, normalised (B, 3, h', w')."""
+        size = self.size(images[0].shape[:2], scale)
+        if self.kernel != "picture":
+            plain = torch.from_numpy(np.stack([normalise(image) for image in images]))
+            return self._plain(plain, size)
+        resized = (
+            image
+            if scale == 1
+            else np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
+            for image in images
+        )
+        return torch.from_numpy(np.stack([normalise(image) for image in resized]))
+
+    def _plain(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        if tuple(images.shape[2:]) == size:
+            return images
+        mode, aligned = self.kernel.removesuffix("_corners"), self.kernel.endswith("_corners")
+        return F.interpolate(images, size, mode=mode, align_corners=aligned)
+
+
+PICTURE = Resizing()
+
+
+@dataclass(frozen=True)
 class ScaledImages(Dataset[list[Tensor]]):
-    """Batches of images, resized on their 8 bits (bicubic) to each scale and normalised."""
+    """Batches of images, resized to each scale and normalised."""
 
     batches: Sequence[list[Entry]]
     scales: Sequence[float]
     normalise: Normalisation
+    resizing: Resizing = PICTURE
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, number: int) -> list[Tensor]:
         images = [load_image(entry.path) for entry in self.batches[number]]
-        return [self._at(images, scale) for scale in self.scales]
+        return [self.resizing(images, scale, self.normalise) for scale in self.scales]
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         return (self[number] for number in range(len(self)))
-
-    def _at(self, images: Sequence[NDArray[np.uint8]], scale: float) -> Tensor:
-        height, width = images[0].shape[:2]
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        resized = (
-            image
-            if scale == 1
-            else np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-            for image in images
-        )
-        return torch.from_numpy(np.stack([self.normalise(image) for image in resized]))
 
 
 Look = Callable[[Tensor], Tensor]  # images (B, 3, h, w) -> maps (B, C, h', w')
 
 
+@dataclass(frozen=True)
+class Joining:
+    """How what is seen at several scales becomes one.
+
+    softmax: of each look before they are joined. largest: take the maximum instead of the sum.
+    align_corners: how maps are resized before.
+    """
+
+    softmax: bool = False
+    largest: bool = False
+    align_corners: bool = False
+
+    def resized(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return maps (B, C, h, w) of one look at `size`."""
+        maps = F.interpolate(maps, size, mode="bilinear", align_corners=self.align_corners)
+        return maps.softmax(1) if self.softmax else maps
+
+    def add(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return two looks as one."""
+        return torch.maximum(first, second) if self.largest else first + second
+
+
+SUM = Joining()
+
+
 def multiscale(
-    look: Look, images: Sequence[Tensor], mirror: bool, size: tuple[int, int], runtime: Runtime
+    look: Look,
+    images: Sequence[Tensor],
+    mirror: bool,
+    size: tuple[int, int],
+    runtime: Runtime,
+    joining: Joining = SUM,
 ) -> Tensor:
     """Return the sum of what `look` sees at every scale, and mirrored, resized to `size` (h, w).
 
-    images: one tensor (B, 3, h, w) per scale. Returns float32 (B, C, *size) on the device.
+    images: one tensor (B, 3, h, w) per scale. joining: what to do instead of summing. Returns float32
+    (B, C, *size) on the device.
     """
     total: Tensor | None = None
     for at_scale in images:
@@ -82,11 +146,11 @@ def multiscale(
         both = torch.cat([batch, batch.flip(3)]) if mirror else batch
         with runtime.autocast():
             maps = look(both)
-        maps = F.interpolate(maps.float(), size, mode="bilinear", align_corners=False)
+        maps = joining.resized(maps.float(), size)
         if mirror:
             straight, mirrored = maps.chunk(2)
-            maps = straight + mirrored.flip(3)
-        total = maps if total is None else total + maps
+            maps = joining.add(straight, mirrored.flip(3))
+        total = maps if total is None else joining.add(total, maps)
     if total is None:
         raise ValueError("at least one scale is needed")
     return total
@@ -100,15 +164,20 @@ def inference(
     normalise: Normalisation,
     runtime: Runtime,
     workers: int = 0,
+    resizing: Resizing = PICTURE,
+    joining: Joining = SUM,
 ) -> Iterator[tuple[list[Entry], Tensor]]:
     """Yield each batch of images with its summed maps (B, C, h, w); the next are read meanwhile.
 
     params: has scales and mirror. size: from an image's size to that of its maps.
     """
-    images = ScaledImages(batches, params.scales, normalise)
+    images = ScaledImages(batches, params.scales, normalise, resizing)
     loader: Any = DataLoader(images, batch_size=None, num_workers=workers)
     for entries, scaled in zip(batches, loader, strict=True):
-        yield entries, multiscale(look, scaled, params.mirror, size(entries[0].size), runtime)
+        yield (
+            entries,
+            multiscale(look, scaled, params.mirror, size(entries[0].size), runtime, joining),
+        )
 
 
 def to_cam(maps: Tensor, labels: Sequence[int], size: tuple[int, int], stride: int) -> Cam:
