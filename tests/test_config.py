@@ -141,7 +141,7 @@ def test_published_settings_are_on_under_published_alone() -> None:
     params = Params()
     assert (
         config.resolve(params, "shapes", "cam", "published").networks["classifier"].backbone
-        == "resnet50"
+        == "resnet50_irn"
     )
     assert (
         config.resolve(params, "shapes", "cam", "common").networks["classifier"].backbone == "toy"

@@ -1,7 +1,8 @@
 """The one store of class maps: CAMs and walked CAMs, present classes only, packed in a zip.
 
 A member `<image name>.npz` holds `labels` int16 (K,), class numbers from 0; `cam` float16 (K, h, w)
-in [0, 1]; `size` int32 (H, W), the image in pixels; `stride`, pixels of the image per cell.
+in [0, 1]; `size` int32 (H, W), the image in pixels; `stride`, pixels of the image per cell; and, if
+it was asked for, `high` float16 (K, H, W), the maps at the size of the image.
 """
 
 from __future__ import annotations
@@ -22,15 +23,24 @@ from wsss.errors import DatasetError
 
 @dataclass(frozen=True)
 class Cam:
-    """Class maps of one image: labels (K,), cam (K, h, w) in [0, 1], size (H, W) in pixels."""
+    """Class maps of one image: labels (K,), cam (K, h, w) in [0, 1], size (H, W) in pixels.
+
+    high: the maps at the size of the image, where they were made on their own (IRNet).
+    """
 
     labels: NDArray[np.int16]
     cam: NDArray[np.float16]
     size: tuple[int, int]
     stride: int
+    high: NDArray[np.float16] | None = None
 
     def full(self) -> NDArray[np.float32]:
-        """Return the maps at the size of the image (K, H, W): bilinear by the stride, then cut."""
+        """Return the maps at the size of the image (K, H, W).
+
+        They are `high`, or else `cam`, enlarged by the stride (bilinear) and cut.
+        """
+        if self.high is not None:
+            return self.high.astype(np.float32)
         height, width = self.size
         maps = np.zeros((len(self.labels), height, width), np.float32)
         for target, source in zip(maps, self.cam.astype(np.float32), strict=True):
@@ -47,14 +57,15 @@ def grid(size: Sequence[int], stride: int) -> tuple[int, int]:
 
 def pack(cam: Cam) -> bytes:
     """Return one image's maps as the bytes of a member; equal maps give equal bytes."""
-    return pack_arrays(
-        {
-            "labels": cam.labels.astype(np.int16),
-            "cam": cam.cam.astype(np.float16),
-            "size": np.array(cam.size, np.int32),
-            "stride": np.array(cam.stride, np.int32),
-        }
-    )
+    arrays: dict[str, NDArray[Any]] = {
+        "labels": cam.labels.astype(np.int16),
+        "cam": cam.cam.astype(np.float16),
+        "size": np.array(cam.size, np.int32),
+        "stride": np.array(cam.stride, np.int32),
+    }
+    if cam.high is not None:
+        arrays["high"] = cam.high.astype(np.float16)
+    return pack_arrays(arrays)
 
 
 def unpack(content: bytes, name: str) -> Cam:
@@ -62,7 +73,8 @@ def unpack(content: bytes, name: str) -> Cam:
     try:
         arrays: dict[str, NDArray[Any]] = unpack_arrays(content)
         size = (int(arrays["size"][0]), int(arrays["size"][1]))
-        return Cam(arrays["labels"], arrays["cam"], size, int(arrays["stride"]))
+        high = arrays.get("high")
+        return Cam(arrays["labels"], arrays["cam"], size, int(arrays["stride"]), high)
     except (KeyError, ValueError, OSError) as error:
         raise DatasetError(
             f"The CAM of {name!r} is damaged ({error}). Make its archive again."

@@ -22,6 +22,9 @@ from wsss.data.index import Entry
 from wsss.runtime import Runtime
 
 EPSILON = 1e-5  # added to the largest score before dividing by it (PSA, IRNet)
+HIGH_MULTIPLE = 16  # the stride of IRNet's classifier
+
+SizeRule = Callable[[tuple[int, int]], tuple[int, int]]  # from an image's size to that of its maps
 
 
 def plan_batches(entries: Sequence[Entry], batch: int) -> list[list[Entry]]:
@@ -114,12 +117,17 @@ class Joining:
     largest: bool = False
     align_corners: bool = False
 
-    def resized(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return maps (B, C, h, w) of one look at `size`."""
+    def seen(self, maps: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:
+        """Return maps (B, C, h, w) at `size`, those of mirrored images turned back and joined."""
         maps = F.interpolate(maps, size, mode="bilinear", align_corners=self.align_corners)
-        return maps.softmax(1) if self.softmax else maps
+        if self.softmax:
+            maps = maps.softmax(1)
+        if not mirror:
+            return maps
+        straight, mirrored = maps.chunk(2)
+        return self.join(straight, mirrored.flip(3))
 
-    def add(self, first: Tensor, second: Tensor) -> Tensor:
+    def join(self, first: Tensor, second: Tensor) -> Tensor:
         """Return two looks as one."""
         return torch.maximum(first, second) if self.largest else first + second
 
@@ -140,27 +148,36 @@ def multiscale(
     images: one tensor (B, 3, h, w) per scale. joining: what to do instead of summing. Returns float32
     (B, C, *size) on the device.
     """
-    total: Tensor | None = None
+    return multisize(look, images, mirror, [size], runtime, joining)[0]
+
+
+def multisize(
+    look: Look,
+    images: Sequence[Tensor],
+    mirror: bool,
+    sizes: Sequence[tuple[int, int]],
+    runtime: Runtime,
+    joining: Joining = SUM,
+) -> list[Tensor]:
+    """Return what `multiscale` returns for each of `sizes`, looking only once."""
+    totals: list[Tensor] = []
     for at_scale in images:
         batch = runtime.send(at_scale)
         both = torch.cat([batch, batch.flip(3)]) if mirror else batch
         with runtime.autocast():
             maps = look(both)
-        maps = joining.resized(maps.float(), size)
-        if mirror:
-            straight, mirrored = maps.chunk(2)
-            maps = joining.add(straight, mirrored.flip(3))
-        total = maps if total is None else joining.add(total, maps)
-    if total is None:
+        resized = [joining.seen(maps.float(), size, mirror) for size in sizes]
+        totals = list(map(joining.join, totals, resized)) if totals else resized
+    if not totals:
         raise ValueError("at least one scale is needed")
-    return total
+    return totals
 
 
 def inference(
     look: Look,
     batches: Sequence[list[Entry]],
     params: Any,
-    size: Callable[[tuple[int, int]], tuple[int, int]],
+    size: SizeRule,
     normalise: Normalisation,
     runtime: Runtime,
     workers: int = 0,
@@ -171,22 +188,59 @@ def inference(
 
     params: has scales and mirror. size: from an image's size to that of its maps.
     """
+    found = inference_at(
+        look, batches, params, [size], normalise, runtime, workers, resizing, joining
+    )
+    return ((entries, maps) for entries, (maps,) in found)
+
+
+def inference_at(
+    look: Look,
+    batches: Sequence[list[Entry]],
+    params: Any,
+    sizes: Sequence[SizeRule],
+    normalise: Normalisation,
+    runtime: Runtime,
+    workers: int = 0,
+    resizing: Resizing = PICTURE,
+    joining: Joining = SUM,
+) -> Iterator[tuple[list[Entry], list[Tensor]]]:
+    """Do what `inference` does for several sizes of the maps."""
     images = ScaledImages(batches, params.scales, normalise, resizing)
     loader: Any = DataLoader(images, batch_size=None, num_workers=workers)
     for entries, scaled in zip(batches, loader, strict=True):
-        yield (
-            entries,
-            multiscale(look, scaled, params.mirror, size(entries[0].size), runtime, joining),
-        )
+        wanted = [size(entries[0].size) for size in sizes]
+        yield entries, multisize(look, scaled, params.mirror, wanted, runtime, joining)
 
 
-def to_cam(maps: Tensor, labels: Sequence[int], size: tuple[int, int], stride: int) -> Cam:
-    """Return the maps (C, h, w) of the present classes, each divided by its largest score."""
+def to_cam(
+    maps: Tensor,
+    labels: Sequence[int],
+    size: tuple[int, int],
+    stride: int,
+    high: Tensor | None = None,
+) -> Cam:
+    """Return the maps (C, h, w) of the present classes, each divided by its largest score.
+
+    high: maps of `high_size`, if they are wanted too.
+    """
+    cut = None if high is None else _present(high[:, : size[0], : size[1]], labels)
+    return Cam(np.array(labels, np.int16), _present(maps, labels), size, stride, cut)
+
+
+def _present(maps: Tensor, labels: Sequence[int]) -> NDArray[np.float16]:
     present = maps[list(labels)]
     present = present / (present.amax((1, 2), keepdim=True) + EPSILON)
-    return Cam(np.array(labels, np.int16), present.cpu().numpy().astype(np.float16), size, stride)
+    found: NDArray[np.float16] = present.cpu().numpy().astype(np.float16)
+    return found
 
 
-def cam_size(stride: int) -> Callable[[tuple[int, int]], tuple[int, int]]:
+def cam_size(stride: int) -> SizeRule:
     """Return the function from an image's size to its grid at `stride`."""
     return lambda size: grid(size, stride)
+
+
+def high_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of the maps that IRNet cuts to the image: the next multiples of 16 px."""
+    rows, columns = grid(size, HIGH_MULTIPLE)
+    return rows * HIGH_MULTIPLE, columns * HIGH_MULTIPLE

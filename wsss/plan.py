@@ -200,7 +200,8 @@ def _has_published(method: str) -> bool:
 def pretrained(settings: config.Settings, stage: str) -> str | None:
     """Return the name of the initial weights that a training stage needs, or none."""
     part: Any = settings.networks.get(stage) or getattr(settings, stage)
-    return None if part.weights == "none" else f"{part.backbone}.{part.weights}"
+    found: str | None = part.initial
+    return found
 
 
 def pretrained_path(name: str) -> Path:

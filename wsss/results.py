@@ -156,9 +156,9 @@ def _published(score: Score) -> tuple[published.Value, published.Paper] | None:
     if run.protocol != "published":
         return None
     localizer = run.settings.networks.get(str(run.spec.localizer))
-    backbone = localizer.backbone if localizer else run.settings.segmenter.backbone
+    part = localizer or run.settings.segmenter
     split = score.record["protocol"]["split"]
-    return published.find(run.method, run.dataset, score.what, split, backbone)
+    return published.find(run.method, run.dataset, score.what, split, part.relative.split(".")[0])
 
 
 def networks(run: Run, what: str) -> str:
@@ -168,6 +168,7 @@ def networks(run: Run, what: str) -> str:
     for stage in (stage for stage in trained(run) if stage in before):
         part: Any = run.settings.networks.get(stage) or getattr(run.settings, stage)
         weights = "random" if part.weights == "none" else part.weights
+        weights = "published" if getattr(part, "checkpoint", None) else weights
         starts.setdefault(f"{part.backbone}, {weights}", []).append(stage)
     if len(starts) == 1:
         return next(iter(starts))

@@ -6,7 +6,7 @@ that file from this one. Larger experiments are presets in `params/`, merged ove
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -205,24 +205,63 @@ class TrainParams(Strict):
         return self
 
 
+# Backbones of our own with a stride that cannot be chosen: the stride, and the network whose initial
+# weights they take. (IRNet began with torchvision's first ImageNet weights, timm's tv_in1k.)
+FIXED = {
+    "resnet38": (8, "resnet38"),
+    "resnet50_irn": (16, "resnet50.tv_in1k"),
+    "resnet101_caffe": (8, "resnet101_caffe"),
+}
+
+
 class NetParams(Strict):
     """The network under a head."""
 
+    resampled: ClassVar[bool] = (
+        False  # whether `stride` is that of the head, whatever the backbone's
+    )
+
     backbone: str = Field(
         "toy",
-        description="toy, resnet38, resnet101_caffe, or any convolutional network that timm "
-        "offers, such as resnet50",
+        description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), "
+        "resnet101_caffe (DeepLab-v2; stride 8), or any convolutional network that timm offers, "
+        "such as resnet50",
     )
     weights: Literal["none", "imagenet"] = Field("none", description="initial weights")
     stride: Literal[4, 8, 16, 32] = Field(8, description="pixels per cell of the last features")
+
+    @model_validator(mode="after")
+    def _stride_fits(self) -> NetParams:
+        only = FIXED.get(self.backbone, (self.stride,))[0]
+        if self.stride != only and not self.resampled:
+            raise ValueError(f"{self.backbone} has stride {only}: set stride to it")
+        return self
+
+    @property
+    def relative(self) -> str:
+        """The network whose initial weights the backbone takes."""
+        return FIXED[self.backbone][1] if self.backbone in FIXED else self.backbone
+
+    @property
+    def initial(self) -> str | None:
+        """The name of the initial weights, or none."""
+        return None if self.weights == "none" else f"{self.relative}.{self.weights}"
 
 
 class ClassifierParams(NetParams):
     """The network that learns the image-level labels and whose maps become CAMs."""
 
+    checkpoint: str | None = Field(
+        None, description="file of published weights that are taken instead of training"
+    )
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=25)
     settings: dict[str, Any] = Field({}, description="settings of the method's own; see its YAML")
+
+    @property
+    def initial(self) -> str | None:
+        """The name of the initial weights, or none."""
+        return None if self.checkpoint else super().initial
 
 
 class CamParams(Strict):
@@ -233,6 +272,11 @@ class CamParams(Strict):
     )
     mirror: bool = Field(True, description="also look at the mirrored image")
     stride: PositiveInt = Field(4, description="pixels per cell of the stored CAM (IRNet: 4)")
+    high_res: bool = Field(
+        False,
+        description="also store the CAM at the size of the image, resized to multiples of 16 px and "
+        "cut, and use it there, as IRNet does",
+    )
     batch: PositiveInt = Field(32, description="images of one size worked on together")
 
 
@@ -266,11 +310,17 @@ class ConfidentParams(Strict):
 class AffinityParams(NetParams):
     """AffinityNet (Ahn and Kwak, CVPR 2018): which neighbours belong to the same class."""
 
+    resampled = True
+
     stride: Literal[4, 8, 16, 32] = Field(4, description="pixels per cell of the affinity grid")
     radius: Annotated[int, Field(ge=2)] = Field(
         5, description="cells further apart are not compared"
     )
-    channels: PositiveInt = Field(32, description="features that are compared")
+    channels: PositiveInt | tuple[PositiveInt, ...] = Field(
+        32,
+        description="features compared from each tap of the backbone, or a number for each tap "
+        "(PSA: 64, 128, 256)",
+    )
     confident: ConfidentParams = ConfidentParams()
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=8, batch=16)

@@ -143,11 +143,15 @@ class Flow:
         return [name] if name else []
 
     def before(self, wildcards: Wildcards) -> list[str]:
-        """Return the networks of the chain that a network is trained after."""
+        """Return the networks of the chain that a network is trained after, and published weights."""
         run = self.run(wildcards)
+        taken = run.settings.networks[wildcards.network].checkpoint
         return [
-            run.path(f"{name}.safetensors").as_posix()
-            for name in run.spec.networks[wildcards.network].after
+            *([taken] if taken else []),
+            *(
+                run.path(f"{name}.safetensors").as_posix()
+                for name in run.spec.networks[wildcards.network].after
+            ),
         ]
 
     def localizer(self, wildcards: Wildcards) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from wsss.checkpoint import Layout
+from wsss.errors import ConfigError
 from wsss.nets.backbone import Network
 from wsss.schema import ClassifierParams
 
@@ -24,6 +26,17 @@ class Method(ABC):
     @abstractmethod
     def build(self, network: str) -> Network:
         """Return a network of the chain with random weights."""
+
+    def layout(self, network: str) -> Layout:
+        """Return how the published file of a network names its tensors.
+
+        Raises:
+            ConfigError: there is no such file for this network on its backbone.
+        """
+        raise ConfigError(
+            f"No published weights are known for {network} on {self.params[network].backbone}: "
+            "set its checkpoint to null."
+        )
 
     @abstractmethod
     def losses(

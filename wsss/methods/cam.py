@@ -8,26 +8,41 @@ from typing import Any, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.checkpoint import Layout
 from wsss.methods.base import Method
 from wsss.nets.backbone import Network, build_backbone
 
 
 class CamNet(Network):
-    """A backbone, the mean over space, and one linear score per class."""
+    """A backbone, the mean over space, and one linear score per class.
 
-    def __init__(self, name: str, stride: int, classes: int) -> None:
+    dropout: probability that a channel of a training image is 0.
+    """
+
+    def __init__(self, name: str, stride: int, classes: int, dropout: float) -> None:
         super().__init__()
+        self.dropout = nn.Dropout2d(dropout)
         self.backbone = build_backbone(name, stride)
         self.classifier = nn.Conv2d(self.backbone.channels[-1], classes, 1, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return scores (B, classes)."""
-        features = self.backbone(images)[-1].mean((2, 3), keepdim=True)
-        return self.classifier(features).flatten(1)  # type: ignore[no-any-return]  # nn.Module call
+        features = self.dropout(self.backbone(images)[-1])
+        return self.classifier(features.mean((2, 3), keepdim=True)).flatten(1)  # type: ignore[no-any-return]  # nn.Module call
 
     def maps(self, images: Tensor) -> Tensor:
         """Return the positive part of each class's score at every cell (B, classes, h, w)."""
         return F.relu(self.classifier(self.backbone(images)[-1]))
+
+
+# Published files, by backbone: PSA's, and IRNet's, where every tensor has up to four names.
+LAYOUTS = {
+    "resnet38": Layout(((r"^fc8\.", "classifier."), (r"^(?!classifier\.)", "backbone."))),
+    "resnet50_irn": Layout(
+        ((r"^resnet50\.", "backbone.body."),),
+        dropped=(r"(?:backbone|newly_added|stage\d)\..*",),
+    ),
+}
 
 
 class CAM(Method):
@@ -36,7 +51,13 @@ class CAM(Method):
     def build(self, network: str) -> CamNet:
         """Return the classifier."""
         params = self.params[network]
-        return CamNet(params.backbone, params.stride, self.classes)
+        dropout = params.settings["dropout"]
+        return CamNet(params.backbone, params.stride, self.classes, dropout)
+
+    def layout(self, network: str) -> Layout:
+        """Return the layout of the classifier of PSA (resnet38) or IRNet (resnet50_irn)."""
+        known = LAYOUTS.get(self.params[network].backbone)
+        return known or super().layout(network)
 
     def losses(
         self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int

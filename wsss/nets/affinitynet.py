@@ -8,24 +8,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.checkpoint import Layout
+from wsss.errors import ConfigError
 from wsss.nets.backbone import Network, build_backbone
+
+# PSA's file, for backbone resnet38 and channels (64, 128, 256).
+PSA_LAYOUT = Layout(
+    (
+        (r"^f8_3\.", "reduce.0."),
+        (r"^f8_4\.", "reduce.1."),
+        (r"^f8_5\.", "reduce.2."),
+        (r"^f9\.", "mix."),
+        (r"^(?!reduce\.|mix\.)", "backbone."),
+    )
+)
 
 
 class AffinityNet(Network):
     """Reduces each of the backbone's features, joins them at one stride, and mixes them.
 
-    stride: pixels per cell of the result.
+    stride: pixels per cell of the result. channels: kept of each feature map, one number for all or
+    one for each.
     """
 
-    def __init__(self, name: str, stride: int, channels: int) -> None:
+    def __init__(self, name: str, stride: int, channels: int | tuple[int, ...]) -> None:
         super().__init__()
         self.backbone = build_backbone(name, max(stride, 8) if name != "toy" else stride)
         self.stride = stride
+        taps = self.backbone.channels
+        kept = (channels,) * len(taps) if isinstance(channels, int) else channels
+        if len(kept) != len(taps):
+            raise ConfigError(
+                f"affinity.channels has {len(kept)} numbers, but {name} has {len(taps)} feature maps. "
+                "Give one number for all, or one for each."
+            )
         self.reduce = nn.ModuleList(
-            nn.Conv2d(c, channels, 1, bias=False) for c in self.backbone.channels
+            nn.Conv2d(tap, out, 1, bias=False) for tap, out in zip(taps, kept, strict=True)
         )
-        joined = channels * len(self.backbone.channels)
-        self.mix = nn.Conv2d(joined, joined, 1, bias=False)
+        self.mix = nn.Conv2d(sum(kept), sum(kept), 1, bias=False)
         for layer in self.reduce:
             nn.init.kaiming_normal_(cast("nn.Conv2d", layer).weight)
         nn.init.xavier_uniform_(self.mix.weight, gain=4)  # published

@@ -109,16 +109,21 @@ def _shrink(images: Tensor, feature: Tensor) -> int:
 def build_backbone(name: str, stride: int) -> Backbone:
     """Return the backbone called `name`, whose last features have `stride` pixels per cell.
 
-    resnet38 and resnet101_caffe have stride 8 whatever is asked for.
+    resnet38 and resnet101_caffe have stride 8 and resnet50_irn stride 16, whatever is asked for.
     """
+    # These build on this module, so it imports them late.
     if name == "resnet101_caffe":
-        from wsss.nets.resnet101_caffe import CaffeResNet101  # noqa: PLC0415  # it builds on this
+        from wsss.nets.resnet101_caffe import CaffeResNet101  # noqa: PLC0415
 
         return CaffeResNet101()
     if name == "resnet38":
-        from wsss.nets.resnet38 import ResNet38  # noqa: PLC0415  # it builds on this module
+        from wsss.nets.resnet38 import ResNet38  # noqa: PLC0415
 
         return ResNet38()
+    if name == "resnet50_irn":
+        from wsss.nets.resnet import IrnResNet50  # noqa: PLC0415
+
+        return IrnResNet50()
     return ToyBackbone(stride) if name == "toy" else TimmBackbone(name, stride)
 
 

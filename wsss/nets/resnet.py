@@ -1,0 +1,36 @@
+"""The ResNet-50 of IRNet (Ahn et al., CVPR 2019): plain convolutions down to stride 16, five taps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from wsss.nets.backbone import IMAGENET, Backbone
+
+
+class IrnResNet50(Backbone):
+    """timm's resnet50 whose last stage has stride 1, without dilation.
+
+    Features: after the stem's max-pooling (64 channels, stride 4), then layer1 to layer4.
+    """
+
+    mean, std = IMAGENET
+    channels, strides = (64, 256, 512, 1024, 2048), (4, 4, 8, 16, 16)
+
+    def __init__(self) -> None:
+        super().__init__()
+        import timm  # noqa: PLC0415  # four seconds: only where such a network is built
+
+        body: Any = timm.create_model("resnet50", num_classes=0, global_pool="")
+        first = body.layer4[0]
+        first.conv2.stride = first.downsample[0].stride = (1, 1)
+        self.body = body
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return x1 to x5."""
+        body = self.body
+        features = [body.maxpool(body.act1(body.bn1(body.conv1(images))))]
+        for layer in (body.layer1, body.layer2, body.layer3, body.layer4):
+            features.append(layer(features[-1]))
+        return features
