@@ -44,8 +44,8 @@ class Resizing:
     """How images are brought to a scale.
 
     kernel: picture (the 8 bits, smoothed bicubic), or of the normalised image without smoothing:
-    bicubic (OpenCV's), bilinear, or bilinear_corners (with aligned corners). floor: cut sides to
-    whole pixels instead of rounding them.
+    bicubic (OpenCV's, by the scale and not by the sizes), bilinear, or bilinear_corners (with aligned
+    corners). floor: cut sides to whole pixels instead of rounding them.
     """
 
     kernel: str = "picture"
@@ -61,22 +61,37 @@ class Resizing:
     ) -> Tensor:
         """Return images (h, w, 3) of one size at a scale, normalised (B, 3, h', w')."""
         size = self.size(images[0].shape[:2], scale)
-        if self.kernel != "picture":
-            plain = torch.from_numpy(np.stack([normalise(image) for image in images]))
-            return self._plain(plain, size)
-        resized = (
-            image
-            if scale == 1
-            else np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
-            for image in images
-        )
-        return torch.from_numpy(np.stack([normalise(image) for image in resized]))
+        if self.kernel == "picture":
+            images = [image if scale == 1 else _smooth(image, size) for image in images]
+        found = torch.from_numpy(np.stack([normalise(image) for image in images]))
+        if self.kernel == "picture" or scale == 1:
+            return found
+        if self.kernel == "bicubic":
+            return resize_by(found, scale, size)
+        aligned = self.kernel == "bilinear_corners"
+        return F.interpolate(found, size, mode="bilinear", align_corners=aligned)
 
-    def _plain(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        if tuple(images.shape[2:]) == size:
-            return images
-        mode, aligned = self.kernel.removesuffix("_corners"), self.kernel.endswith("_corners")
-        return F.interpolate(images, size, mode=mode, align_corners=aligned)
+
+def _smooth(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def resize_by(images: Tensor, scale: float, size: tuple[int, int]) -> Tensor:
+    """Return images (B, 3, h, w) bicubic at exactly `scale`, cut to `size`.
+
+    Pixel x looks at (x + 0.5) / scale - 0.5, as OpenCV does when it is given a factor, even if the
+    size is not that multiple. Outside the image its border is repeated.
+    """
+    more = -(-2 // scale)  # so many pixels further, no size is too small
+    padded = F.pad(images, (0, int(more), 0, int(more)), mode="replicate")
+    found = F.interpolate(
+        padded,
+        scale_factor=scale,
+        mode="bicubic",
+        align_corners=False,
+        recompute_scale_factor=False,
+    )
+    return found[:, :, : size[0], : size[1]]
 
 
 PICTURE = Resizing()

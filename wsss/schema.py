@@ -374,8 +374,8 @@ class SegmenterParams(NetParams):
 
     preset: str | None = Field(
         None,
-        description="start from published settings: " + ", ".join(presets.segmenters()) + "; "
-        "what differs from the values here is laid over them",
+        description="start from published settings (" + ", ".join(presets.segmenters()) + "); keys "
+        "whose value is not the default are laid over them, in overrides all keys",
     )
     initial_file: str | None = Field(
         None,

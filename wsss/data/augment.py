@@ -44,7 +44,8 @@ class Normalisation:
         mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
         values = (image.transpose(1, 2, 0) * std + mean) * np.float32(self.unit)
         ordered = values[..., ::-1] if self.bgr else values
-        return np.clip(ordered, 0, 255).astype(np.uint8)
+        found: NDArray[np.uint8] = np.clip(ordered, 0, 255).astype(np.uint8)
+        return found
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def augment(
 
 def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> Draws:
     """Return random numbers for an image of `size`."""
-    scaled = _scaled_size(size, _factor(size, params, generator), params)
+    scaled = scaled_size(size, _factor(size, params, generator), params)
     mirror = bool(params.mirror and generator.random() < 0.5)
     factors, hue, hsv = (1.0, 1.0, 1.0), 0.0, (0, 0, 0)
     if params.jitter:
@@ -102,7 +103,8 @@ def _factor(size: Size, params: AugmentParams, generator: np.random.Generator) -
     return float(generator.uniform(*params.scale))
 
 
-def _scaled_size(size: Size, factor: float, params: AugmentParams) -> Size:
+def scaled_size(size: Size, factor: float, params: AugmentParams) -> Size:
+    """Return the size of an image after scaling by `factor`."""
     whole = round if params.whole_px == "round" else int
     return max(1, whole(size[0] * factor)), max(1, whole(size[1] * factor))
 
@@ -122,7 +124,8 @@ def change(
     normalise: Normalisation,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
     """Return the crop (3, crop, crop), normalised, and that of the labels, which `draws` describe."""
-    picture, labels = image, mask
+    picture: Array = image  # float32 (3, crop, crop) after the step `crop`
+    labels: Array | None = mask
     for step in params.order:
         picture, labels = STEPS[step](picture, labels, draws, params, normalise)
     return picture, labels
@@ -158,7 +161,8 @@ def resize_labels(labels: Array, size: Size, cell: str) -> Array:
     rows, columns = (
         np.arange(new) * old // new for new, old in zip(size, labels.shape, strict=True)
     )
-    return labels[rows[:, None], columns]
+    taken: Array = labels[rows[:, None], columns]
+    return taken
 
 
 def _mirror(

@@ -103,6 +103,8 @@ class TwoConvolutions(nn.Module):
         rate = rates[0]
         self.conv1 = nn.Conv2d(channels[-1], 512, 3, padding=rate, dilation=rate)
         self.conv2 = nn.Conv2d(512, classes, 3, padding=rate, dilation=rate)
+        for layer in (self.conv1, self.conv2):
+            nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Return logits (B, classes, h, w) from the last of the features."""
