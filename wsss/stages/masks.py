@@ -31,7 +31,7 @@ def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
         crf.check_installed()
     runtime = Runtime.start("auto")
     net = stage.restore(
-        lambda: build(settings, len(index.classes)), run.path("segmenter.safetensors"), runtime
+        lambda: build(run, len(index.classes)), run.path("segmenter.safetensors"), runtime
     )
     batches = part(plan_batches(index.split("val"), params.batch), shard)
     results = inference(

@@ -102,7 +102,7 @@ class Segmenter:
         path = run.path("segmenter.safetensors")
         self.classes: list[str] = checkpoint.load(path)[1]["classes"]
         self._params, self._runtime = run.settings.segmenter, runtime
-        self._net = stage.restore(lambda: build(self._params, len(self.classes)), path, runtime)
+        self._net = stage.restore(lambda: build(run, len(self.classes)), path, runtime)
 
     def __call__(self, entry: Entry) -> NDArray[np.uint8]:
         """Return the labels (H, W) of one image."""

@@ -42,7 +42,12 @@ class Segmentation(Objective):
         }
 
 
-def build(params: SegmenterParams, classes: int) -> DeepLab:
+def build(run: Run, classes: int) -> DeepLab:
+    """Return the segmenter of a run with random weights. classes: without background."""
+    return deeplab(run.settings.segmenter, classes)
+
+
+def deeplab(params: SegmenterParams, classes: int) -> DeepLab:
     """Return a segmenter with random weights. classes: without background."""
     return DeepLab(
         build_backbone(params.backbone, params.stride),
@@ -58,7 +63,7 @@ def build(params: SegmenterParams, classes: int) -> DeepLab:
 def initialise(run: Run, classes: int) -> tuple[DeepLab, list[Path]]:
     """Return the segmenter of a run with its initial weights, and the files these came from."""
     params = run.settings.segmenter
-    net, weights = stage.initialise(lambda: build(params, classes), run, "segmenter")
+    net, weights = stage.initialise(lambda: build(run, classes), run, "segmenter")
     if params.initial_file:
         source = Path(params.initial_file)
         checkpoint.adopt(net.backbone, source, published_layout(params.backbone))

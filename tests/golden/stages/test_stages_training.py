@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from golden import Golden
-from test_stages_segmentation import label, settings
+from segmenters import label, settings
 from torch import nn
 
 from wsss.data.augment import Draws, Normalisation, change, scaled_size
