@@ -19,9 +19,10 @@ from wsss.data.augment import Normalisation
 from wsss.data.index import Index, save_index
 from wsss.data.loader import Schedule, TrainingImages
 from wsss.errors import TrainingError
+from wsss.optimize import optimizer, rate
 from wsss.runtime import Runtime
 from wsss.schema import AugmentParams, TrainParams
-from wsss.train import Objective, Trainer, Training, fit, optimizer, rate
+from wsss.train import Objective, Trainer, Training, fit
 
 NORMALISE = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 PARAMS = TrainParams(epochs=3, batch=8, lr=1e-3, head_factor=10.0)

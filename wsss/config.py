@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
+from wsss import presets
 from wsss.errors import ConfigError
 from wsss.files import write_text
 from wsss.methods import registry
@@ -72,6 +73,10 @@ def validate(raw: Mapping[str, Any], where: str = "the parameters") -> Params:
     """
     defaults = Params().model_dump()  # a section given in part keeps the rest of its own defaults
     try:
+        raw = _with_preset(raw, defaults)
+    except ConfigError as error:
+        raise _listed([str(error)], where) from None
+    try:
         params = Params.model_validate(merge(defaults, raw))
     except ValidationError as error:
         raise _listed(describe(error, Params), where) from None
@@ -79,6 +84,35 @@ def validate(raw: Mapping[str, Any], where: str = "the parameters") -> Params:
     if problems:
         raise _listed(problems, where)
     return params
+
+
+def _with_preset(raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `raw` with the preset that its segmenter names, if any, under the segmenter's own keys.
+
+    Of those, the ones that have the default's value give way to the preset: params.yaml has them all.
+    `defaults` is empty where every key was written by a person, as in overrides.
+    """
+    own = raw.get("segmenter")
+    name = own.get("preset") if isinstance(own, Mapping) else None
+    if name is None or not isinstance(own, Mapping):
+        return raw
+    known = presets.segmenters()
+    if name not in known:
+        raise ConfigError(f"segmenter.preset: {name!r} is not one of {', '.join(known)}")
+    own = _changed(own, defaults.get("segmenter", {}))
+    return {**raw, "segmenter": merge(known[name]["settings"], own)}
+
+
+def _changed(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of `own` differs from `defaults`, at any depth."""
+    found: dict[str, Any] = {}
+    for key, value in own.items():
+        default = defaults.get(key, ...)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            found[key] = _changed(value, default)
+        elif (tuple(value) if isinstance(value, list) else value) != default:
+            found[key] = value
+    return found
 
 
 def _listed(problems: Sequence[str], where: str) -> ConfigError:
@@ -172,13 +206,13 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Set
     raw: dict[str, Any] = params.model_dump(include=set(SECTIONS))
     changes: dict[str, Any] = {}
     if protocol == "published":
-        changes = merge(changes, spec.published)
+        changes = merge(changes, _with_preset(spec.published, {}))
     for override in params.overrides:
         wanted = (override.dataset, override.method, override.protocol)
         if all(
             w in (None, is_) for w, is_ in zip(wanted, (dataset, method, protocol), strict=True)
         ):
-            changes = merge(changes, override.set)
+            changes = merge(changes, _with_preset(override.set, {}))
     own = changes.pop("networks", {})
     raw = merge(raw, changes)
     raw["networks"] = {
@@ -287,6 +321,10 @@ def explain() -> str:
         if kind == "section"
         else f"{key} = {_yaml_value(value)}   ({kind})\n    {description}"
         for key, value, kind, description in keys(Params)
+    ]
+    rows += [
+        f"segmenter preset {name}\n    {preset['about']}"
+        for name, preset in presets.segmenters().items()
     ]
     return "\n".join(rows)
 

@@ -46,46 +46,130 @@ def part(batches: Sequence[list[Entry]], shard: tuple[int, int]) -> list[list[En
 
 
 @dataclass(frozen=True)
+class Resizing:
+    """How images are brought to a scale.
+
+    kernel: picture (the 8 bits, smoothed bicubic), or of the normalised image without smoothing:
+    bicubic (OpenCV's, by the scale and not by the sizes), bilinear, or bilinear_corners (with aligned
+    corners). floor: cut sides to whole pixels instead of rounding them.
+    """
+
+    kernel: str = "picture"
+    floor: bool = False
+
+    def size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """Return the size (h, w) of an image at a scale."""
+        whole = int if self.floor else round
+        return max(1, whole(size[0] * scale)), max(1, whole(size[1] * scale))
+
+    def __call__(
+        self, images: Sequence[NDArray[np.uint8]], scale: float, normalise: Normalisation
+    ) -> Tensor:
+        """Return images (h, w, 3) of one size at a scale, normalised (B, 3, h', w')."""
+        size = self.size(images[0].shape[:2], scale)
+        if self.kernel == "picture":
+            images = [image if scale == 1 else _smooth(image, size) for image in images]
+        found = torch.from_numpy(np.stack([normalise(image) for image in images]))
+        if self.kernel == "picture" or scale == 1:
+            return found
+        if self.kernel == "bicubic":
+            return resize_by(found, scale, size)
+        aligned = self.kernel == "bilinear_corners"
+        return F.interpolate(found, size, mode="bilinear", align_corners=aligned)
+
+
+def _smooth(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def resize_by(images: Tensor, scale: float, size: tuple[int, int]) -> Tensor:
+    """Return images (B, 3, h, w) bicubic at exactly `scale`, cut to `size`.
+
+    Pixel x looks at (x + 0.5) / scale - 0.5, as OpenCV does when it is given a factor, even if the
+    size is not that multiple. Outside the image its border is repeated.
+    """
+    more = -(-2 // scale)  # so many pixels further, no size is too small
+    padded = F.pad(images, (0, int(more), 0, int(more)), mode="replicate")
+    found = F.interpolate(
+        padded,
+        scale_factor=scale,
+        mode="bicubic",
+        align_corners=False,
+        recompute_scale_factor=False,
+    )
+    return found[:, :, : size[0], : size[1]]
+
+
+PICTURE = Resizing()
+
+
+@dataclass(frozen=True)
 class ScaledImages(Dataset[list[Tensor]]):
-    """Batches of images, resized on their 8 bits (bicubic) to each scale and normalised."""
+    """Batches of images, resized to each scale and normalised."""
 
     batches: Sequence[list[Entry]]
     scales: Sequence[float]
     normalise: Normalisation
+    resizing: Resizing = PICTURE
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, number: int) -> list[Tensor]:
         images = [load_image(entry.path) for entry in self.batches[number]]
-        return [self._at(images, scale) for scale in self.scales]
+        return [self.resizing(images, scale, self.normalise) for scale in self.scales]
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         return (self[number] for number in range(len(self)))
-
-    def _at(self, images: Sequence[NDArray[np.uint8]], scale: float) -> Tensor:
-        height, width = images[0].shape[:2]
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        resized = (
-            image
-            if scale == 1
-            else np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-            for image in images
-        )
-        return torch.from_numpy(np.stack([self.normalise(image) for image in resized]))
 
 
 Look = Callable[[Tensor], Tensor]  # images (B, 3, h, w) -> maps (B, C, h', w')
 
 
+@dataclass(frozen=True)
+class Joining:
+    """How what is seen at several scales becomes one.
+
+    softmax: of each look before they are joined. largest: take the maximum instead of the sum.
+    align_corners: how maps are resized before.
+    """
+
+    softmax: bool = False
+    largest: bool = False
+    align_corners: bool = False
+
+    def seen(self, maps: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:
+        """Return maps (B, C, h, w) at `size`, those of mirrored images turned back and joined."""
+        maps = F.interpolate(maps, size, mode="bilinear", align_corners=self.align_corners)
+        if self.softmax:
+            maps = maps.softmax(1)
+        if not mirror:
+            return maps
+        straight, mirrored = maps.chunk(2)
+        return self.join(straight, mirrored.flip(3))
+
+    def join(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return two looks as one."""
+        return torch.maximum(first, second) if self.largest else first + second
+
+
+SUM = Joining()
+
+
 def multiscale(
-    look: Look, images: Sequence[Tensor], mirror: bool, size: tuple[int, int], runtime: Runtime
+    look: Look,
+    images: Sequence[Tensor],
+    mirror: bool,
+    size: tuple[int, int],
+    runtime: Runtime,
+    joining: Joining = SUM,
 ) -> Tensor:
     """Return the sum of what `look` sees at every scale, and mirrored, resized to `size` (h, w).
 
-    images: one tensor (B, 3, h, w) per scale. Returns float32 (B, C, *size) on the device.
+    images: one tensor (B, 3, h, w) per scale. joining: what to do instead of summing. Returns float32
+    (B, C, *size) on the device.
     """
-    return multisize(look, images, mirror, [size], runtime)[0]
+    return multisize(look, images, mirror, [size], runtime, joining)[0]
 
 
 def multisize(
@@ -94,6 +178,7 @@ def multisize(
     mirror: bool,
     sizes: Sequence[tuple[int, int]],
     runtime: Runtime,
+    joining: Joining = SUM,
 ) -> list[Tensor]:
     """Return what `multiscale` returns for each of `sizes`, looking only once."""
     totals: list[Tensor] = []
@@ -102,20 +187,11 @@ def multisize(
         both = torch.cat([batch, batch.flip(3)]) if mirror else batch
         with runtime.autocast():
             maps = look(both)
-        resized = [_resized(maps.float(), size, mirror) for size in sizes]
-        totals = [a + b for a, b in zip(totals, resized, strict=True)] if totals else resized
+        resized = [joining.seen(maps.float(), size, mirror) for size in sizes]
+        totals = list(map(joining.join, totals, resized)) if totals else resized
     if not totals:
         raise ValueError("at least one scale is needed")
     return totals
-
-
-def _resized(maps: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:
-    """Return maps (B, C, h, w) at `size`, those of mirrored images turned back and added."""
-    maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
-    if not mirror:
-        return maps
-    straight, mirrored = maps.chunk(2)
-    return straight + mirrored.flip(3)
 
 
 def inference(
@@ -126,12 +202,16 @@ def inference(
     normalise: Normalisation,
     runtime: Runtime,
     workers: int = 0,
+    resizing: Resizing = PICTURE,
+    joining: Joining = SUM,
 ) -> Iterator[tuple[list[Entry], Tensor]]:
     """Yield each batch of images with its summed maps (B, C, h, w); the next are read meanwhile.
 
     params: has scales and mirror. size: from an image's size to that of its maps.
     """
-    found = inference_at(look, batches, params, [size], normalise, runtime, workers)
+    found = inference_at(
+        look, batches, params, [size], normalise, runtime, workers, resizing, joining
+    )
     return ((entries, maps) for entries, (maps,) in found)
 
 
@@ -143,13 +223,15 @@ def inference_at(
     normalise: Normalisation,
     runtime: Runtime,
     workers: int = 0,
+    resizing: Resizing = PICTURE,
+    joining: Joining = SUM,
 ) -> Iterator[tuple[list[Entry], list[Tensor]]]:
     """Do what `inference` does for several sizes of the maps."""
-    images = ScaledImages(batches, params.scales, normalise)
+    images = ScaledImages(batches, params.scales, normalise, resizing)
     loader: Any = DataLoader(images, batch_size=None, num_workers=workers)
     for entries, scaled in zip(batches, loader, strict=True):
         wanted = [size(entries[0].size) for size in sizes]
-        yield entries, multisize(look, scaled, params.mirror, wanted, runtime)
+        yield entries, multisize(look, scaled, params.mirror, wanted, runtime, joining)
 
 
 def to_cam(

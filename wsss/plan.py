@@ -138,7 +138,7 @@ def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
         "affinity": settings.affinity.model_dump(mode="json", exclude={"confident"}),
         "walk": settings.walk.model_dump(mode="json"),
         "pseudo": settings.pseudo.model_dump(mode="json"),
-        "segmenter": settings.segmenter.model_dump(mode="json", exclude={"test"}),
+        "segmenter": settings.segmenter.model_dump(mode="json", exclude={"test", "preset"}),
         "masks": settings.segmenter.test.model_dump(mode="json"),
     }
     if stage.startswith("eval/"):

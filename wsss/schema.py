@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from wsss import presets
 from wsss.crf import CRF_SETS
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -112,38 +113,111 @@ class DataParams(Strict):
 
 
 class AugmentParams(Strict):
-    """Random changes of a training image, in this order: scale, mirror, colour, crop."""
+    """Random changes of a training image: scale, mirror, colour, crop."""
 
     crop_px: PositiveInt = Field(96, description="side of the square crop")
     scale: tuple[PositiveFloat, PositiveFloat] = Field(
         (0.75, 1.25), description="range of the uniform resize factor"
     )
+    scales: tuple[PositiveFloat, ...] = Field(
+        (), description="instead of scale: factors of which one is drawn, as DeepLab-v2 does"
+    )
     long_side_px: tuple[PositiveInt, PositiveInt] | None = Field(
         None, description="instead of scale: range of the long side, as PSA and IRNet do"
+    )
+    whole_px: Literal["round", "floor"] = Field(
+        "round", description="how a scaled side becomes whole (DeepLab-v2, MCTformer: floor)"
+    )
+    interpolation: Literal["bicubic", "bicubic_plain", "bilinear_plain"] = Field(
+        "bicubic",
+        description="bicubic: on 8 bits, smoothed where it shrinks (Pillow); bicubic_plain, "
+        "bilinear_plain: OpenCV's, the first on 8 bits, the second not rounded",
+    )
+    label_cell: Literal["centre", "corner"] = Field(
+        "centre", description="pixel of the old labels that a new one takes (OpenCV: corner)"
     )
     mirror: bool = Field(True, description="mirror every second image")
     jitter: Fraction = Field(
         0.2, description="range of brightness, contrast and saturation factors"
     )
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0, description="range of the turn of the hue, of a full circle (PSA 0.1)"
+    )
+    hsv: Annotated[int, Field(ge=0, le=90)] = Field(
+        0, description="range of whole steps of hue (of 180), saturation, value (DeepLab-v1: 10)"
+    )
+    order: tuple[Literal["scale", "mirror", "colour", "crop"], ...] = Field(
+        ("scale", "mirror", "colour", "crop"),
+        description="what comes first (DeepLab-v2 mirrors last, DeepLab-v1 colours first)",
+    )
+    place: Literal["random", "top_left"] = Field(
+        "random", description="where an image smaller than the crop stands in it"
+    )
+    image_fill: Literal["mean", "black"] = Field(
+        "mean", description="colour around such an image; mean is 0 after normalisation"
+    )
+    label_fill: Literal[255, 0] = Field(
+        255, description="label around such an image (MCTformer: 0, the background)"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> AugmentParams:
+        if sorted(self.order) != ["colour", "crop", "mirror", "scale"]:
+            raise ValueError("order must name scale, mirror, colour and crop once each")
+        if max(map(self.order.index, ("scale", "colour"))) > self.order.index("crop"):
+            raise ValueError("order must have scale and colour before crop")
+        late = self.order.index("colour") > self.order.index("scale")
+        if (
+            late
+            and self.interpolation == "bilinear_plain"
+            and (self.jitter or self.hue or self.hsv)
+        ):
+            raise ValueError(
+                "colours change on 8 bits: with interpolation bilinear_plain let order have "
+                "colour before scale, or set jitter, hue and hsv to 0"
+            )
+        if self.scales and self.long_side_px:
+            raise ValueError("scales and long_side_px exclude each other")
+        return self
 
 
 class TrainParams(Strict):
     """One training: optimiser, schedule, batches, precision."""
 
     epochs: PositiveInt = Field(15, description="passes over the training images")
+    steps: PositiveInt | None = Field(None, description="instead of epochs: optimiser steps")
     batch: PositiveInt = Field(16, description="images per optimiser step, over all processes")
     accumulate: PositiveInt = Field(1, description="parts a batch is worked off in, to save memory")
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="update rule")
     lr: PositiveFloat = Field(4e-3, description="learning rate of the backbone")
+    head: tuple[str, ...] = Field(
+        (), description="patterns of the names of new layers; without: all outside the backbone"
+    )
     head_factor: PositiveFloat = Field(1.0, description="learning rate of new layers over lr")
-    momentum: Fraction = Field(0.9, description="momentum of sgd")
+    head_bias_factor: PositiveFloat | None = Field(
+        None, description="learning rate of their biases over lr; null is head_factor (DeepLab: 20)"
+    )
+    momentum: Fraction = Field(
+        0.9, description="momentum of sgd (that of PSA's optimiser is its weight decay, by mistake)"
+    )
+    nesterov: bool = Field(False, description="Nesterov's momentum")
     weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="decay of weights")
+    decay_bias: bool = Field(True, description="biases decay as well (DeepLab: not)")
+    frozen: tuple[str, ...] = Field(
+        (), description="patterns of the names of weights that stay, such as backbone.conv1a.*"
+    )
     schedule: Literal["poly", "cosine", "constant"] = Field("poly", description="fall of the rate")
     power: PositiveFloat = Field(0.9, description="exponent of the poly schedule")
+    refresh: PositiveInt = Field(1, description="steps for which a rate stays (DeepLab-v2: 10)")
+    horizon: Annotated[int, Field(ge=0)] = Field(
+        0, description="steps by which the schedule outlasts the training (DeepLab-v1: 1)"
+    )
     warmup: Fraction = Field(0.05, description="share of the steps in which the rate rises from 0")
     clip: Annotated[float, Field(ge=0)] = Field(0.0, description="largest gradient norm; 0 is none")
-    freeze_norm: bool = Field(
-        False, description="keep the statistics of BatchNorm layers, as PSA and IRNet do"
+    freeze_norm: bool | tuple[str, ...] = Field(
+        False,
+        description="keep the statistics of BatchNorm layers, as PSA and IRNet do: of all, or of "
+        "those whose names match patterns, such as backbone.*",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="arithmetic; auto is bf16 on a GPU that has it, else fp32"
@@ -160,12 +234,18 @@ class TrainParams(Strict):
             raise ValueError(
                 f"batch ({self.batch}) is not a multiple of accumulate ({self.accumulate})"
             )
+        if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
+            raise ValueError("nesterov needs optimizer sgd and momentum above 0")
         return self
 
 
 # Backbones of our own with a stride that cannot be chosen: the stride, and the network whose initial
 # weights they take. (IRNet began with torchvision's first ImageNet weights, timm's tv_in1k.)
-FIXED = {"resnet38": (8, "resnet38"), "resnet50_irn": (16, "resnet50.tv_in1k")}
+FIXED = {
+    "resnet38": (8, "resnet38"),
+    "resnet50_irn": (16, "resnet50.tv_in1k"),
+    "resnet101_caffe": (8, "resnet101_caffe"),
+}
 
 
 class NetParams(Strict):
@@ -178,7 +258,8 @@ class NetParams(Strict):
     backbone: str = Field(
         "toy",
         description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), "
-        "or any convolutional network that timm offers, such as resnet50",
+        "resnet101_caffe (DeepLab-v2; stride 8), or any convolutional network that timm offers, "
+        "such as resnet50",
     )
     weights: Literal["none", "imagenet"] = Field("none", description="initial weights")
     stride: Literal[4, 8, 16, 32] = Field(8, description="pixels per cell of the last features")
@@ -365,17 +446,69 @@ class SegmenterTestParams(Strict):
 
     scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), description="resize factors")
     mirror: bool = Field(True, description="also look at the mirrored image")
+    resize: Literal["picture", "bicubic", "bilinear", "bilinear_corners"] = Field(
+        "picture",
+        description="picture: the 8 bits, smoothed bicubic (Pillow); else the normalised image: "
+        "OpenCV's bicubic, bilinear, or bilinear with aligned corners",
+    )
+    whole_px: Literal["round", "floor"] = Field(
+        "round", description="how a scaled side becomes whole (MCTformer: floor)"
+    )
+    join: Literal["mean", "sum", "max", "max_softmax"] = Field(
+        "mean", description="of all looks: mean, sum or maximum of logits, or maximum of softmax"
+    )
     crf: CrfName = Field("none", description="CRF set applied to the probabilities")
+    crf_picture: Literal["original", "bgr", "denormalised", "wrapped"] = Field(
+        "original",
+        description="what the CRF sees: the file; its channels swapped; or, as published: scaled "
+        "back and cut to 8 bits (DeepLab-v1), mean-subtracted and wrapped to 8 bits (DeepLab-v2)",
+    )
     batch: PositiveInt = Field(32, description="images of one size worked on together")
 
 
 class SegmenterParams(NetParams):
-    """DeepLab-v2 (Chen et al., TPAMI 2018) trained on pseudo labels."""
+    """A network of the DeepLab family, trained on pseudo labels."""
 
-    rates: tuple[PositiveInt, ...] = Field((1, 2, 4, 6), description="dilations of the ASPP head")
+    preset: str | None = Field(
+        None,
+        description="start from published settings (" + ", ".join(presets.segmenters()) + "); keys "
+        "whose value is not the default are laid over them, in overrides all keys",
+    )
+    initial_file: str | None = Field(
+        None,
+        description="file with published initial weights of the backbone, instead of weights; say "
+        "which, as those trained on COCO's masks have seen masks",
+    )
+    head: Literal["deeplab_v2", "deeplab_v1", "deeplab_v3plus", "resnet38"] = Field(
+        "deeplab_v2",
+        description="DeepLab-v2; the code base's DeepLab-v1 and v3+; MCTformer's on resnet38",
+    )
+    rates: tuple[PositiveInt, ...] = Field(
+        (1, 2, 4, 6), description="dilations of the head; deeplab_v1 and resnet38 use the first"
+    )
+    msc: tuple[PositiveFloat, ...] = Field(
+        (),
+        description="factors of further looks inside the network, each trained, whose maximum "
+        "counts (DeepLab-v2: 0.5, 0.75)",
+    )
+    recompute_factor: bool = Field(
+        False, description="derive these factors from whole sizes again, as PyTorch did up to 1.5"
+    )
+    align_corners: bool = Field(
+        False, description="logits grow with aligned corners (DeepLab-v1, v3+)"
+    )
+    loss_at: Literal["labels", "logits"] = Field(
+        "labels", description="logits grow to the labels, or labels are reduced (DeepLab-v2)"
+    )
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=20)
     test: SegmenterTestParams = SegmenterTestParams()
+
+    @model_validator(mode="after")
+    def _initial_weights(self) -> SegmenterParams:
+        if self.initial_file and self.weights != "none":
+            raise ValueError("initial_file and weights exclude each other; set weights: none")
+        return self
 
 
 class EvaluationParams(Strict):

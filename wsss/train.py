@@ -7,7 +7,6 @@ moment and started again ends with the same weights as one that was not.
 from __future__ import annotations
 
 import csv
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from wsss import checkpoint
 from wsss.data.loader import Schedule, TrainingImages, batches, to_device
 from wsss.errors import MissingError, TrainingError
 from wsss.files import replacing
-from wsss.nets.backbone import freeze_norm
+from wsss.optimize import freeze, optimizer, rate
 from wsss.progress import log, progress
 from wsss.randomness import number
 from wsss.runtime import Runtime
@@ -65,29 +64,6 @@ class Training:
         return self.weights.parent / "state" / f"{self.weights.stem}.pt"
 
 
-def rate(params: TrainParams, step: int, steps: int) -> float:
-    """Return the factor on the learning rate at `step` (from 0) of `steps`."""
-    rising = round(params.warmup * steps)
-    if step < rising:
-        return (step + 1) / (rising + 1)
-    done = (step - rising) / max(1, steps - rising)
-    if params.schedule == "poly":
-        return float((1 - done) ** params.power)
-    return 0.5 * (1 + math.cos(math.pi * done)) if params.schedule == "cosine" else 1.0
-
-
-def optimizer(net: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
-    """Return the optimiser over two groups: the backbone, and everything else at the head's rate."""
-    named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
-    head = [p for name, p in named if not name.startswith("backbone.")]
-    backbone = [p for name, p in named if name.startswith("backbone.")]
-    groups = [{"params": backbone, "factor": 1.0}, {"params": head, "factor": params.head_factor}]
-    groups = [group for group in groups if group["params"]]
-    if params.optimizer == "adamw":
-        return torch.optim.AdamW(groups, params.lr, weight_decay=params.weight_decay)
-    return torch.optim.SGD(groups, params.lr, params.momentum, weight_decay=params.weight_decay)
-
-
 class Trainer:
     """The state of a training while it runs."""
 
@@ -101,8 +77,10 @@ class Trainer:
             training.seed,
             runtime.rank,
             runtime.world,
+            self.params.steps,
         )
         self.objective = training.objective
+        freeze(self.objective.net, self.params)  # before the processes agree on what has gradients
         self.parallel = runtime.parallel(self.objective)
         self.optimizer = optimizer(self.objective.net, self.params)
         self.scaler = runtime.scaler()
@@ -187,8 +165,7 @@ class Trainer:
         first = self.resume()
         parts = batches(self.training.images, self.schedule, first, self.params.workers)
         self.objective.train()
-        if self.params.freeze_norm:
-            freeze_norm(self.objective)
+        freeze(self.objective.net, self.params)
         saved = began = time.monotonic()
         steps = range(first, self.schedule.steps)
         for step in self._shown(steps, first):

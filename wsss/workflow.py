@@ -152,6 +152,11 @@ class Flow:
 
         return path
 
+    def initial_file(self, wildcards: Wildcards) -> list[str]:
+        """Return the user's file of initial weights that the segmenter begins with, if there is one."""
+        name = self.run(wildcards).settings.segmenter.initial_file
+        return [name] if name else []
+
     def before(self, wildcards: Wildcards) -> list[str]:
         """Return the networks of the chain that a network is trained after, and published weights."""
         run = self.run(wildcards)

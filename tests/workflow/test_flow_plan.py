@@ -46,16 +46,24 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     ("confident", {"confident", "affinity"} | WALKED, {
         "affinity.confident.unary": "scores", "affinity.confident.foreground": 0.55,
         "affinity.confident.background": 0.1, "affinity.confident.crf": "none",
+        "affinity.confident.among": "all",
     }),
     ("affinity", {"affinity"} | WALKED, {
         "affinity.backbone": "resnet18", "affinity.stride": 8, "affinity.radius": 4,
-        "affinity.channels": 16,
+        "affinity.channels": 16, "affinity.kind": "irn", "affinity.margin": True,
+        "affinity.reduce": "corner", "affinity.irn.edge": 8, "affinity.irn.displacement": 0,
+        "affinity.irn.align_corners": True,
     }),
-    ("walk", WALKED, {"walk.beta": 4.0, "walk.log2_steps": 2}),
+    ("walk", WALKED, {
+        "walk.beta": 4.0, "walk.log2_steps": 2, "walk.radius": 3, "walk.background": "power",
+        "walk.background_value": 4.0, "walk.normalise": "image", "walk.pad_px": 64,
+    }),
     ("threshold", {"evaluate walk", "pseudo_label", "evaluate pseudo"} | SEGMENTED, {
         "pseudo.threshold": 0.5,
     }),
-    ("pseudo", {"pseudo_label", "evaluate pseudo"} | SEGMENTED, {"pseudo.crf": "irn_label"}),
+    ("pseudo", {"pseudo_label", "evaluate pseudo"} | SEGMENTED, {
+        "pseudo.crf": "irn_label", "pseudo.unary": "labels", "pseudo.among": "all",
+    }),
     ("segmenter", SEGMENTED, {
         "segmenter.backbone": "resnet18", "segmenter.stride": 16, "segmenter.rates": [1, 2],
     }),

@@ -1,32 +1,69 @@
-"""Random changes of training images, on 8-bit pictures until the last step."""
+"""Random changes of training images: numbers are drawn first, then applied without chance."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from PIL import Image
 
-from wsss.data.labelmap import IGNORE
+from wsss.data.colour import jitter, shift_hsv, turn_hue
 from wsss.schema import AugmentParams
 
-Picture = Image.Image
+Array = NDArray[Any]
+Size = tuple[int, int]  # height, width
+KERNELS = {"bicubic_plain": "bicubic", "bilinear_plain": "bilinear"}
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What a network wants images to be: (value / 255 - mean) / std for each of RGB."""
+    """What a network wants images to be: (value / unit - mean) / std for each of RGB.
+
+    bgr: blue comes first, in the result and in mean and std.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    unit: float = 255.0
+    bgr: bool = False
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Turn an image (H, W, 3) of 8 bits into (3, H, W) float32."""
+    def __call__(self, image: Array) -> NDArray[np.float32]:
+        """Turn an RGB image (H, W, 3) of values in [0, 255] into (3, H, W) float32."""
         mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
-        scaled = (image.astype(np.float32) / np.float32(255) - mean) / std
+        ordered = image[..., ::-1] if self.bgr else image
+        scaled = (ordered.astype(np.float32) / np.float32(self.unit) - mean) / std
         return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+    def undo(self, image: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the RGB image (H, W, 3) of a normalised one (3, H, W), cut to whole values."""
+        mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
+        values = (image.transpose(1, 2, 0) * std + mean) * np.float32(self.unit)
+        ordered = values[..., ::-1] if self.bgr else values
+        found: NDArray[np.uint8] = np.clip(ordered, 0, 255).astype(np.uint8)
+        return found
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The numbers that one image is changed with.
+
+    size: after scaling, in pixels. factors: of brightness, contrast and saturation. hue: of a full
+    circle. hsv: whole steps of hue (of 180), saturation and value. top, left: of the crop in the
+    scaled image; negative where the image is smaller.
+    """
+
+    size: Size
+    mirror: bool = False
+    factors: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    hue: float = 0.0
+    hsv: tuple[int, int, int] = (0, 0, 0)
+    top: int = 0
+    left: int = 0
 
 
 def augment(
@@ -36,62 +73,145 @@ def augment(
     normalise: Normalisation,
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Return a random crop (3, crop, crop), normalised, and the same crop of the labels.
-
-    Outside the picture the image is 0 after normalisation and the labels are 255.
-    """
-    picture, labels = Image.fromarray(image), None if mask is None else Image.fromarray(mask)
-    size = _new_size(picture.size, params, generator)
-    picture = picture.resize(size, Image.Resampling.BICUBIC)
-    labels = labels and labels.resize(size, Image.Resampling.NEAREST)
-    if params.mirror and generator.random() < 0.5:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        labels = labels and labels.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    picture = _jitter(picture, params.jitter, generator)
-    return _crop(picture, labels, params.crop_px, normalise, generator)
+    """Return a random crop (3, crop, crop), normalised, and the same crop of the labels."""
+    draws = draw(image.shape[:2], params, generator)
+    return change(image, mask, draws, params, normalise)
 
 
-def _new_size(
-    size: tuple[int, int], params: AugmentParams, generator: np.random.Generator
-) -> tuple[int, int]:
+def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> Draws:
+    """Return random numbers for an image of `size`."""
+    scaled = scaled_size(size, _factor(size, params, generator), params)
+    mirror = bool(params.mirror and generator.random() < 0.5)
+    factors, hue, hsv = (1.0, 1.0, 1.0), 0.0, (0, 0, 0)
+    if params.jitter:
+        low, high = 1 - params.jitter, 1 + params.jitter
+        factors = tuple(float(generator.uniform(low, high)) for _ in range(3))  # type: ignore[assignment]
+    if params.hue:
+        hue = float(generator.uniform(-params.hue, params.hue))
+    if params.hsv:
+        hsv = tuple(int(v) for v in generator.integers(-params.hsv, params.hsv + 1, 3))  # type: ignore[assignment]
+    left, top = (_offset(length, params, generator) for length in reversed(scaled))
+    return Draws(scaled, mirror, factors, hue, hsv, top, left)
+
+
+def _factor(size: Size, params: AugmentParams, generator: np.random.Generator) -> float:
     if params.long_side_px is not None:
         low, high = params.long_side_px
-        factor = int(generator.integers(low, high + 1)) / max(size)
+        return int(generator.integers(low, high + 1)) / max(size)
+    if params.scales:
+        return float(generator.choice(params.scales))
+    return float(generator.uniform(*params.scale))
+
+
+def scaled_size(size: Size, factor: float, params: AugmentParams) -> Size:
+    """Return the size of an image after scaling by `factor`."""
+    whole = round if params.whole_px == "round" else int
+    return max(1, whole(size[0] * factor)), max(1, whole(size[1] * factor))
+
+
+def _offset(length: int, params: AugmentParams, generator: np.random.Generator) -> int:
+    low, high = sorted((0, length - params.crop_px))
+    if params.place == "top_left":
+        low = max(low, 0)
+    return int(generator.integers(low, high + 1))
+
+
+def change(
+    image: NDArray[np.uint8],
+    mask: NDArray[np.uint8] | None,
+    draws: Draws,
+    params: AugmentParams,
+    normalise: Normalisation,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+    """Return the crop (3, crop, crop), normalised, and that of the labels, which `draws` describe."""
+    picture: Array = image  # float32 (3, crop, crop) after the step `crop`
+    labels: Array | None = mask
+    for step in params.order:
+        picture, labels = STEPS[step](picture, labels, draws, params, normalise)
+    return picture, labels
+
+
+def _scale(
+    picture: Array, labels: Array | None, draws: Draws, params: AugmentParams, _: Normalisation
+) -> tuple[Array, Array | None]:
+    if params.interpolation == "bicubic":
+        wanted = draws.size[::-1]
+        picture = np.asarray(Image.fromarray(picture).resize(wanted, Image.Resampling.BICUBIC))
     else:
-        factor = float(generator.uniform(*params.scale))
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+        found = resize_plain(picture, draws.size, KERNELS[params.interpolation])
+        eight_bits = params.interpolation == "bicubic_plain"
+        picture = np.clip(np.rint(found), 0, 255).astype(np.uint8) if eight_bits else found
+    return picture, None if labels is None else resize_labels(labels, draws.size, params.label_cell)
 
 
-def _jitter(picture: Picture, strength: float, generator: np.random.Generator) -> Picture:
-    if not strength:
-        return picture
-    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        picture = enhance(picture).enhance(float(generator.uniform(1 - strength, 1 + strength)))
-    return picture
+def resize_plain(image: Array, size: Size, kernel: str) -> NDArray[np.float32]:
+    """Return an image (H, W, C) as float32 at `size`, without smoothing, as OpenCV does.
+
+    kernel: bilinear or bicubic (with a = -0.75); pixels are areas, so corners are not aligned.
+    """
+    source = torch.from_numpy(np.ascontiguousarray(image, np.float32)).permute(2, 0, 1)[None]
+    found = F.interpolate(source, size, mode=kernel, align_corners=False)
+    return found[0].permute(1, 2, 0).numpy()
+
+
+def resize_labels(labels: Array, size: Size, cell: str) -> Array:
+    """Return labels (H, W) at `size`: of the pixel at the centre of a new one, or at its corner."""
+    if cell == "centre":
+        return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
+    rows, columns = (
+        np.arange(new) * old // new for new, old in zip(size, labels.shape, strict=True)
+    )
+    taken: Array = labels[rows[:, None], columns]
+    return taken
+
+
+def _mirror(
+    picture: Array, labels: Array | None, draws: Draws, params: AugmentParams, _: Normalisation
+) -> tuple[Array, Array | None]:
+    if not draws.mirror:
+        return picture, labels
+    cropped = params.order.index("mirror") > params.order.index("crop")  # then (3, crop, crop)
+    flipped = np.ascontiguousarray(picture[:, :, ::-1] if cropped else picture[:, ::-1])
+    return flipped, None if labels is None else np.ascontiguousarray(labels[:, ::-1])
+
+
+def _colour(
+    picture: Array, labels: Array | None, draws: Draws, params: AugmentParams, _: Normalisation
+) -> tuple[Array, Array | None]:
+    if params.jitter:
+        picture = jitter(picture, draws.factors)
+    if params.hue:
+        picture = turn_hue(picture, draws.hue)
+    if params.hsv:
+        picture = shift_hsv(picture, draws.hsv)
+    return picture, labels
 
 
 def _crop(
-    picture: Picture,
-    labels: Picture | None,
-    side: int,
+    picture: Array,
+    labels: Array | None,
+    draws: Draws,
+    params: AugmentParams,
     normalise: Normalisation,
-    generator: np.random.Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Cut a square at random; a smaller picture stands at a random place in it."""
-    width, height = picture.size
-    left, top = (_offset(length, side, generator) for length in (width, height))
-    inside = (max(left, 0), max(top, 0), min(left + side, width), min(top + side, height))
-    rows = slice(inside[1] - top, inside[3] - top)
-    columns = slice(inside[0] - left, inside[2] - left)
+) -> tuple[Array, Array | None]:
+    """Cut a square out, normalised; fill what lies outside the picture."""
+    side, (height, width) = params.crop_px, picture.shape[:2]
+    top, bottom = max(draws.top, 0), min(draws.top + side, height)
+    left, right = max(draws.left, 0), min(draws.left + side, width)
+    rows = slice(top - draws.top, bottom - draws.top)
+    columns = slice(left - draws.left, right - draws.left)
     image = np.zeros((3, side, side), np.float32)
-    image[:, rows, columns] = normalise(np.asarray(picture.crop(inside)))
+    if params.image_fill == "black":
+        image += normalise(np.zeros((1, 1, 3), np.uint8))
+    image[:, rows, columns] = normalise(picture[top:bottom, left:right])
     if labels is None:
         return image, None
-    cut: NDArray[Any] = np.full((side, side), IGNORE, np.uint8)
-    cut[rows, columns] = np.asarray(labels.crop(inside))
+    cut = np.full((side, side), params.label_fill, np.uint8)
+    cut[rows, columns] = labels[top:bottom, left:right]
     return image, cut
 
 
-def _offset(length: int, side: int, generator: np.random.Generator) -> int:
-    low, high = sorted((0, length - side))
-    return int(generator.integers(low, high + 1))
+Step = Callable[
+    [Array, Array | None, Draws, AugmentParams, Normalisation], tuple[Array, Array | None]
+]
+STEPS: dict[str, Step] = {"scale": _scale, "mirror": _mirror, "colour": _colour, "crop": _crop}

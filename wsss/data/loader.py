@@ -58,7 +58,8 @@ class TrainingImages(Dataset[dict[str, Any]]):
 class Schedule:
     """Which images each part of each step works on; part of the seed, so resuming is exact.
 
-    A batch is cut into `accumulate` parts and each of these among the processes.
+    A batch is cut into `accumulate` parts and each of these among the processes. limit: the number
+    of steps, instead of the epochs.
     """
 
     images: int
@@ -68,6 +69,7 @@ class Schedule:
     seed: int
     rank: int = 0
     world: int = 1
+    limit: int | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,7 +79,7 @@ class Schedule:
     @property
     def steps(self) -> int:
         """Optimiser steps in all."""
-        return self.steps_per_epoch * self.epochs
+        return self.limit or self.steps_per_epoch * self.epochs
 
     def parts(self, start: int) -> Iterator[list[tuple[int, int]]]:
         """Yield the (epoch, number) of each part's images from step `start` on."""

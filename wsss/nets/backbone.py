@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from wsss.checkpoint import Layout
 
 # Tensors in an image are normalised with these (RGB, values in [0, 1]).
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -16,13 +20,16 @@ class Backbone(nn.Module):
     """Maps images (B, 3, H, W) to features, finest first.
 
     channels, strides: of each feature map; the last is what heads build on. mean, std: of the
-    normalisation that images need.
+    normalisation that images need. unit: what 8-bit values are divided by before it; bgr: whether
+    blue comes first, in images and in mean and std.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    unit: float = 255.0
+    bgr: bool = False
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the features (B, channels[i], H / strides[i], W / strides[i])."""
@@ -102,9 +109,13 @@ def _shrink(images: Tensor, feature: Tensor) -> int:
 def build_backbone(name: str, stride: int) -> Backbone:
     """Return the backbone called `name`, whose last features have `stride` pixels per cell.
 
-    resnet38 has stride 8 and resnet50_irn stride 16, whatever is asked for.
+    resnet38 and resnet101_caffe have stride 8 and resnet50_irn stride 16, whatever is asked for.
     """
     # These build on this module, so it imports them late.
+    if name == "resnet101_caffe":
+        from wsss.nets.resnet101_caffe import CaffeResNet101  # noqa: PLC0415
+
+        return CaffeResNet101()
     if name == "resnet38":
         from wsss.nets.resnet38 import ResNet38  # noqa: PLC0415
 
@@ -116,11 +127,30 @@ def build_backbone(name: str, stride: int) -> Backbone:
     return ToyBackbone(stride) if name == "toy" else TimmBackbone(name, stride)
 
 
-def freeze_norm(module: nn.Module) -> None:
-    """Keep the statistics of all BatchNorm layers of a module in training mode."""
-    for layer in module.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+def published_layout(name: str) -> Layout:
+    """Return how published files of initial weights call the layers of a backbone.
+
+    What follows the backbone in such a file is left out.
+    """
+    if name == "resnet38":  # PSA's classifier
+        return Layout(dropped=(r"fc8\..*",))
+    if name == "resnet101_caffe":
+        from wsss.nets.resnet101_caffe import PUBLISHED  # noqa: PLC0415  # it builds on this
+
+        return PUBLISHED
+    return Layout(((r"^", "body."),), dropped=(r"(?:fc|classifier|head)\..*",))  # timm's names
+
+
+def freeze_norm(module: nn.Module, patterns: Sequence[str] = ("*",)) -> None:
+    """Keep the statistics of a module's BatchNorm layers whose names match one of `patterns`."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and matches(name, patterns):
             layer.eval()
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether a name matches one of the shell patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def load_backbone(backbone: Backbone, state: dict[str, Tensor]) -> None:

@@ -1,52 +1,249 @@
-"""DeepLab-v2 (Chen et al., TPAMI 2018) on any backbone: an ASPP head and full-size logits."""
+"""The DeepLab family: a backbone, one of four heads, and their losses.
+
+DeepLab-v2 (Chen et al., TPAMI 2018), which sums dilated convolutions; DeepLab-v1 on ResNet-38 and
+DeepLab-v3+ (Chen et al., ECCV 2018) as in YudeWang/semantic-segmentation-codebase; and the head that
+MCTformer (Xu et al., CVPR 2022) puts on ResNet-38.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.checkpoint import Layout
 from wsss.data.labelmap import IGNORE
-from wsss.nets.backbone import Network, build_backbone
+from wsss.nets.backbone import Backbone, Network
+
+MOMENTUM = 3e-4  # of the BatchNorm layers in the code base's heads
+
+# How published networks name their layers, by the names of their files.
+LAYOUTS = {
+    "deeplabv2_resnet101_msc": Layout(
+        ((r"^base\.aspp\.c(\d)\.", r"head.branches.\1."), (r"^base\.", "backbone."))
+    ),
+    "seg_deeplabv1_resnet38": Layout(((r"^(conv_fov2?|bn_fov2?|cls_conv)\.", r"head.\1."),)),
+    "seg_deeplabv3plus_resnet101": Layout(
+        (
+            (r"^backbone\.", "backbone.body."),
+            (r"^aspp\.branch5_conv\.", "head.aspp.pooled.0."),
+            (r"^aspp\.branch5_bn\.", "head.aspp.pooled.1."),
+            (r"^aspp\.conv_cat\.", "head.aspp.join."),
+            (r"^aspp\.branch1\.", "head.aspp.branches.0."),
+            (r"^aspp\.branch2\.", "head.aspp.branches.1."),
+            (r"^aspp\.branch3\.", "head.aspp.branches.2."),
+            (r"^aspp\.branch4\.", "head.aspp.branches.3."),
+            (r"^(shortcut_conv|cat_conv|cls_conv)\.", r"head.\1."),
+        )
+    ),
+    "resnet38_seg": Layout(
+        ((r"^fc8_seg_conv(\d)\.", r"head.conv\1."), (r"^(?!head\.)", "backbone."))
+    ),
+}
+
+
+def resize(maps: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
+    """Return maps (B, C, h, w) at `size` (h, w), bilinear; the same maps if they have it."""
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=align_corners)
 
 
 class ASPP(nn.Module):
-    """Parallel 3x3 convolutions with different dilations, summed."""
+    """DeepLab-v2's head: parallel 3x3 convolutions with different dilations, summed."""
 
-    def __init__(self, channels: int, classes: int, rates: Sequence[int]) -> None:
+    full_size = False
+
+    def __init__(self, channels: Sequence[int], classes: int, rates: Sequence[int]) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Conv2d(channels, classes, 3, padding=rate, dilation=rate) for rate in rates
+            nn.Conv2d(channels[-1], classes, 3, padding=rate, dilation=rate) for rate in rates
         )
         for branch in self.branches:
             nn.init.normal_(branch.weight, std=0.01)  # type: ignore[arg-type]  # a Conv2d's weight
             nn.init.zeros_(branch.bias)  # type: ignore[arg-type]  # a Conv2d's bias
 
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return logits (B, classes, h, w) from the last of the features."""
+        return torch.stack([branch(features[-1]) for branch in self.branches]).sum(0)
+
+
+class LargeView(nn.Module):
+    """The code base's DeepLab-v1 head: one convolution with a large field of view, then 1x1."""
+
+    full_size = True
+
+    def __init__(self, channels: Sequence[int], classes: int, rates: Sequence[int]) -> None:
+        super().__init__()
+        rate = rates[0]
+        self.conv_fov = nn.Conv2d(channels[-1], 512, 3, 1, rate, rate, bias=False)
+        self.bn_fov = nn.BatchNorm2d(512, momentum=MOMENTUM)
+        self.conv_fov2 = nn.Conv2d(512, 512, 1, bias=False)
+        self.bn_fov2 = nn.BatchNorm2d(512, momentum=MOMENTUM)
+        self.dropout = nn.Dropout(0.5)
+        self.cls_conv = nn.Conv2d(512, classes, 1)
+        _initialise(self)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return logits (B, classes, h, w) from the last of the features."""
+        x = F.relu(self.bn_fov(self.conv_fov(features[-1])))
+        x = F.relu(self.bn_fov2(self.conv_fov2(x)))
+        return self.cls_conv(self.dropout(x))  # type: ignore[no-any-return]  # nn.Module call
+
+
+class TwoConvolutions(nn.Module):
+    """MCTformer's head: two dilated 3x3 convolutions."""
+
+    full_size = False
+
+    def __init__(self, channels: Sequence[int], classes: int, rates: Sequence[int]) -> None:
+        super().__init__()
+        rate = rates[0]
+        self.conv1 = nn.Conv2d(channels[-1], 512, 3, padding=rate, dilation=rate)
+        self.conv2 = nn.Conv2d(512, classes, 3, padding=rate, dilation=rate)
+        for layer in (self.conv1, self.conv2):
+            nn.init.xavier_uniform_(layer.weight)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return logits (B, classes, h, w) from the last of the features."""
+        return self.conv2(F.relu(self.conv1(features[-1])))  # type: ignore[no-any-return]
+
+
+def _conv_norm(channels: int, out: int, kernel: int = 1, dilation: int = 1) -> nn.Sequential:
+    padding = dilation * (kernel // 2)
+    return nn.Sequential(
+        nn.Conv2d(channels, out, kernel, 1, padding, dilation, bias=False),
+        nn.BatchNorm2d(out, momentum=MOMENTUM),
+        nn.ReLU(),
+    )
+
+
+class Pyramid(nn.Module):
+    """DeepLab-v3+'s ASPP: a 1x1 and dilated 3x3 branches and the mean over space, joined."""
+
+    def __init__(self, channels: int, rates: Sequence[int]) -> None:
+        super().__init__()
+        dilated = (_conv_norm(channels, 256, 3, rate) for rate in rates)
+        self.branches = nn.ModuleList([_conv_norm(channels, 256), *dilated])
+        self.pooled = _conv_norm(channels, 256)
+        self.join = _conv_norm(256 * (len(rates) + 2), 256)
+        self.dropout = nn.Dropout(0.5)
+
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits (B, classes, h, w) of features (B, channels, h, w)."""
-        return torch.stack([branch(features) for branch in self.branches]).sum(0)
+        """Return 256 channels at the size of `features`."""
+        everywhere = self.pooled(features.mean((2, 3), keepdim=True))
+        found = [branch(features) for branch in self.branches]
+        found.append(everywhere.expand(-1, -1, *features.shape[2:]))
+        return self.dropout(self.join(torch.cat(found, 1)))  # type: ignore[no-any-return]
+
+
+class Decoder(nn.Module):
+    """DeepLab-v3+'s head: the pyramid of the last features, joined with the first ones."""
+
+    full_size = True
+
+    def __init__(self, channels: Sequence[int], classes: int, rates: Sequence[int]) -> None:
+        super().__init__()
+        self.aspp = Pyramid(channels[-1], rates)
+        self.shortcut_conv = _conv_norm(channels[0], 48, 3)  # the paper has 1x1 here
+        self.cat_conv = nn.Sequential(*_conv_norm(304, 256, 3), *_conv_norm(256, 256, 3))
+        self.cls_conv = nn.Conv2d(256, classes, 1)
+        _initialise(self)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return logits (B, classes, h, w) at the size of the first features."""
+        fine = self.shortcut_conv(features[0])
+        coarse = resize(self.aspp(features[-1]), fine.shape[2:], align_corners=True)
+        return self.cls_conv(self.cat_conv(torch.cat([coarse, fine], 1)))  # type: ignore[no-any-return]
+
+
+def _initialise(head: nn.Module) -> None:
+    for layer in head.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+
+HEADS: dict[str, Callable[[Sequence[int], int, Sequence[int]], nn.Module]] = {
+    "deeplab_v2": ASPP,
+    "deeplab_v1": LargeView,
+    "deeplab_v3plus": Decoder,
+    "resnet38": TwoConvolutions,
+}
 
 
 class DeepLab(Network):
-    """A backbone and an ASPP head. classes: with background."""
+    """A backbone and a head, which may look at smaller images too.
 
-    def __init__(self, name: str, stride: int, classes: int, rates: Sequence[int]) -> None:
+    classes: with background. smaller: factors of the further looks, whose element-wise maximum with
+    the first counts. recompute_factor: derive the factors from the sizes in whole pixels again, as
+    PyTorch did up to 1.5. align_corners: how the logits of heads that answer at the size of the
+    image grow to it.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: str,
+        classes: int,
+        rates: Sequence[int],
+        smaller: Sequence[float] = (),
+        *,
+        recompute_factor: bool = False,
+        align_corners: bool = False,
+    ) -> None:
         super().__init__()
-        self.backbone = build_backbone(name, stride)
-        self.aspp = ASPP(self.backbone.channels[-1], classes, rates)
+        self.backbone = backbone
+        self.head = HEADS[head](backbone.channels, classes, rates)
+        self.smaller = tuple(smaller)
+        self._recompute, self._align = recompute_factor, align_corners
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, classes, h, w) at the backbone's stride."""
-        return self.aspp(self.backbone(images)[-1])  # type: ignore[no-any-return]  # nn.Module call
+        """Return logits (B, classes, h, w) at the head's stride, or at the size of the images."""
+        return list(self.outputs(images).values())[-1]
+
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the logits of every look and their maximum, each of which is trained."""
+        full = self._look(images)
+        if not self.smaller:
+            return {"pixels": full}
+        found = {"pixels_1": full}
+        for factor in self.smaller:
+            found[f"pixels_{factor:g}"] = self._look(self._shrunk(images, factor))
+        grown = [resize(logits, full.shape[2:]) for logits in found.values()]
+        return found | {"pixels_max": torch.stack(grown).max(0).values}
+
+    def _look(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(images))
+        return resize(logits, images.shape[2:], self._align) if self.head.full_size else logits
+
+    def _shrunk(self, images: Tensor, factor: float) -> Tensor:
+        return F.interpolate(
+            images,
+            scale_factor=factor,
+            mode="bilinear",
+            align_corners=False,
+            recompute_scale_factor=self._recompute or None,
+        )
 
 
-def pixel_loss(logits: Tensor, masks: Tensor) -> Tensor:
+def pixel_loss(
+    logits: Tensor, masks: Tensor, *, align_corners: bool = False, reduce: bool = False
+) -> Tensor:
     """Return the mean cross-entropy over pixels that are not 255; 0 where all of them are.
 
-    logits: (B, classes, h, w), resized to the masks (B, H, W) of labels.
+    logits: (B, classes, h, w), resized to the masks (B, H, W) of labels; or, with `reduce`, the labels
+    are reduced to the logits.
     """
-    full = F.interpolate(logits.float(), masks.shape[1:], mode="bilinear", align_corners=False)
+    if reduce:
+        masks = reduce_labels(masks, logits.shape[2:])
+    full = resize(logits.float(), masks.shape[1:], align_corners)
     total = F.cross_entropy(full, masks, ignore_index=IGNORE, reduction="sum")
     return total / (masks != IGNORE).sum().clamp(min=1)
+
+
+def reduce_labels(masks: Tensor, size: Sequence[int]) -> Tensor:
+    """Return labels (B, H, W) at `size` (h, w): those at the centres of its cells, as Pillow takes."""
+    found = F.interpolate(masks[:, None].float(), tuple(size), mode="nearest-exact")
+    return found[:, 0].to(masks.dtype)

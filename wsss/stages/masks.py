@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,19 +11,22 @@ from torch import Tensor
 
 from wsss import archive, crf
 from wsss.data import labelmap
+from wsss.data.augment import Normalisation
 from wsss.data.images import load_image
 from wsss.data.index import Entry, load_index
-from wsss.localize import inference, part, plan_batches
+from wsss.localize import Joining, Resizing, inference, part, plan_batches
 from wsss.plan import Run
 from wsss.progress import progress
 from wsss.runtime import Runtime
+from wsss.schema import SegmenterParams, SegmenterTestParams
 from wsss.stages import network as stage
 from wsss.stages.segmenter import build
 
 
 def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
     """Write the predicted labels of shard (k, n) of the validation and test images."""
-    params, index = run.settings.segmenter.test, load_index(run.index)
+    settings, index = run.settings.segmenter, load_index(run.index)
+    params = settings.test
     if params.crf != "none":
         crf.check_installed()
     runtime = Runtime.start("auto")
@@ -30,7 +34,6 @@ def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
         lambda: build(run, len(index.classes)), run.path("segmenter.safetensors"), runtime
     )
     batches = part(plan_batches(index.split("val", "test"), params.batch), shard)
-    looks = len(params.scales) * (2 if params.mirror else 1)
     results = inference(
         stage.look(net),
         batches,
@@ -39,25 +42,69 @@ def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
         stage.normalisation(net),
         runtime,
         workers,
+        resizing(params),
+        joining(settings),
     )
     with archive.Writer(stage.shard_path(run, "masks", shard)) as writer:
-        for entries, logits in progress(results, f"masks {shard[0]}/{shard[1]}", len(batches)):
-            for entry, labels in zip(
-                entries, decide(entries, logits / looks, params.crf), strict=True
-            ):
+        for entries, seen in progress(results, f"masks {shard[0]}/{shard[1]}", len(batches)):
+            decided = decide(entries, seen, params, stage.normalisation(net))
+            for entry, labels in zip(entries, decided, strict=True):
                 writer.add(f"{entry.name}.png", labelmap.encode(labels))
 
 
-def decide(entries: list[Entry], logits: Tensor, crf_set: str) -> list[NDArray[np.uint8]]:
-    """Return the labels (H, W) of images with mean logits (B, classes, H, W)."""
-    if crf_set == "none":
-        return list(logits.argmax(1).to("cpu").numpy().astype(np.uint8))
-    probabilities = logits.softmax(1).cpu().numpy()
-    jobs = [(entry.path, own, crf_set) for entry, own in zip(entries, probabilities, strict=True)]
+def resizing(params: SegmenterTestParams) -> Resizing:
+    """Return how images are brought to the scales of the test."""
+    return Resizing(params.resize, params.whole_px == "floor")
+
+
+def joining(params: SegmenterParams) -> Joining:
+    """Return how the looks of the test become one."""
+    join = params.test.join
+    return Joining(join == "max_softmax", join in ("max", "max_softmax"), params.align_corners)
+
+
+def decide(
+    entries: Sequence[Entry], seen: Tensor, params: SegmenterTestParams, normalise: Normalisation
+) -> list[NDArray[np.uint8]]:
+    """Return the labels (H, W) of images from their joined looks (B, classes, H, W)."""
+    scores = seen / looks(params) if params.join == "mean" else seen
+    if params.crf == "none":
+        return list(scores.argmax(1).to("cpu").numpy().astype(np.uint8))
+    if params.join != "max_softmax":
+        scores = scores.softmax(1)
+    jobs = [
+        (entry.path, own, params.crf, params.crf_picture, normalise)
+        for entry, own in zip(entries, scores.cpu().numpy(), strict=True)
+    ]
     return list(crf.spread(_refined, jobs, min(len(jobs), len(os.sched_getaffinity(0)))))
 
 
-def _refined(job: tuple[str, NDArray[np.float32], str]) -> NDArray[np.uint8]:
-    path, probabilities, crf_set = job
-    labels = crf.refine_scores(load_image(path), probabilities, crf_set).argmax(0)
-    return np.asarray(labels, np.uint8)
+def looks(params: SegmenterTestParams) -> int:
+    """Return how often the network looks at an image."""
+    return len(params.scales) * (2 if params.mirror else 1)
+
+
+Job = tuple[str, NDArray[np.float32], str, str, Normalisation]
+
+
+def _refined(job: Job) -> NDArray[np.uint8]:
+    path, scores, crf_set, kind, normalise = job
+    picture = crf_picture(load_image(path), kind, normalise)
+    return np.asarray(crf.refine_scores(picture, scores, crf_set).argmax(0), np.uint8)
+
+
+def crf_picture(image: NDArray[np.uint8], kind: str, normalise: Normalisation) -> NDArray[np.uint8]:
+    """Return what the CRF sees of an RGB image (H, W, 3).
+
+    kind: original; bgr; denormalised, scaled back from what the network sees and cut to 8 bits, which
+    makes some values one too small; wrapped, what the network sees as 8 bits without the mean added
+    back, so that values just below the mean become 255 (deeplab-pytorch).
+    """
+    if kind == "bgr":
+        return image[..., ::-1]
+    if kind == "denormalised":
+        return normalise.undo(normalise(image))
+    if kind == "wrapped":
+        seen = np.trunc(normalise(image).transpose(1, 2, 0)).astype(np.int64)
+        return (seen % 256).astype(np.uint8)
+    return image

@@ -36,7 +36,7 @@ def recorder(run: Run, stage: str, device: str = "cpu") -> Recorder:
 def normalisation(net: nn.Module) -> Normalisation:
     """Return what the backbone of a network wants images to be."""
     backbone: Any = net.backbone
-    return Normalisation(backbone.mean, backbone.std)
+    return Normalisation(backbone.mean, backbone.std, backbone.unit, backbone.bgr)
 
 
 def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Network, list[Path]]:

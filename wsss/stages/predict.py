@@ -24,7 +24,7 @@ from wsss.progress import log, progress
 from wsss.runtime import Runtime
 from wsss.stages import network as stage
 from wsss.stages.classify import build_method
-from wsss.stages.masks import decide
+from wsss.stages.masks import decide, joining, resizing
 from wsss.stages.segmenter import build
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
@@ -101,15 +101,22 @@ class Segmenter:
     def __init__(self, run: Run, runtime: Runtime) -> None:
         path = run.path("segmenter.safetensors")
         self.classes: list[str] = checkpoint.load(path)[1]["classes"]
-        self._params, self._runtime = run.settings.segmenter.test, runtime
+        self._params, self._runtime = run.settings.segmenter, runtime
         self._net = stage.restore(lambda: build(run, len(self.classes)), path, runtime)
 
     def __call__(self, entry: Entry) -> NDArray[np.uint8]:
         """Return the labels (H, W) of one image."""
-        images = ScaledImages([[entry]], self._params.scales, stage.normalisation(self._net))[0]
-        look = stage.look(self._net)
-        logits = multiscale(look, images, self._params.mirror, entry.size, self._runtime)
-        return decide([entry], logits / len(images), self._params.crf)[0]
+        test, normalise = self._params.test, stage.normalisation(self._net)
+        images = ScaledImages([[entry]], test.scales, normalise, resizing(test))[0]
+        seen = multiscale(
+            stage.look(self._net),
+            images,
+            test.mirror,
+            entry.size,
+            self._runtime,
+            joining(self._params),
+        )
+        return decide([entry], seen, test, normalise)[0]
 
 
 class Localizer:

@@ -3,46 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from wsss import checkpoint
 from wsss.archive import Reader
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, load_index
 from wsss.errors import DatasetError
+from wsss.nets.backbone import build_backbone, published_layout
 from wsss.nets.deeplab import DeepLab, pixel_loss
 from wsss.plan import Run
+from wsss.progress import log
+from wsss.schema import SegmenterParams
 from wsss.stages import network as stage
 from wsss.stages.affinity import PngReader
 from wsss.train import Objective
 
 
 class Segmentation(Objective):
-    """Cross-entropy against the labels of each pixel."""
+    """Cross-entropy against the labels of each pixel, for every output of the network."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: DeepLab, params: SegmenterParams) -> None:
         super().__init__()
         self.net = net
+        self._align, self._reduce = params.align_corners, params.loss_at == "logits"
 
     def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
-        """Return the loss over pixels that are not ignored."""
-        return {"pixels": pixel_loss(self.net(batch["image"]), batch["mask"])}
+        """Return the loss over pixels that are not ignored, a term for each output."""
+        net = cast("DeepLab", self.net)
+        return {
+            name: pixel_loss(logits, batch["mask"], align_corners=self._align, reduce=self._reduce)
+            for name, logits in net.outputs(batch["image"]).items()
+        }
 
 
 def build(run: Run, classes: int) -> DeepLab:
     """Return the segmenter of a run with random weights. classes: without background."""
+    return deeplab(run.settings.segmenter, classes)
+
+
+def deeplab(params: SegmenterParams, classes: int) -> DeepLab:
+    """Return a segmenter with random weights. classes: without background."""
+    return DeepLab(
+        build_backbone(params.backbone, params.stride),
+        params.head,
+        classes + 1,
+        params.rates,
+        params.msc,
+        recompute_factor=params.recompute_factor,
+        align_corners=params.align_corners,
+    )
+
+
+def initialise(run: Run, classes: int) -> tuple[DeepLab, list[Path]]:
+    """Return the segmenter of a run with its initial weights, and the files these came from."""
     params = run.settings.segmenter
-    return DeepLab(params.backbone, params.stride, classes + 1, params.rates)
+    net, weights = stage.initialise(lambda: build(run, classes), run, "segmenter")
+    if params.initial_file:
+        source = Path(params.initial_file)
+        checkpoint.adopt(net.backbone, source, published_layout(params.backbone))
+        log.info("initial weights of the segmenter: %s", source)
+        weights.append(source)
+    return cast("DeepLab", net), weights
 
 
 def segmenter(run: Run) -> None:
     """Train the segmenter."""
     params, index = run.settings.segmenter, load_index(run.index)
-    net, weights = stage.initialise(lambda: build(run, len(index.classes)), run, "segmenter")
-    objective = Segmentation(net)
+    net, weights = initialise(run, len(index.classes))
+    objective = Segmentation(net, params)
     if run.spec.learns_masks:
         stage.train(run, "segmenter", objective, params.augment, params.train, weights, true_mask)
     else:

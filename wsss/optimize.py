@@ -1,0 +1,100 @@
+"""What of a network learns, how fast, and how the rate falls: groups, frozen parts, schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from wsss.errors import ConfigError
+from wsss.nets.backbone import freeze_norm, matches
+from wsss.schema import TrainParams
+
+
+def rate(params: TrainParams, step: int, steps: int) -> float:
+    """Return the factor on the learning rate at `step` (from 0) of `steps`; constant after them."""
+    step = min(step, steps - 1)
+    step -= step % params.refresh
+    rising = round(params.warmup * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    done = (step - rising) / max(1, steps + params.horizon - rising)
+    if params.schedule == "poly":
+        return float((1 - done) ** params.power)
+    return 0.5 * (1 + math.cos(math.pi * done)) if params.schedule == "cosine" else 1.0
+
+
+def optimizer(net: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
+    """Return the optimiser over the groups of `parameter_groups`."""
+    groups = parameter_groups(net, params)
+    if params.optimizer == "adamw":
+        return torch.optim.AdamW(groups, params.lr, weight_decay=params.weight_decay)
+    return torch.optim.SGD(
+        groups,
+        params.lr,
+        params.momentum,
+        weight_decay=params.weight_decay,
+        nesterov=params.nesterov,
+    )
+
+
+def parameter_groups(net: nn.Module, params: TrainParams) -> list[dict[str, Any]]:
+    """Return what learns at the backbone's rate and what at the head's (`factor` times lr).
+
+    Biases are groups of their own where they have another rate or do not decay.
+    """
+    bias_factor = params.head_bias_factor or params.head_factor
+    apart = params.head_bias_factor is not None or not params.decay_bias
+    factors = {(False, False): 1.0, (False, True): 1.0}
+    factors |= {(True, False): params.head_factor, (True, True): bias_factor}
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {
+        key: {"params": [], "factor": factor} for key, factor in factors.items()
+    }
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad and not matches(name, params.frozen):
+            bias = apart and name.endswith("bias")
+            groups[is_head(name, params), bias]["params"].append(parameter)
+    if not params.decay_bias:
+        for head in (False, True):
+            groups[head, True]["weight_decay"] = 0.0
+    return [group for group in groups.values() if group["params"]]
+
+
+def is_head(name: str, params: TrainParams) -> bool:
+    """Return whether the parameter called `name` belongs to the new layers."""
+    if params.head:
+        return matches(name, params.head)
+    return not name.startswith("backbone.")
+
+
+def freeze(net: nn.Module, params: TrainParams) -> None:
+    """Keep the weights and the BatchNorm statistics that the parameters say stay as they are.
+
+    Raises:
+        ConfigError: a pattern fits no name.
+    """
+    names = [name for name, _ in net.named_parameters()]
+    _check_patterns("frozen", params.frozen, names)
+    _check_patterns("head", params.head, names)
+    for name, parameter in net.named_parameters():
+        if matches(name, params.frozen):
+            parameter.requires_grad_(False)
+    if isinstance(params.freeze_norm, tuple):
+        _check_patterns(
+            "freeze_norm", params.freeze_norm, [name for name, _ in net.named_modules()]
+        )
+        freeze_norm(net, params.freeze_norm)
+    elif params.freeze_norm:
+        freeze_norm(net)
+
+
+def _check_patterns(key: str, patterns: Sequence[str], names: Sequence[str]) -> None:
+    for pattern in patterns:
+        if not any(matches(name, (pattern,)) for name in names):
+            raise ConfigError(
+                f"train.{key}: no name matches {pattern!r}. The names are {', '.join(names[:3])}, "
+                f"... {', '.join(names[-3:])}."
+            )
