@@ -112,9 +112,17 @@ def coco_objects() -> dict[str, list[dict[str, Any]]]:
     }  # fmt: skip
 
 
-def coco14(root: Path) -> Path:
-    """Write COCO 2014 with five images, two of them without annotations and one of them grey."""
+def coco14(root: Path, every_class: bool = False) -> Path:
+    """Write COCO 2014 with five images, two of them without annotations and one of them grey.
+
+    every_class: put a small object of each of the 80 things into one training image.
+    """
     objects = coco_objects()
+    if every_class:
+        objects["train2014/25"] += [
+            {"category_id": i, "segmentation": [square(i % 9, i // 9, 1)], "area": 1, "iscrowd": 0}
+            for i in coco.IDS
+        ]
     categories = [{"id": i, "name": n} for i, n in zip(coco.IDS, coco.CLASSES, strict=True)]
     for folder in ("train2014", "val2014"):
         images, annotations = [], []

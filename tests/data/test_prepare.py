@@ -6,15 +6,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import made_datasets
 import pytest
 
 from wsss import plan
+from wsss.data.check import problems
 from wsss.data.images import load_image, load_mask
 from wsss.data.index import load_index
 from wsss.errors import ConfigError, DatasetError
 from wsss.files import sha256
 from wsss.fingerprint import closure
-from wsss.schema import CsvParams, DataParams, Params, ShapesParams, StampsParams, VocParams
+from wsss.schema import (
+    CocoParams,
+    CsvParams,
+    CubParams,
+    DataParams,
+    Params,
+    ShapesParams,
+    StampsParams,
+    VocParams,
+)
 from wsss.stages.data import prepare
 
 NAMES = ("shapes", "stamps", "voc12", "coco14", "cub", "ponds")
@@ -65,6 +76,33 @@ def test_nothing_is_written_for_data_that_cannot_be_trained_on(work: Path, devki
     with pytest.raises(DatasetError, match=r"'aeroplane' has no training image.* \(14 more: `wsss"):
         prepare(params, "voc12")
     assert not Path("work/voc12/index.json").exists()
+
+
+def test_cub_and_coco_are_prepared_with_their_boxes_and_masks(work: Path) -> None:
+    pytest.importorskip("pycocotools")
+    params = Params(
+        data=DataParams(
+            coco14=CocoParams(root=str(made_datasets.coco14(work / "coco14", every_class=True))),
+            cub=CubParams(root=str(made_datasets.cub(work / "cub"))),
+        )
+    )
+    for dataset, files in (("coco14", ["index.json", "masks.zip"]), ("cub", ["index.json"])):
+        before = list(problems(params, dataset))
+        prepare(params, dataset)
+        folder = Path("work") / dataset
+        assert sorted(p.name for p in folder.iterdir()) == ["data.json", *files]
+        record = json.loads((folder / "data.json").read_text())
+        assert sorted(record["outputs"]) == [f"work/{dataset}/{name}" for name in files]
+        assert [path.as_posix() for path in plan.data_files(params, dataset)] == [
+            f"work/{dataset}/{name}" for name in files
+        ]
+        after = [line for line in problems(params, dataset) if "official lists" not in line]
+        unscored = [line for line in before if "has a mask" in line]
+        assert after == (unscored if dataset == "cub" else [])
+        assert len(unscored) == 2
+    index = load_index(Path("work/coco14/index.json"))
+    assert load_mask(index.images[0].mask or "").shape == index.images[0].size
+    assert load_index(Path("work/cub/index.json")).images[0].boxes
 
 
 def test_an_unknown_dataset_is_refused(work: Path) -> None:
