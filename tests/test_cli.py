@@ -131,7 +131,7 @@ def test_another_methods_network_is_refused_with_what_differs(trained: Run, work
     Image.new("RGB", (32, 32)).save("x.png")
     done = wsss("predict", str(trained), "x.png", code=2)
     assert "is not a file of this network" in done.stderr
-    assert "missing (aspp." in done.stderr
+    assert "missing (head." in done.stderr
 
 
 def test_the_doctor_finds_this_machine_fit() -> None:

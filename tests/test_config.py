@@ -5,10 +5,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from wsss import config, plan
+from wsss import config, plan, presets
 from wsss.errors import ConfigError
 from wsss.methods import registry
 from wsss.plan import Run
@@ -77,6 +78,11 @@ def test_every_preset_is_valid_and_resolves(preset: Path) -> None:
         (
             {"affinity": {"confident": {"foreground": 4}}},
             ["foreground and background are scores below 1"],
+        ),
+        ({"segmenter": {"preset": "v2"}}, ["segmenter.preset: 'v2' is not one of deeplab_v2_coco"]),
+        (
+            {"overrides": [{"method": "cam", "set": {"segmenter": {"preset": "v2"}}}]},
+            ["segmenter.preset: 'v2' is not one of"],
         ),
         ({"pseudo": {"crf": "psi"}}, ["pseudo.crf: Input should be 'none', 'psa'"]),
         ({"overrides": [{"set": {"clasifier": {}}}]}, ["did you mean 'classifier'?"]),
@@ -200,3 +206,45 @@ def test_a_bad_key_is_answered_in_under_a_second_with_exit_code_two(tmp_path: Pa
     assert done.stderr.count("\n") == 1
     assert "did you mean 'segmenter'" in done.stderr
     assert time.monotonic() - began < 10  # a hang; the time itself is printed by the benchmarks
+
+
+def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:
+    """Return the dotted keys of nested settings."""
+    inner = (leaves(v, f"{k}.") if isinstance(v, dict) else {k} for k, v in settings.items())
+    return {prefix + key for keys in inner for key in keys}
+
+
+def test_every_segmenter_preset_is_whole_and_valid() -> None:
+    machine = {"preset", "train.precision", "train.workers", "train.save_seconds"}
+    machine |= {"train.tensorboard", "test.batch"}
+    wanted = leaves(Params().segmenter.model_dump()) - machine
+    for name, preset in presets.segmenters().items():
+        assert leaves(preset["settings"]) == wanted
+        found = config.validate({"segmenter": {"preset": name}}).segmenter.model_dump(mode="json")
+        assert config.merge(found, preset["settings"]) == found
+        assert name in config.explain()
+
+
+def test_own_keys_are_laid_over_a_preset_but_not_those_of_the_default() -> None:
+    own = {"preset": "deeplab_v2_coco", "train": {"lr": 0.5, "momentum": 0.9}, "stride": 8}
+    raw = config.merge(Params().model_dump(mode="json"), {"segmenter": own})
+    found = config.validate(raw).segmenter
+    assert (found.train.lr, found.train.steps, found.head) == (0.5, 20000, "deeplab_v2")
+    assert found.rates == (6, 12, 18, 24)
+    again = config.validate(config.validate(raw).model_dump(mode="json"))
+    assert again.segmenter == found
+
+
+def test_overrides_name_presets_too_and_all_their_keys_count() -> None:
+    override = {"preset": "resnet38_mctformer", "train": {"warmup": 0.05, "epochs": 20}}
+    params = config.validate({"overrides": [{"method": "cam", "set": {"segmenter": override}}]})
+    changed = config.resolve(params, "shapes", "cam", "common").segmenter
+    assert (changed.backbone, changed.train.warmup, changed.train.epochs) == ("resnet38", 0.05, 20)
+    other = config.resolve(params, "shapes", "supervised", "common").segmenter
+    assert other == Params().segmenter
+
+
+def test_initial_weights_come_from_one_place() -> None:
+    raw = {"segmenter": {"initial_file": "a.pth", "weights": "imagenet"}}
+    with pytest.raises(ConfigError, match="initial_file and weights exclude each other"):
+        config.validate(raw)

@@ -7,8 +7,11 @@ from torch import Tensor, nn
 
 from wsss.camstore import Cam, pack, unpack
 from wsss.data.augment import Normalisation
+from wsss.data.images import load_image
 from wsss.data.index import Index
 from wsss.localize import (
+    Joining,
+    Resizing,
     ScaledImages,
     high_size,
     inference,
@@ -16,6 +19,7 @@ from wsss.localize import (
     multisize,
     part,
     plan_batches,
+    resize_by,
     to_cam,
 )
 from wsss.runtime import Runtime
@@ -119,3 +123,48 @@ def test_stored_maps_come_back_and_grow_to_the_image() -> None:
     source = torch.from_numpy(cam.cam.astype(np.float32))[None]
     expected = nn.functional.interpolate(source, scale_factor=4, mode="bilinear")[0, :, :18, :26]
     assert np.abs(again.full() - expected.numpy()).max() < 1e-6
+
+
+def test_looks_are_joined_as_stated() -> None:
+    images, shapes = [torch.rand(2, 3, 32, 48), torch.rand(2, 3, 16, 24)], (8, 12)
+    with torch.inference_mode():
+        each = [multiscale(look(), [own], False, shapes, CPU) for own in images]
+        largest = multiscale(look(), images, False, shapes, CPU, Joining(largest=True))
+        soft = multiscale(look(), images, False, shapes, CPU, Joining(softmax=True, largest=True))
+    assert torch.equal(largest, torch.maximum(*each))
+    assert torch.equal(soft, torch.maximum(*(own.softmax(1) for own in each)))
+
+
+def test_aligned_corners_keep_the_corners_of_maps() -> None:
+    with torch.inference_mode():
+        images = torch.rand(1, 3, 32, 48)
+        maps = look()(images)
+        grown = multiscale(look(), [images], False, (32, 48), CPU, Joining(align_corners=True))
+    corners = (..., [0, 0, -1, -1], [0, -1, 0, -1])
+    assert torch.allclose(grown[corners], maps[corners], atol=1e-6)
+
+
+def test_images_are_resized_on_their_8_bits_or_normalised(squares: Index) -> None:
+    image = load_image(squares.training()[0].path)
+    height, width = image.shape[:2]
+    plain = torch.from_numpy(NORMALISE(image))[None]
+    assert Resizing().size((5, 7), 0.5) == (2, 4)
+    assert Resizing(floor=True).size((5, 7), 0.5) == (2, 3)
+    for kernel in ("picture", "bicubic", "bilinear", "bilinear_corners"):
+        assert torch.equal(Resizing(kernel)([image], 1.0, NORMALISE), plain)
+        assert Resizing(kernel)([image], 0.5, NORMALISE).shape == (1, 3, height // 2, width // 2)
+    corners = (..., [0, 0, -1, -1], [0, -1, 0, -1])
+    aligned = Resizing("bilinear_corners")([image], 1.5, NORMALISE)
+    assert torch.allclose(aligned[corners], plain[corners], atol=1e-5)
+
+
+def test_a_scale_that_gives_no_whole_size_is_kept_exactly() -> None:
+    ramp = torch.arange(57.0).repeat(1, 3, 9, 1)
+    for scale in (0.5, 0.75, 1.25, 1.75):
+        size = Resizing().size((9, 57), scale)
+        found = resize_by(ramp, scale, size)
+        assert found.shape[2:] == size
+        places = (torch.arange(size[1]) + 0.5) / scale - 0.5
+        inner = (places > 2) & (places < 54)
+        # this kernel gives a ramp back to within 0.06; by the sizes it would be up to 1 away
+        assert torch.allclose(found[0, 0, 4 % size[0], inner], places[inner], atol=0.06)

@@ -178,6 +178,24 @@ def test_every_image_is_seen_once_in_an_epoch_and_order_changes() -> None:
     assert np.array_equal(list(schedule.parts(3)), parts[6:])
 
 
+def test_steps_can_be_given_instead_of_epochs(squares: Index, tmp_path: Path) -> None:
+    trained(squares, tmp_path, PARAMS.model_copy(update={"steps": 4}))
+    rows = (tmp_path / "tiny.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [
+        ["0", "0"],
+        ["1", "0"],
+        ["2", "0"],
+        ["3", "1"],
+    ]
+
+
+def test_frozen_weights_are_not_learned(squares: Index, tmp_path: Path) -> None:
+    first = Tiny().net.state_dict()
+    learned = trained(squares, tmp_path, PARAMS.model_copy(update={"frozen": ("backbone.*",)}))
+    changed = [key for key in first if not torch.equal(first[key], learned[key])]
+    assert changed == ["head.weight", "head.bias"]
+
+
 def test_two_processes_learn_what_one_learns(squares: Index, work: Path) -> None:
     run = Path("work/shapes/cam/common/s0")
     overrides = work / "params.json"

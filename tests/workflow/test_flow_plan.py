@@ -66,10 +66,15 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("segmenter", SEGMENTED, {
         "segmenter.backbone": "resnet18", "segmenter.stride": 16, "segmenter.rates": [1, 2],
+        "segmenter.head": "deeplab_v1", "segmenter.msc": [0.5], "segmenter.recompute_factor": True,
+        "segmenter.align_corners": True, "segmenter.loss_at": "logits",
+        "segmenter.initial_file": "params.yaml",
     }),
     ("segmenter at test", MASKED, {
         "segmenter.test.scales": [0.5], "segmenter.test.mirror": True,
         "segmenter.test.crf": "irn_label", "segmenter.test.batch": 3,
+        "segmenter.test.resize": "bicubic", "segmenter.test.whole_px": "floor",
+        "segmenter.test.join": "max", "segmenter.test.crf_picture": "bgr",
     }),
     ("seed threshold", {"evaluate seed"} | END, {"evaluation.seed_threshold": 0.42}),
     ("maps", {"evaluate seed", "evaluate walk"} | END, {
@@ -100,15 +105,28 @@ AUGMENT = {
     "long_side_px": [48, 64],
     "mirror": False,
     "jitter": 0.1,
+    "scales": [0.5, 1.0],
+    "whole_px": "floor",
+    "interpolation": "bicubic_plain",
+    "label_cell": "corner",
+    "hue": 0.1,
+    "hsv": 10,
+    "order": ["scale", "colour", "crop", "mirror"],
+    "place": "top_left",
+    "image_fill": "black",
+    "label_fill": 0,
 }
 TRAIN = {
     "epochs": 3, "batch": 4, "accumulate": 2, "optimizer": "sgd", "lr": 0.1, "head_factor": 2.0,
     "momentum": 0.5, "weight_decay": 0.1, "schedule": "cosine", "power": 0.5, "warmup": 0.2,
-    "clip": 1.0, "freeze_norm": True, "precision": "bf16",
+    "clip": 1.0, "freeze_norm": True, "precision": "bf16", "steps": 3, "head": ["*"],
+    "head_bias_factor": 2.0, "decay_bias": False, "frozen": ["backbone.*"], "refresh": 2,
+    "horizon": 1,
 }  # fmt: skip
 SILENT = {"workers": 1, "save_seconds": 7, "tensorboard": True}  # change no result: nothing runs
 # With these the table changes too, but not in one key at a time.
-ELSEWHERE = {"datasets", "protocols", "classifier.settings"}
+ELSEWHERE = {"datasets", "protocols", "classifier.settings", "segmenter.preset"}
+ELSEWHERE |= {f"{section}.train.nesterov" for section in TRAININGS}
 PRETRAINED = {f"{section}.weights" for section in TRAININGS}
 
 

@@ -1,0 +1,127 @@
+"""The segmenter's stage: initial weights from a file, its test, and what the CRF sees."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wsss import archive, config, plan
+from wsss.data.augment import Normalisation
+from wsss.data.index import Entry, Index, save_index
+from wsss.errors import MissingError
+from wsss.files import read_json
+from wsss.nets.backbone import build_backbone
+from wsss.nets.deeplab import HEADS
+from wsss.plan import Run
+from wsss.schema import Params, SegmenterTestParams
+from wsss.stages.masks import crf_picture, decide, masks
+from wsss.stages.segmenter import initialise, segmenter
+from wsss.workflow import Flow
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CAFFE = Normalisation((104.008, 116.669, 122.675), (1.0, 1.0, 1.0), 1.0, bgr=True)
+SMALL = {"augment": {"crop_px": 48}, "train": {"epochs": 1, "batch": 8, "precision": "fp32"}}
+
+
+def run_with(segmenter_settings: dict[str, Any]) -> Run:
+    params = config.validate({"segmenter": segmenter_settings})
+    return Run(params, "shapes", "supervised", "common", 0)
+
+
+def published(path: Path) -> dict[str, torch.Tensor]:
+    """Write weights of the backbone as their authors would, with a classifier after it."""
+    torch.manual_seed(5)
+    state = build_backbone("toy", 8).state_dict()
+    torch.save({key: value + 1 for key, value in state.items()}, path)
+    return state
+
+
+def test_initial_weights_come_from_the_file_and_are_in_the_record(
+    squares: Index, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = published(work / "theirs.pth")
+    layout = "wsss.stages.segmenter.published_layout"
+    monkeypatch.setattr(layout, lambda name: SimpleNamespace(table=(), dropped=()))
+    run = run_with({**SMALL, "initial_file": "theirs.pth"})
+    net, files = initialise(run, 3)
+    assert files == [Path("theirs.pth")]
+    assert all(torch.equal(net.backbone.state_dict()[k], v + 1) for k, v in state.items())
+    save_index(replace(squares, dataset="shapes"), run.index)
+    segmenter(run)
+    assert "theirs.pth" in read_json(run.path("segmenter.json"))["inputs"]
+
+
+def test_the_file_of_initial_weights_is_an_input_of_the_rule() -> None:
+    raw = {"methods": ["supervised"], "segmenter": {"initial_file": "theirs.pth"}}
+    job = SimpleNamespace(dataset="shapes", method="supervised", protocol="common", seed="0")
+    assert Flow(raw).initial_file(job) == ["theirs.pth"]  # type: ignore[arg-type]
+    assert Flow({}).initial_file(job) == []  # type: ignore[arg-type]
+
+
+def test_a_missing_file_of_initial_weights_is_named(work: Path) -> None:
+    with pytest.raises(MissingError, match="absent.pth does not exist"):
+        initialise(run_with({"initial_file": "absent.pth"}), 3)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_is_trained_and_tested_through_the_stages(
+    squares: Index, work: Path, head: str
+) -> None:
+    test = {"scales": [1.0, 0.5], "resize": "bicubic", "join": "max_softmax", "crf": "codebase"}
+    extra = {"msc": [0.5], "loss_at": "logits"} if head == "deeplab_v2" else {"align_corners": True}
+    run = run_with({**SMALL, "head": head, "test": test, **extra})
+    save_index(replace(squares, dataset="shapes"), run.index)
+    segmenter(run)
+    masks(run, (1, 1))
+    names = archive.Reader(run.path("masks/1-of-1.zip")).names()
+    assert len(list(names)) == len(squares.split("val"))
+
+
+def decided(seen: torch.Tensor, **options: Any) -> list[list[int]]:
+    params = SegmenterTestParams.model_validate({"scales": (1.0,), "mirror": False, **options})
+    entries: Sequence[Entry] = [Entry("a", "", None, (), "val", (1, 2), "")]
+    return decide(entries, seen, params, IMAGENET)[0].tolist()  # type: ignore[no-any-return]
+
+
+def test_without_a_crf_the_largest_score_decides() -> None:
+    seen = torch.tensor([[[[1.0, -3.0]], [[0.0, 2.0]]]])
+    for join in ("mean", "sum", "max", "max_softmax"):
+        assert decided(seen, join=join) == [[0, 1]]
+
+
+@pytest.mark.parametrize(("join", "softmax"), [("mean", True), ("max_softmax", False)])
+def test_the_crf_gets_probabilities(
+    monkeypatch: pytest.MonkeyPatch, join: str, softmax: bool
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("wsss.crf.spread", lambda work, jobs, processes: given.extend(jobs) or [0])
+    seen = torch.rand(1, 3, 4, 5)
+    params = SegmenterTestParams(scales=(1.0, 2.0), mirror=True, join=join, crf="psa")
+    decide([Entry("a", "", None, (), "val", (4, 5), "")], seen, params, IMAGENET)
+    expected = (seen / 4).softmax(1) if softmax else seen
+    assert np.array_equal(given[0][1], expected[0].numpy())
+
+
+def test_the_crf_sees_what_is_asked_for() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
+    assert np.array_equal(crf_picture(image, "original", IMAGENET), image)
+    assert np.array_equal(crf_picture(image, "bgr", IMAGENET), image[..., ::-1])
+    lost = image.astype(int) - crf_picture(image, "denormalised", IMAGENET)
+    assert set(np.unique(lost)) <= {0, 1}
+    grey = np.array([[[123, 116, 104], [122, 117, 105]]], np.uint8)  # just around the mean
+    assert crf_picture(grey, "wrapped", CAFFE).tolist() == [[[0, 0, 0], [0, 0, 0]]]
+    grey -= 5
+    assert crf_picture(grey, "wrapped", CAFFE).tolist() == [[[251, 251, 252], [252, 252, 251]]]
+
+
+def test_the_name_of_a_preset_is_in_no_slice() -> None:
+    plain, named = Params().segmenter, Params().segmenter.model_copy(update={"preset": "x"})
+    slices = [
+        plan.stage_slice(config.Settings(segmenter=own), "segmenter") for own in (plain, named)
+    ]
+    assert slices[0] == slices[1]
