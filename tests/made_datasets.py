@@ -1,6 +1,7 @@
 """Tiny stand-ins for public datasets, in their own layouts: VOC with SBD, COCO, CUB."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from wsss.data import coco
+from wsss.data.voc import CLASSES
 
 # id -> split, objects of the annotation, whether the mask is the devkit's or that of SBD
 DEVKIT = {
@@ -26,9 +28,21 @@ OBJECT = (
 )
 
 
-def voc(root: Path) -> Path:
+Images = Mapping[str, tuple[str, list[str], str]]
+
+
+def every_class() -> Images:
+    """Return a devkit with a training image of each class; the masks of half of them are SBD's."""
+    found: dict[str, tuple[str, list[str], str]] = {}
+    for number, name in enumerate(CLASSES):
+        added = ("aug", [name, "person"], "sbd") if number % 2 else ("train", [name], "devkit")
+        found[f"200{7 + number % 2}_{number:06d}"] = added
+    return found | {f"2009_{number:06d}": ("val", ["cat"], "devkit") for number in range(2)}
+
+
+def voc(root: Path, images: Images = DEVKIT) -> Path:
     """Write a VOC devkit of five images, two of them from SBD as a folder of masks."""
-    for number, (name, (_, objects, source)) in enumerate(DEVKIT.items()):
+    for number, (name, (_, objects, source)) in enumerate(images.items()):
         picture(root / "JPEGImages" / f"{name}.jpg", number)
         annotation = root / "Annotations" / f"{name}.xml"
         annotation.parent.mkdir(exist_ok=True)
@@ -40,7 +54,7 @@ def voc(root: Path) -> Path:
     lists = root / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     for split in ("train", "val"):
-        names = [name for name, (where, *_) in DEVKIT.items() if where == split]
+        names = [name for name, (where, *_) in images.items() if where == split]
         (lists / f"{split}.txt").write_text("\n".join(names))  # one list ends without a newline
     return root
 
@@ -72,6 +86,19 @@ def saliency(folder: Path, size: tuple[int, int] = (SIDE, SIDE)) -> Path:
     for number, (name, (split, *_)) in enumerate(DEVKIT.items()):
         if split != "val":
             Image.fromarray(np.full(size, 50 * number, np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+def sbd_of(folder: Path, images: Images) -> Path:
+    """Write the folder `dataset` of SBD with the images of a devkit that it has masks of."""
+    (folder / "cls").mkdir(parents=True)
+    names = [name for name, (*_, source) in images.items() if source == "sbd"]
+    (folder / "train.txt").write_text("\n".join(names))
+    (folder / "val.txt").write_text("")
+    for name in names:
+        labels = np.zeros((SIDE, SIDE), np.uint8)
+        labels[:, :9] = CLASSES.index(images[name][1][0]) + 1
+        savemat(folder / "cls" / f"{name}.mat", {"GTcls": {"Segmentation": labels}})
     return folder
 
 

@@ -22,6 +22,17 @@ HERE = Path(__file__).parent
 FORWARD = {"rtol": 1e-4, "atol": 1e-4}  # outputs of networks; atol in units of the largest value
 
 
+class Arrays(dict[str, NDArray[Any]]):
+    """The arrays of a file; a test that asks for one that is not there is skipped."""
+
+    def __init__(self, found: Mapping[str, NDArray[Any]], name: str) -> None:
+        super().__init__(found)
+        self._name = name
+
+    def __missing__(self, key: str) -> NDArray[Any]:
+        pytest.skip(f"{self._name} has no {key}")
+
+
 class Golden:
     """The reference values of one method.
 
@@ -42,9 +53,9 @@ class Golden:
         return ours
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """Return the arrays of an npz."""
+        """Return the arrays of an npz; asking for one that it does not have skips the test."""
         with np.load(self.path(name), allow_pickle=False) as found:
-            return dict(found)
+            return Arrays(found, name)
 
     def json(self, name: str) -> Any:
         """Return the content of a JSON file."""
