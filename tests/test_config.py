@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wsss import config, presets
+from wsss import config, plan, presets
 from wsss.errors import ConfigError
 from wsss.methods import registry
 from wsss.plan import Run
@@ -152,6 +152,34 @@ def test_published_settings_are_on_under_published_alone() -> None:
     assert (
         config.resolve(params, "shapes", "cam", "common").networks["classifier"].backbone == "toy"
     )
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stride", "weights"),
+    [
+        ("resnet50", 16, "resnet50.imagenet"),
+        ("resnet50_irn", 16, "resnet50.tv_in1k.imagenet"),
+        ("resnet38", 8, "resnet38.imagenet"),
+    ],
+)
+def test_initial_weights_are_those_of_the_network_that_a_backbone_is_made_from(
+    backbone: str, stride: int, weights: str
+) -> None:
+    part = {"backbone": backbone, "stride": stride, "weights": "imagenet"}
+    settings = config.resolve(config.validate({"classifier": part}), "shapes", "cam", "common")
+    assert plan.pretrained(settings, "classifier") == weights
+    taken = config.validate({"classifier": {**part, "checkpoint": "theirs.pth"}})
+    settings = config.resolve(taken, "shapes", "cam", "common")
+    assert plan.pretrained(settings, "classifier") is None
+
+
+def test_a_backbone_of_fixed_stride_is_refused_at_another_one_but_under_affinities() -> None:
+    with pytest.raises(ConfigError, match="resnet38 has stride 8: set stride to it"):
+        config.validate({"classifier": {"backbone": "resnet38", "stride": 16}})
+    with pytest.raises(ConfigError, match="resnet50_irn has stride 16"):
+        config.validate({"segmenter": {"backbone": "resnet50_irn"}})
+    params = config.validate({"affinity": {"backbone": "resnet38", "channels": [64, 128, 256]}})
+    assert (params.affinity.stride, params.affinity.channels) == (4, (64, 128, 256))
 
 
 def test_what_cannot_change_a_result_is_in_no_slice() -> None:

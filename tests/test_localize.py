@@ -1,6 +1,7 @@
 """Multi-scale inference: batching, mirroring and sharding change nothing."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -12,8 +13,10 @@ from wsss.localize import (
     Joining,
     Resizing,
     ScaledImages,
+    high_size,
     inference,
     multiscale,
+    multisize,
     part,
     plan_batches,
     resize_by,
@@ -82,6 +85,30 @@ def test_a_cam_has_only_present_classes_and_its_largest_score_is_one() -> None:
 
 def test_an_absent_signal_gives_zeros_and_no_nan() -> None:
     assert to_cam(torch.zeros(2, 3, 3), [0], (12, 12), 4).cam.max() == 0
+
+
+def test_maps_at_full_size_are_resized_to_multiples_of_16_cut_and_used() -> None:
+    size, maps = (33, 45), torch.rand(2, 9, 12)
+    assert high_size(size) == (48, 48)
+    assert high_size((32, 48)) == (32, 48)
+    high = torch.rand(2, *high_size(size))
+    high[1, 40:] = 7  # outside the image, so no largest score
+    cam = unpack(pack(to_cam(maps, [1], size, 4, high)), "x")
+    assert cam.full().shape == (1, *size)
+    assert cam.full().max() == pytest.approx(1, abs=1e-3)
+    assert np.allclose(cam.full()[0], high[1, :33, :45] / high[1, :33, :45].max(), atol=1e-3)
+    assert unpack(pack(to_cam(maps, [1], size, 4)), "x").high is None
+
+
+def test_one_look_gives_maps_of_several_sizes() -> None:
+    images, sizes, seen = [torch.rand(2, 3, 32, 48)], [(8, 12), (32, 48)], []
+    net = look()
+    counted = lambda batch: seen.append(0) or net(batch)  # noqa: E731
+    with torch.inference_mode():
+        found = multisize(counted, images, True, sizes, CPU)
+        alone = [multiscale(net, images, True, size, CPU) for size in sizes]
+    assert len(seen) == 1
+    assert all(torch.equal(a, b) for a, b in zip(found, alone, strict=True))
 
 
 def test_stored_maps_come_back_and_grow_to_the_image() -> None:

@@ -34,9 +34,11 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("classifier", {"train"} | LOCALIZED, {
         "classifier.stride": 16, "classifier.backbone": "resnet18",
+        "classifier.checkpoint": "README.md",
     }),
     ("cam", LOCALIZED, {
         "cam.scales": [0.5], "cam.mirror": False, "cam.stride": 8, "cam.batch": 3,
+        "cam.high_res": True,
     }),
     ("confident", {"confident", "affinity"} | WALKED, {
         "affinity.confident.unary": "scores", "affinity.confident.foreground": 0.55,

@@ -1,0 +1,174 @@
+"""IRN (Ahn, Cho and Kwak, CVPR 2019): class boundaries and displacements, on any backbone.
+
+Published on `resnet50_irn`, whose weights do not learn; that is a matter of the training, not of the
+network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss.checkpoint import Layout
+from wsss.nets.backbone import Network, build_backbone
+from wsss.runtime import evaluating
+from wsss.schema import IrnParams
+
+MULTIPLE = 16  # pixels: a padded picture is whole cells of every backbone's coarsest feature
+
+# IRNet's file, for backbone resnet50_irn: repeated names and index tables beside the weights.
+IRN_LAYOUT = Layout(
+    (
+        (r"^resnet50\.", "backbone.body."),
+        *((rf"^fc_edge{tap}\.", f"edge.reduce.{tap - 1}.") for tap in range(1, 6)),
+        (r"^fc_edge6\.", "edge.mix."),
+        *((rf"^fc_dp{tap}\.", f"displacement.reduce.{tap - 1}.") for tap in range(1, 6)),
+        (r"^fc_dp6\.", "displacement.coarse."),
+        (r"^fc_dp7\.([01])\.", r"displacement.fine.\1."),
+        (r"^fc_dp7\.3\.", "displacement.out."),
+        (r"^mean_shift\.running_mean$", "displacement.mean"),
+    ),
+    dropped=(
+        r"(?:backbone|stage\d|edge_layers|dp_layers)\..*",
+        r"fc_dp7\.4\..*",
+        r"path_indices\d+|disp_target",
+    ),
+)
+
+
+def _reducer(channels: int, out: int, up: int = 1, align_corners: bool = False) -> nn.Sequential:
+    """Return a 1x1 convolution, a norm over 16 groups of 8 channels or more, enlarging, and ReLU."""
+    groups = math.gcd(out, max(1, min(16, out // 8)))
+    grow = [nn.Upsample(scale_factor=up, mode="bilinear", align_corners=align_corners)]
+    return nn.Sequential(
+        nn.Conv2d(channels, out, 1, bias=False),
+        nn.GroupNorm(groups, out),
+        *(grow if up > 1 else []),
+        nn.ReLU(),
+    )
+
+
+def _cut(feature: Tensor, like: Tensor) -> Tensor:
+    return feature[..., : like.shape[2], : like.shape[3]]
+
+
+class EdgeHead(nn.Module):
+    """Logits of class boundaries at the stride of the finest feature.
+
+    channels, strides: of the features. width: to which each of them is reduced.
+    """
+
+    def __init__(
+        self, channels: tuple[int, ...], strides: tuple[int, ...], width: int, align_corners: bool
+    ) -> None:
+        super().__init__()
+        self.reduce = nn.ModuleList(
+            _reducer(count, width, stride // strides[0], align_corners)
+            for count, stride in zip(channels, strides, strict=True)
+        )
+        self.mix = nn.Conv2d(width * len(channels), 1, 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Return logits (B, 1, h, w) of features, finest first."""
+        reduced = [layer(feature) for layer, feature in zip(self.reduce, features, strict=True)]
+        logits: Tensor = self.mix(torch.cat([_cut(each, reduced[0]) for each in reduced], 1))
+        return logits
+
+
+class DisplacementHead(nn.Module):
+    """Steps (vertical, horizontal), in cells, from each cell to the centre of its object.
+
+    The coarse features are joined at the finest of their strides, then with the fine ones. width: of
+    the widest layers; narrow features are reduced to fewer. mean: subtracted in evaluation mode.
+    """
+
+    mean: Tensor
+
+    def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        # Published: 64, 128, 256, 256, 256 for features of 64, 256, 512, 1024, 2048 channels.
+        widths = [min(width, max(width // 4, count // 2)) for count in channels]
+        self._fine = sum(stride == strides[0] for stride in strides)
+        middle = strides[self._fine] if self._fine < len(strides) else strides[0]
+        ups = [1 if stride == strides[0] else stride // middle for stride in strides]
+        self.reduce = nn.ModuleList(
+            _reducer(count, out, up) for count, out, up in zip(channels, widths, ups, strict=True)
+        )
+        coarse = sum(widths[self._fine :])
+        self.coarse = _reducer(coarse, width, middle // strides[0]) if coarse else None
+        self.fine = _reducer(sum(widths[: self._fine]) + (width if coarse else 0), width)
+        self.out = nn.Conv2d(width, 2, 1, bias=False)
+        self.register_buffer("mean", torch.zeros(2))
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Return displacements (B, 2, h, w) of features, finest first."""
+        reduced = [layer(feature) for layer, feature in zip(self.reduce, features, strict=True)]
+        fine, coarse = reduced[: self._fine], reduced[self._fine :]
+        if self.coarse is not None:
+            joined = self.coarse(torch.cat([_cut(each, coarse[0]) for each in coarse], 1))
+            fine.append(_cut(joined, fine[0]))
+        found: Tensor = self.out(self.fine(torch.cat(fine, 1)))
+        return found if self.training else found - self.mean.view(1, 2, 1, 1)
+
+
+class IRN(Network):
+    """A backbone with a head for boundaries and, unless its width is 0, one for displacements.
+
+    stride: of the backbone's last features; the heads work at that of its finest.
+    """
+
+    def __init__(self, name: str, stride: int, params: IrnParams) -> None:
+        super().__init__()
+        self.backbone = build_backbone(name, stride)
+        channels, strides = self.backbone.channels, self.backbone.strides
+        self.stride = strides[0]
+        self.edge = EdgeHead(channels, strides, params.edge, params.align_corners)
+        self.displacement = (
+            DisplacementHead(channels, strides, params.displacement)
+            if params.displacement
+            else None
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return boundary logits (B, 1, h, w) and displacements (B, 2, h, w), if there are any."""
+        features = self.backbone(images)
+        steps = None if self.displacement is None else self.displacement(features)
+        return self.edge(features), steps
+
+
+def edge_displacement(net: IRN, images: Tensor, side: int) -> tuple[Tensor, Tensor | None]:
+    """Return boundaries (B, 1, h, w) in [0, 1] and displacements (B, 2, h, w) of images (B, 3, H, W).
+
+    The images are padded with 0 to a square of `side` pixels, which the normalisation of the heads
+    sees (IRNet 512), or to the next multiple of 16 that holds them. Boundaries are seen in the
+    mirrored images too; a cell of the result begins inside the image.
+    """
+    height, width = images.shape[2:]
+    cells = [-(-length // net.stride) for length in (height, width)]
+    side = -(-max(side, height, width) // MULTIPLE) * MULTIPLE
+    both = torch.cat([images, images.flip(3)])
+    logits, displacement = net(F.pad(both, (0, side - width, 0, side - height)))
+    straight, mirrored = logits[..., : cells[0], : cells[1]].chunk(2)
+    edges = torch.sigmoid((straight + mirrored.flip(3)) / 2)
+    if displacement is None:
+        return edges, None
+    return edges, displacement[: len(images), :, : cells[0], : cells[1]]
+
+
+def measure_mean(net: IRN, batches: Iterable[Tensor]) -> None:
+    """Set what is subtracted from displacements to their mean over images (B, 3, H, W).
+
+    Batches count alike, whatever their size, and padding counts as image (published).
+    """
+    head = net.displacement
+    if head is None:
+        return
+    head.mean.zero_()
+    with evaluating(net):
+        means = [head(net.backbone(images)).float().mean((0, 2, 3)) for images in batches]
+    if means:
+        head.mean.copy_(torch.stack(means).mean(0))
