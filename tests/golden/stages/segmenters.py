@@ -7,6 +7,7 @@ from typing import Any
 
 import fill
 import numpy as np
+import pytest
 import torch
 from golden import Golden
 from numpy.typing import NDArray
@@ -114,7 +115,9 @@ def compare_thinned(
 ) -> None:
     """Compare every n-th channel and place of (..., C, h, w): `logits_s4`, `feature_c16_s2`."""
     expected = golden.arrays(f"{manifest}.npz")
-    key = next(key for key in expected if re.fullmatch(rf"{stem}(_c\d+)?_s\d+", key))
+    key = next((key for key in expected if re.fullmatch(rf"{stem}(_c\d+)?_s\d+", key)), None)
+    if key is None:
+        pytest.skip(f"the set has no {stem} of {manifest}")
     *channels, places = (int(number) for number in re.findall(r"_[cs](\d+)", key))
     thin = found[..., :: channels[0] if channels else 1, ::places, ::places]
     golden.close(f"{manifest} {stem}", thin, expected[key], **limits)

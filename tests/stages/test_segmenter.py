@@ -72,7 +72,9 @@ def test_a_missing_file_of_initial_weights_is_named(work: Path) -> None:
 def test_every_head_is_trained_and_tested_through_the_stages(
     squares: Index, work: Path, head: str
 ) -> None:
-    test = {"scales": [1.0, 0.5], "resize": "bicubic", "join": "max_softmax", "crf": "codebase"}
+    # every CRF starts processes, which takes longer than all the rest
+    test = {"scales": [1.0, 0.5], "resize": "bicubic", "join": "max_softmax"}
+    test |= {"crf": "codebase"} if head == "deeplab_v1" else {}
     extra = {"msc": [0.5], "loss_at": "logits"} if head == "deeplab_v2" else {"align_corners": True}
     run = run_with({**SMALL, "head": head, "test": test, **extra})
     save_index(replace(squares, dataset="shapes"), run.index)
