@@ -396,21 +396,6 @@ class AffinityParams(NetParams):
     train: TrainParams = TrainParams(epochs=8, batch=16)
 
 
-class IrnParams(Strict):
-    """The heads of IRN (Ahn, Cho and Kwak, CVPR 2019): boundaries and displacements."""
-
-    edge: PositiveInt = Field(32, description="channels of each feature in the boundary head")
-    displacement: Annotated[int, Field(ge=0)] = Field(
-        256, description="channels of the displacement head; 0 is none (SemFormer)"
-    )
-    align_corners: bool = Field(
-        False, description="enlarge features in the boundary head by their corners (SemFormer)"
-    )
-    pad_px: PositiveInt = Field(
-        512, description="side of the square that images are padded to; larger ones to their size"
-    )
-
-
 class WalkParams(Strict):
     """Random walk that spreads a CAM along learned affinities."""
 
