@@ -124,7 +124,7 @@ def cam(
 
 @app.command()
 def gather(run: RunName, stage: str, params: ParamFiles = None) -> None:
-    """Join the shards of cam, walk or masks."""
+    """Join the shards of cam, walk, instances or masks."""
     from wsss.stages.gather import gather as join
 
     join(_run(run, params), stage)
@@ -150,6 +150,14 @@ def affinity(run: RunName, params: ParamFiles = None) -> None:
 def walk(run: RunName, shard: Shard = "1-of-1", params: ParamFiles = None) -> None:
     """Spread CAMs along affinities by a random walk."""
     from wsss.stages.walk import walk as stage
+
+    stage(_run(run, params), _shard(shard))
+
+
+@app.command()
+def instances(run: RunName, shard: Shard = "1-of-1", params: ParamFiles = None) -> None:
+    """Write instance labels from IRN's displacements."""
+    from wsss.stages.instances import instances as stage
 
     stage(_run(run, params), _shard(shard))
 

@@ -33,6 +33,7 @@ MODULES = {
     "confident": "confident",
     "affinity": "affinity",
     "walk": "walk",
+    "instances": "instances",
     "pseudo": "pseudo",
     "segmenter": "segmenter",
     "masks": "masks",
@@ -137,6 +138,10 @@ def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
         "confident": settings.affinity.confident.model_dump(mode="json"),
         "affinity": settings.affinity.model_dump(mode="json", exclude={"confident"}),
         "walk": settings.walk.model_dump(mode="json"),
+        "instances": {
+            **settings.walk.model_dump(mode="json"),
+            "threshold": settings.pseudo.threshold,
+        },
         "pseudo": settings.pseudo.model_dump(mode="json"),
         "segmenter": settings.segmenter.model_dump(mode="json", exclude={"test", "preset"}),
         "masks": settings.segmenter.test.model_dump(mode="json"),

@@ -1,6 +1,7 @@
 """VOC's layout with SBD's masks, through IRNet's published path to a table by one command."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import made_datasets
@@ -48,7 +49,7 @@ def test_irnets_published_path_leads_to_a_table(fresh: Checkout, tmp_path: Path)
     made_datasets.voc(mine.folder / "data/VOCdevkit/VOC2012", images)
     made_datasets.sbd_of(mine.folder / "data/benchmark_RELEASE/dataset", images)
     (mine.folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    mine.snakemake("--configfile", "params/voc12.yaml", "tiny.yaml")
+    mine.snakemake("all", f"{RUN}/instances.zip", "--configfile", "params/voc12.yaml", "tiny.yaml")
     index = json.loads((mine.folder / "work/voc12/index.json").read_text())
     assert {image["split"] for image in index["images"]} == {"train", "aug", "val"}
     affinity = json.loads((mine.folder / RUN / "affinity.json").read_text())
@@ -56,6 +57,9 @@ def test_irnets_published_path_leads_to_a_table(fresh: Checkout, tmp_path: Path)
     assert affinity["params"]["backbone"] == "resnet50_irn"
     scored = {path.stem for path in (mine.folder / RUN / "eval").glob("*.json")}
     assert scored == {"seed", "walk", "pseudo", "segmentation"}
+    labels = [image["name"] for image in index["images"] if image["split"] != "val"]
+    with zipfile.ZipFile(mine.folder / RUN / "instances.zip") as members:
+        assert sorted(members.namelist()) == sorted(f"{name}.npz" for name in labels)
     table = (mine.folder / "results/table.md").read_text()
     assert "published" in table
     assert all(stage in table for stage in ("seed", "pseudo label", "segmentation"))

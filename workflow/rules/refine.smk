@@ -108,6 +108,61 @@ rule walk:
         "2>&1 | tell {log} '{params.run} walk'"
 
 
+# Only made when asked for: snakemake work/DATASET/METHOD/PROTOCOL/sSEED/instances.zip
+rule instances_shard:
+    input:
+        data=flow.data,
+        network=f"work/{RUN}/affinity.safetensors",
+        cam=f"work/{RUN}/cam.zip",
+    output:
+        temp(f"work/{RUN}/instances/{{scatteritem}}.zip"),
+    log:
+        f"logs/{RUN}/instances/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{RUN}/instances/{{scatteritem}}.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=lambda w, attempt: 12000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("instances"),
+        code=flow.code("instances"),
+    shell:
+        "python -m wsss instances {params.run} --shard {wildcards.scatteritem} "
+        "2>&1 | tell {log} '{params.run} instances {wildcards.scatteritem}'"
+
+
+rule instances:
+    input:
+        data=flow.data,
+        network=f"work/{RUN}/affinity.safetensors",
+        cam=f"work/{RUN}/cam.zip",
+        shards=gather.shard(
+            f"work/{RUN}/instances/{{scatteritem}}.zip", allow_missing=True
+        ),
+    output:
+        archive=f"work/{RUN}/instances.zip",
+        record=f"work/{RUN}/instances.json",
+    log:
+        f"logs/{RUN}/instances.log",
+    benchmark:
+        f"benchmarks/{RUN}/instances.tsv"
+    localrule: True
+    conda:
+        "../../envs/wsss.yaml"
+    params:
+        run=flow.name,
+        settings=flow.settings("instances"),
+        code=flow.code("instances"),
+    shell:
+        "python -m wsss gather {params.run} instances "
+        "2>&1 | tell {log} '{params.run} instances'"
+
+
 rule pseudo_label:
     input:
         data=flow.data,

@@ -1,0 +1,99 @@
+"""Instance labels of the training images from IRN's displacements, in shards that are joined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsss import archive
+from wsss.affinity import path_affinities
+from wsss.archive import pack_arrays
+from wsss.camstore import Cam, CamReader, enlarge
+from wsss.data.index import load_index
+from wsss.errors import ConfigError
+from wsss.instances import Instance, clusters, detections, per_object
+from wsss.localize import ScaledImages, part, plan_batches
+from wsss.nets.irn import IRN, edge_displacement
+from wsss.plan import Run
+from wsss.progress import progress
+from wsss.runtime import Runtime
+from wsss.stages import network as stage
+from wsss.stages.affinity import build
+from wsss.stages.walk import BATCH, on_grid
+from wsss.walk import random_walk, transition
+
+
+def instances(run: Run, shard: tuple[int, int]) -> None:
+    """Write the instances of shard (k, n) of the training images.
+
+    A member `<image name>.npz` holds `labels` int16 (N,), class numbers from 0; `scores` float32 (N,)
+    in [0, 1]; `masks` uint8, the bits of (N, H, W); `size` int32 (H, W).
+    """
+    index, params = load_index(run.index), run.settings.walk
+    affinity = run.settings.affinity
+    if affinity.kind != "irn" or not affinity.irn.displacement:
+        raise ConfigError(
+            f"{run} has no displacements, so there are no instances. Set affinity.kind: irn and "
+            "affinity.irn.displacement above 0."
+        )
+    runtime = Runtime.start("auto")
+    net: Any = stage.restore(lambda: build(run), run.path("affinity.safetensors"), runtime)
+    cams = CamReader(run.path("cam.zip"))
+    batches = part(plan_batches(index.training(), BATCH), shard)
+    images = ScaledImages(batches, (1.0,), stage.normalisation(net))
+    look = stage.look(lambda pictures: observed(net, pictures, params.pad_px))
+    with archive.Writer(stage.shard_path(run, "instances", shard)) as writer:
+        shown = zip(batches, images, strict=True)
+        for entries, (pictures,) in progress(
+            shown, f"instances {shard[0]}/{shard[1]}", len(batches)
+        ):
+            with runtime.autocast():
+                seen = look(runtime.send(pictures)).float()
+            for entry, own in zip(entries, seen, strict=True):
+                found = of_image(run, cams[entry.name], own, net.stride, str(runtime.device))
+                writer.add(f"{entry.name}.npz", packed(found, entry.size))
+
+
+def observed(net: IRN, images: Tensor, pad_px: int) -> Tensor:
+    """Return edges and displacements (B, 3, h, w) of images (B, 3, H, W)."""
+    edges, field = edge_displacement(net, images, pad_px)
+    if field is None:
+        raise ConfigError("the network has no displacements")
+    return torch.cat([edges, field], 1)
+
+
+def of_image(run: Run, cam: Cam, seen: Tensor, stride: int, device: str) -> list[Instance]:
+    """Return the instances of one image from its CAM, edges and displacements (3, h, w)."""
+    if not len(cam.labels):
+        return []
+    params, threshold = run.settings.walk, run.settings.pseudo.threshold
+    edges, field = seen[:1], seen[1:].cpu().numpy()
+    objects = clusters(field)
+    maps = on_grid(cam, stride, params)[-len(cam.labels) :] * (1 - edges[0].cpu().numpy())
+    radius = params.radius or run.settings.affinity.radius
+    pairs = ((at, values[0].cpu().numpy()) for at, values in path_affinities(edges, radius))
+    height, width = objects.shape
+    step = transition(pairs, height, width, params.beta)
+    walked = random_walk(per_object(maps, objects), step, 2**params.log2_steps, device)
+    scores = enlarge(walked, cam.size, stride)
+    scores /= scores.max() or 1.0
+    return detections(scores, cam.labels.tolist(), int(objects.max()) + 1, threshold)
+
+
+def packed(found: list[Instance], size: tuple[int, int]) -> bytes:
+    """Return the instances of one image as the bytes of a member."""
+    masks: NDArray[np.bool_] = np.zeros((len(found), *size), bool)
+    for mask, one in zip(masks, found, strict=True):
+        mask[:] = one.mask
+    return pack_arrays(
+        {
+            "labels": np.array([one.label for one in found], np.int16),
+            "scores": np.array([one.score for one in found], np.float32),
+            "masks": np.packbits(masks),
+            "size": np.array(size, np.int32),
+        }
+    )
