@@ -38,7 +38,7 @@ report: setup  ## one page with tables, figures and panels of the demo
 	@$(RUN) snakemake --report report.html --quiet
 
 test: setup  ## all tests
-	@$(RUN) pytest
+	@$(RUN) pytest --numprocesses $(CORES) --dist loadgroup
 
 lint: setup  ## what CI checks besides the tests
 	$(RUN) ruff check

@@ -12,6 +12,14 @@ from wsss.data.index import Entry, Index
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file, and all of the workflow, in one process: they share what they made."""
+    for item in items:
+        group = "workflow" if item.path.parent.name == "workflow" else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 SIZES = ((48, 48), (48, 64))
 CLASSES = ("red", "green", "blue")
 
