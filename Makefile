@@ -49,7 +49,7 @@ lint: setup  ## what CI checks besides the tests
 	$(RUN) shellcheck .ci/run workflow/tell.sh
 
 parity: setup  ## docs/parity.md: the largest difference to the published code, case by case
-	@rm -f .parity.jsonl && WSSS_PARITY=$(CURDIR)/.parity.jsonl $(RUN) pytest -q tests/golden
+	@rm -f .parity.jsonl && WSSS_PARITY=$(CURDIR)/.parity.jsonl $(RUN) pytest -q --numprocesses $(CORES) tests/golden
 	@$(RUN) python tests/golden/report.py .parity.jsonl docs/parity.md && rm .parity.jsonl
 
 bench: setup  ## our ways against the field's plain ones: ratios of time and memory (minutes)

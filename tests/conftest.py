@@ -13,6 +13,7 @@ from wsss.data.index import Entry, Index
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file, and all of the workflow, in one process: they share what they made."""
     for item in items:

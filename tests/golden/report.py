@@ -19,7 +19,10 @@ def main(notes: Path, page: Path) -> None:
         own = {row["case"]: row for row in rows if row["method"] == method}
         lines += [f"## {method}: {len(own)} comparisons", ""]
         lines += ["| case | largest difference | tolerance |", "|---|---|---|"]
-        lines += [f"| {r['case']} | {r['difference']} | {r['tolerance']} |" for r in own.values()]
+        lines += [
+            f"| {case} | {own[case]['difference']} | {own[case]['tolerance']} |"
+            for case in sorted(own)
+        ]
         lines += [""]
     page.write_text("\n".join(lines), encoding="utf-8")
 

@@ -6,7 +6,7 @@ import torch
 from wsss.nets.irn import IRN, edge_displacement, measure_mean
 from wsss.schema import IrnParams
 
-SMALL = {"edge": 8, "displacement": 32, "pad_px": 64}
+SMALL = {"edge": 8, "displacement": 32}
 
 
 def toy(stride: int = 8, **changes: int) -> IRN:

@@ -13,7 +13,7 @@ from wsss import checkpoint
 from wsss.localize import high_size
 from wsss.methods.cam import CAM, CamNet
 from wsss.nets.irn import IRN, IRN_LAYOUT, edge_displacement, measure_mean
-from wsss.schema import CamParams, ClassifierParams, IrnParams
+from wsss.schema import CamParams, ClassifierParams, IrnParams, WalkParams
 
 CLASSES = 20
 MEASURED = (150, 140)  # size of the pictures of `mean_shift`
@@ -78,7 +78,7 @@ def test_boundaries_and_displacements(golden: Golden) -> None:
         golden.close("irn displacements", displacement, expected["dp"], **FORWARD)
         net.displacement.mean.copy_(torch.tensor([0.5, -0.25]))
         picture = normalised(net, [(height - 5, width - 3, seed + 1)])
-        edge, displacement = edge_displacement(net, picture, IrnParams().pad_px)
+        edge, displacement = edge_displacement(net, picture, WalkParams().pad_px)
     golden.close("irn inference, boundaries", edge[0], expected["ED_edge"], **FORWARD)
     golden.close("irn inference, displacements", displacement[0], expected["ED_dp"], **FORWARD)
 
