@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from wsss.cam import NORMALISERS
 from wsss.camstore import Cam, grid
 from wsss.data.augment import Normalisation
 from wsss.data.images import load_image
@@ -22,7 +23,6 @@ from wsss.data.index import Entry
 from wsss.resize import resize_by
 from wsss.runtime import Runtime
 
-EPSILON = 1e-5  # added to the largest score before dividing by it (PSA, IRNet)
 HIGH_MULTIPLE = 16  # the stride of IRNet's classifier
 
 SizeRule = Callable[[tuple[int, int]], tuple[int, int]]  # from an image's size to that of its maps
@@ -223,18 +223,19 @@ def to_cam(
     size: tuple[int, int],
     stride: int,
     high: Tensor | None = None,
+    normalise: str = "max",
 ) -> Cam:
-    """Return the maps (C, h, w) of the present classes, each divided by its largest score.
+    """Return the maps (C, h, w) of the present classes, each brought to [0, 1].
 
-    high: maps of `high_size`, if they are wanted too.
+    high: maps of `high_size`, if they are wanted too. normalise: how, one of NORMALISERS.
     """
-    cut = None if high is None else _present(high[:, : size[0], : size[1]], labels)
-    return Cam(np.array(labels, np.int16), _present(maps, labels), size, stride, cut)
+    own = _present(maps, labels, normalise)
+    cut = None if high is None else _present(high[:, : size[0], : size[1]], labels, normalise)
+    return Cam(np.array(labels, np.int16), own, size, stride, cut)
 
 
-def _present(maps: Tensor, labels: Sequence[int]) -> NDArray[np.float16]:
-    present = maps[list(labels)]
-    present = present / (present.amax((1, 2), keepdim=True) + EPSILON)
+def _present(maps: Tensor, labels: Sequence[int], normalise: str) -> NDArray[np.float16]:
+    present = NORMALISERS[normalise](maps[list(labels)]) if labels else maps[:0]
     found: NDArray[np.float16] = present.cpu().numpy().astype(np.float16)
     return found
 

@@ -317,6 +317,11 @@ class CamParams(Strict):
         description="also store the CAM at the size of the image, resized to multiples of 16 px and "
         "cut, and use it there, as IRNet does",
     )
+    normalise: Literal["max", "range", "range_cut"] = Field(
+        "max",
+        description="each map is divided by its largest score (PSA, IRNet), or less its smallest "
+        "score by its range (MCTformer), or so with 1e-5 cut off (PCSS)",
+    )
     batch: PositiveInt = Field(32, description="images of one size worked on together")
 
 

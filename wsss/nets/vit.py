@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.errors import ConfigError
 from wsss.nets.backbone import IMAGENET, Backbone
 from wsss.resize import resize_by
 
@@ -276,3 +277,18 @@ def initialise(module: nn.Module) -> None:
 def shape_of(name: str) -> Shape | None:
     """Return the size of the transformer called `name`, whose tag may follow; none if it is a CNN."""
     return SHAPES.get(name.partition(".")[0])
+
+
+def transformer(name: str) -> Shape:
+    """Return the size of the transformer of a method that needs one; `toy` is the small one.
+
+    Raises:
+        ConfigError: the backbone is another network.
+    """
+    shape = shape_of("vit_toy" if name == "toy" else name)
+    if shape is None:
+        raise ConfigError(
+            f"classifier.backbone: {name} is no transformer, and this method needs one. Set "
+            f"networks.classifier.backbone to {', '.join(SHAPES)}."
+        )
+    return shape
