@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wsss.checkpoint import Layout
 from wsss.methods.base import Method
-from wsss.nets.mctformer import PUBLISHED, MCTformer, build_mctformer, token_contrast
+from wsss.nets.mctformer import PUBLISHED, MCTformer, token_contrast
 
 CONTRAST_BLOCKS = 12  # plus: the last ones, whose class tokens are compared
 
@@ -25,8 +25,7 @@ class Tokens(Method):
     def build(self, network: str) -> MCTformer:
         """Return the classifier."""
         params = self.params[network]
-        version, drop_path = params.settings["version"], params.settings["drop_path"]
-        return build_mctformer(params, self.classes, version, drop_path)
+        return MCTformer.of(params, self.classes, params.settings["version"])
 
     def layout(self, network: str) -> Layout:
         """Return the layout of the authors' files, the same for all versions."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -125,6 +125,13 @@ class MCTformer(Network):
         if version == "v1":
             self.head = nn.Linear(shape.width, classes).requires_grad_(False)  # unused as well
 
+    @classmethod
+    def of(cls, params: ClassifierParams, classes: int, version: Version) -> Self:
+        """Return the network whose position table has a cell for each patch of a training crop."""
+        shape = transformer(params.backbone)
+        grid = params.augment.crop_px // shape.patch
+        return cls(shape, classes, version, params.settings["drop_path"], grid)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores (B, C) that labels are predicted with."""
         seen = self.look(images)
@@ -188,12 +195,3 @@ def token_contrast(tokens: Sequence[Tensor], labels: Tensor) -> Tensor:
 
 # The authors' files, of MCTformer (all versions) and of PCSS: a ViT with `head` beside its layers.
 PUBLISHED = Layout(((r"^(?!head\.)", "backbone."),))
-
-
-def build_mctformer(
-    params: ClassifierParams, classes: int, version: Version, drop_path: float
-) -> MCTformer:
-    """Return the network whose position table has a cell for each patch of a training crop."""
-    shape = transformer(params.backbone)
-    grid = params.augment.crop_px // shape.patch
-    return MCTformer(shape, classes, version, drop_path, grid)
