@@ -16,6 +16,7 @@ from wsss.methods.base import Method
 from wsss.schema import AugmentParams, ClassifierParams
 
 CLOSE = {"rtol": 1e-4, "absolute": 1e-5}
+LOOSE = {"rtol": 1e-4, "absolute": 1e-4}
 
 
 def build(golden: Golden, name: str, data: str = "voc", **settings: Any) -> tuple[Method, Any]:
