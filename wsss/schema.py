@@ -316,6 +316,22 @@ class NetParams(Strict):
         return None if self.weights == "none" else f"{self.relative}.{self.weights}"
 
 
+class BegunParams(NetParams):
+    """A network under a head that can begin with a published file."""
+
+    initial_file: str | None = Field(
+        None,
+        description="file with published initial weights of the backbone, instead of weights; say "
+        "which, as those trained on COCO's masks have seen masks",
+    )
+
+    @model_validator(mode="after")
+    def _initial_weights(self) -> BegunParams:
+        if self.initial_file and self.weights != "none":
+            raise ValueError("initial_file and weights exclude each other; set weights: none")
+        return self
+
+
 class ClassifierParams(NetParams):
     """The network that learns the image-level labels and whose maps become CAMs."""
 
@@ -404,7 +420,7 @@ class IrnParams(Strict):
     )
 
 
-class AffinityParams(NetParams):
+class AffinityParams(BegunParams):
     """What says which neighbouring cells belong to the same class, and its training."""
 
     resampled = True
@@ -515,18 +531,13 @@ class SegmenterTestParams(Strict):
     batch: PositiveInt = Field(32, description="images of one size worked on together")
 
 
-class SegmenterParams(NetParams):
+class SegmenterParams(BegunParams):
     """A network of the DeepLab family, trained on pseudo labels."""
 
     preset: str | None = Field(
         None,
         description="start from published settings (" + ", ".join(presets.segmenters()) + "); keys "
         "whose value is not the default are laid over them, in overrides all keys",
-    )
-    initial_file: str | None = Field(
-        None,
-        description="file with published initial weights of the backbone, instead of weights; say "
-        "which, as those trained on COCO's masks have seen masks",
     )
     head: Literal["deeplab_v2", "deeplab_v1", "deeplab_v3plus", "resnet38"] = Field(
         "deeplab_v2",
@@ -556,12 +567,6 @@ class SegmenterParams(NetParams):
     @model_validator(mode="after")
     def _labels_follow(self) -> SegmenterParams:
         _check_labels_follow(self.augment)
-        return self
-
-    @model_validator(mode="after")
-    def _initial_weights(self) -> SegmenterParams:
-        if self.initial_file and self.weights != "none":
-            raise ValueError("initial_file and weights exclude each other; set weights: none")
         return self
 
 
