@@ -36,3 +36,16 @@ def test_stored_maps(golden: Golden, tmp_path: Path, name: str) -> None:
             for label, found in zip(labels, cam.cam, strict=True):
                 wanted = expected[f"{key}/class{label}"]
                 golden.close(f"{name} {key} class {label}", found, wanted, **CLOSE)
+
+
+def test_sweep(golden: Golden) -> None:
+    expected, arrays = golden.json("eval_sweep.json"), golden.arrays("eval_inputs.npz")
+    curve_key = next(key for key in expected if key.startswith("curve_"))
+    wanted = np.array(expected[curve_key])
+    levels = (np.arange(len(wanted)) / 100).astype(np.float32)
+    curve = ThresholdCurve(golden.case("sweep", "classes") + 1, levels)
+    for name, entry in expected["images"].items():
+        maps = np.stack([arrays[f"cam/{name}/class{k}"] for k in entry["classes"]])
+        curve.add(arrays[f"gt/{name}"], maps, entry["classes"])
+    values = 100 * mean_iou(curve.matrices(), "C")
+    golden.close("pcss sweep", values, wanted, absolute=1e-7)
