@@ -30,11 +30,13 @@ class Layout:
     """How a published checkpoint names its tensors.
 
     dropped: patterns of whole keys that are no weights of ours: repeated names, tables. table: rules
-    (pattern, replacement) that turn the other keys into ours.
+    (pattern, replacement) that turn the other keys into ours. absent: patterns of whole keys of ours
+    that such a file does not have; they stay as they are.
     """
 
     table: KeyTable = ()
     dropped: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -139,11 +141,17 @@ def adopt(module: nn.Module, path: Path, layout: Layout) -> None:
     Raises:
         CheckpointError: the file is not one of this network, or not readable as pure data.
     """
-    dropped = re.compile("|".join(f"(?:{pattern})" for pattern in layout.dropped) or r"(?!)")
+    dropped, absent = _any_of(layout.dropped), _any_of(layout.absent)
     kept = {key: value for key, value in load_foreign(path).items() if not dropped.fullmatch(key)}
     state = rename(kept, layout.table)
-    counters = (key for key in module.state_dict() if key.endswith("num_batches_tracked"))
-    fill(module, {key: torch.tensor(0) for key in counters} | state, path)
+    own = module.state_dict()
+    counters = {key: torch.tensor(0) for key in own if key.endswith("num_batches_tracked")}
+    added = {key: value for key, value in own.items() if absent.fullmatch(key)}
+    fill(module, counters | added | state, path)
+
+
+def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or r"(?!)")
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path | str) -> None:

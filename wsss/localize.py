@@ -15,13 +15,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from wsss.cam import NORMALISERS
 from wsss.camstore import Cam, grid
 from wsss.data.augment import Normalisation
 from wsss.data.images import load_image
 from wsss.data.index import Entry
+from wsss.resize import resize_by
 from wsss.runtime import Runtime
 
-EPSILON = 1e-5  # added to the largest score before dividing by it (PSA, IRNet)
 HIGH_MULTIPLE = 16  # the stride of IRNet's classifier
 
 SizeRule = Callable[[tuple[int, int]], tuple[int, int]]  # from an image's size to that of its maps
@@ -73,31 +74,13 @@ class Resizing:
         if self.kernel == "picture" or scale == 1:
             return found
         if self.kernel == "bicubic":
-            return resize_by(found, scale, size)
+            return resize_by(found, (scale, scale), size)
         aligned = self.kernel == "bilinear_corners"
         return F.interpolate(found, size, mode="bilinear", align_corners=aligned)
 
 
 def _smooth(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
-
-
-def resize_by(images: Tensor, scale: float, size: tuple[int, int]) -> Tensor:
-    """Return images (B, 3, h, w) bicubic at exactly `scale`, cut to `size`.
-
-    Pixel x looks at (x + 0.5) / scale - 0.5, as OpenCV does when it is given a factor, even if the
-    size is not that multiple. Outside the image its border is repeated.
-    """
-    more = -(-2 // scale)  # so many pixels further, no size is too small
-    padded = F.pad(images, (0, int(more), 0, int(more)), mode="replicate")
-    found = F.interpolate(
-        padded,
-        scale_factor=scale,
-        mode="bicubic",
-        align_corners=False,
-        recompute_scale_factor=False,
-    )
-    return found[:, :, : size[0], : size[1]]
 
 
 PICTURE = Resizing()
@@ -240,18 +223,19 @@ def to_cam(
     size: tuple[int, int],
     stride: int,
     high: Tensor | None = None,
+    normalise: str = "max",
 ) -> Cam:
-    """Return the maps (C, h, w) of the present classes, each divided by its largest score.
+    """Return the maps (C, h, w) of the present classes, each brought to [0, 1].
 
-    high: maps of `high_size`, if they are wanted too.
+    high: maps of `high_size`, if they are wanted too. normalise: how, one of NORMALISERS.
     """
-    cut = None if high is None else _present(high[:, : size[0], : size[1]], labels)
-    return Cam(np.array(labels, np.int16), _present(maps, labels), size, stride, cut)
+    own = _present(maps, labels, normalise)
+    cut = None if high is None else _present(high[:, : size[0], : size[1]], labels, normalise)
+    return Cam(np.array(labels, np.int16), own, size, stride, cut)
 
 
-def _present(maps: Tensor, labels: Sequence[int]) -> NDArray[np.float16]:
-    present = maps[list(labels)]
-    present = present / (present.amax((1, 2), keepdim=True) + EPSILON)
+def _present(maps: Tensor, labels: Sequence[int], normalise: str) -> NDArray[np.float16]:
+    present = NORMALISERS[normalise](maps[list(labels)]) if labels else maps[:0]
     found: NDArray[np.float16] = present.cpu().numpy().astype(np.float16)
     return found
 

@@ -125,6 +125,11 @@ class AugmentParams(Strict):
     long_side_px: tuple[PositiveInt, PositiveInt] | None = Field(
         None, description="instead of scale: range of the long side, as PSA and IRNet do"
     )
+    area: tuple[PositiveFloat, PositiveFloat] | None = Field(
+        None,
+        description="instead of scale: range of the share of the image in a box that is cut out and "
+        "resized to crop_px (DeiT 0.08 to 1, PCSS 0.6 to 1.2)",
+    )
     whole_px: Literal["round", "floor"] = Field(
         "round", description="how a scaled side becomes whole (DeepLab-v2, MCTformer: floor)"
     )
@@ -145,6 +150,12 @@ class AugmentParams(Strict):
     )
     hsv: Annotated[int, Field(ge=0, le=90)] = Field(
         0, description="range of whole steps of hue (of 180), saturation, value (DeepLab-v1: 10)"
+    )
+    rand_augment: Annotated[float, Field(ge=0, le=10)] = Field(
+        0.0, description="magnitude of RandAugment's operations, applied with colours (DeiT 9)"
+    )
+    erase: Fraction = Field(
+        0.0, description="probability that a box of the crop becomes noise (DeiT 0.25)"
     )
     order: tuple[Literal["scale", "mirror", "colour", "crop"], ...] = Field(
         ("scale", "mirror", "colour", "crop"),
@@ -170,15 +181,20 @@ class AugmentParams(Strict):
         if (
             late
             and self.interpolation == "bilinear_plain"
-            and (self.jitter or self.hue or self.hsv)
+            and (self.jitter or self.hue or self.hsv or self.rand_augment)
         ):
             raise ValueError(
                 "colours change on 8 bits: with interpolation bilinear_plain let order have "
                 "colour before scale, or set jitter, hue and hsv to 0"
             )
-        if self.scales and self.long_side_px:
-            raise ValueError("scales and long_side_px exclude each other")
+        if sum(map(bool, (self.scales, self.long_side_px, self.area))) > 1:
+            raise ValueError("scales, long_side_px and area exclude each other")
         return self
+
+    @property
+    def moves_pixels(self) -> bool:
+        """Whether images are changed in a way that labels of pixels are not."""
+        return bool(self.rand_augment or self.erase)
 
 
 class TrainParams(Strict):
@@ -206,7 +222,19 @@ class TrainParams(Strict):
     frozen: tuple[str, ...] = Field(
         (), description="patterns of the names of weights that stay, such as backbone.conv1a.*"
     )
-    schedule: Literal["poly", "cosine", "constant"] = Field("poly", description="fall of the rate")
+    undecayed: tuple[str, ...] = Field(
+        (), description="patterns of the names of weights that do not decay, such as *pos_embed"
+    )
+    schedule: Literal["poly", "cosine", "cosine_epochs", "constant"] = Field(
+        "poly",
+        description="fall of the rate; cosine_epochs: one rate for each epoch, from lr_first up to lr "
+        "and down towards lr_last (DeiT, MCTformer, PCSS)",
+    )
+    lr_first: PositiveFloat = Field(1e-6, description="cosine_epochs: rate of the first epoch")
+    lr_last: PositiveFloat = Field(1e-5, description="cosine_epochs: rate after the last epoch")
+    late_epochs: Annotated[int, Field(ge=0)] = Field(
+        0, description="cosine_epochs: epochs by which every rate is late (MCTformer 1)"
+    )
     power: PositiveFloat = Field(0.9, description="exponent of the poly schedule")
     refresh: PositiveInt = Field(1, description="steps for which a rate stays (DeepLab-v2: 10)")
     horizon: Annotated[int, Field(ge=0)] = Field(
@@ -240,11 +268,17 @@ class TrainParams(Strict):
 
 
 # Backbones of our own with a stride that cannot be chosen: the stride, and the network whose initial
-# weights they take. (IRNet began with torchvision's first ImageNet weights, timm's tv_in1k.)
+# weights they take. (IRNet began with torchvision's first ImageNet weights, timm's tv_in1k; ToCo and
+# CPDGL with the ViT of the first release, not timm's present default.)
 FIXED = {
     "resnet38": (8, "resnet38"),
     "resnet50_irn": (16, "resnet50.tv_in1k"),
     "resnet101_caffe": (8, "resnet101_caffe"),
+    "vit_toy": (8, "vit_toy"),
+    "deit_small_patch16_224": (16, "deit_small_patch16_224.fb_in1k"),
+    "deit_base_patch16_224": (16, "deit_base_patch16_224.fb_in1k"),
+    "deit_base_distilled_patch16_224": (16, "deit_base_distilled_patch16_224.fb_in1k"),
+    "vit_base_patch16_224": (16, "vit_base_patch16_224.orig_in21k_ft_in1k"),
 }
 
 
@@ -258,8 +292,8 @@ class NetParams(Strict):
     backbone: str = Field(
         "toy",
         description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), "
-        "resnet101_caffe (DeepLab-v2; stride 8), or any convolutional network that timm offers, "
-        "such as resnet50",
+        "resnet101_caffe (DeepLab-v2; stride 8), vit_toy (stride 8), deit_small_patch16_224 and its "
+        "like (stride 16), or any convolutional network that timm offers, such as resnet50",
     )
     weights: Literal["none", "imagenet"] = Field("none", description="initial weights")
     stride: Literal[4, 8, 16, 32] = Field(8, description="pixels per cell of the last features")
@@ -280,6 +314,22 @@ class NetParams(Strict):
     def initial(self) -> str | None:
         """The name of the initial weights, or none."""
         return None if self.weights == "none" else f"{self.relative}.{self.weights}"
+
+
+class BegunParams(NetParams):
+    """A network under a head that can begin with a published file."""
+
+    initial_file: str | None = Field(
+        None,
+        description="file with published initial weights of the backbone, instead of weights; say "
+        "which, as those trained on COCO's masks have seen masks",
+    )
+
+    @model_validator(mode="after")
+    def _initial_weights(self) -> BegunParams:
+        if self.initial_file and self.weights != "none":
+            raise ValueError("initial_file and weights exclude each other; set weights: none")
+        return self
 
 
 class ClassifierParams(NetParams):
@@ -310,6 +360,11 @@ class CamParams(Strict):
         False,
         description="also store the CAM at the size of the image, resized to multiples of 16 px and "
         "cut, and use it there, as IRNet does",
+    )
+    normalise: Literal["max", "range", "range_cut"] = Field(
+        "max",
+        description="each map is divided by its largest score (PSA, IRNet), or less its smallest "
+        "score by its range (MCTformer), or so with 1e-5 cut off (PCSS)",
     )
     batch: PositiveInt = Field(32, description="images of one size worked on together")
 
@@ -348,6 +403,11 @@ class ConfidentParams(Strict):
         return self
 
 
+def _check_labels_follow(augment: AugmentParams) -> None:
+    if augment.moves_pixels:
+        raise ValueError("rand_augment and erase change no labels of pixels: set them to 0 here")
+
+
 class IrnParams(Strict):
     """The heads of IRN (Ahn, Cho and Kwak, CVPR 2019): boundaries and displacements."""
 
@@ -360,7 +420,7 @@ class IrnParams(Strict):
     )
 
 
-class AffinityParams(NetParams):
+class AffinityParams(BegunParams):
     """What says which neighbouring cells belong to the same class, and its training."""
 
     resampled = True
@@ -394,6 +454,11 @@ class AffinityParams(NetParams):
     confident: ConfidentParams = ConfidentParams()
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=8, batch=16)
+
+    @model_validator(mode="after")
+    def _labels_follow(self) -> AffinityParams:
+        _check_labels_follow(self.augment)
+        return self
 
 
 class WalkParams(Strict):
@@ -466,18 +531,13 @@ class SegmenterTestParams(Strict):
     batch: PositiveInt = Field(32, description="images of one size worked on together")
 
 
-class SegmenterParams(NetParams):
+class SegmenterParams(BegunParams):
     """A network of the DeepLab family, trained on pseudo labels."""
 
     preset: str | None = Field(
         None,
         description="start from published settings (" + ", ".join(presets.segmenters()) + "); keys "
         "whose value is not the default are laid over them, in overrides all keys",
-    )
-    initial_file: str | None = Field(
-        None,
-        description="file with published initial weights of the backbone, instead of weights; say "
-        "which, as those trained on COCO's masks have seen masks",
     )
     head: Literal["deeplab_v2", "deeplab_v1", "deeplab_v3plus", "resnet38"] = Field(
         "deeplab_v2",
@@ -505,9 +565,8 @@ class SegmenterParams(NetParams):
     test: SegmenterTestParams = SegmenterTestParams()
 
     @model_validator(mode="after")
-    def _initial_weights(self) -> SegmenterParams:
-        if self.initial_file and self.weights != "none":
-            raise ValueError("initial_file and weights exclude each other; set weights: none")
+    def _labels_follow(self) -> SegmenterParams:
+        _check_labels_follow(self.augment)
         return self
 
 

@@ -36,6 +36,9 @@ class Objective(nn.Module):
         """Return the terms of the loss; they are summed."""
         raise NotImplementedError
 
+    def after_epoch(self, epoch: int, runtime: Runtime) -> None:
+        """Do what comes between epoch `epoch` (from 0) and the next; every process does it."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -172,12 +175,25 @@ class Trainer:
             means = self.step(step, parts)
             now = time.monotonic()
             self._note(step, means, (step - first + 1) * self.params.batch / (now - began))
+            self._between(step + 1)
             if self.runtime.is_main and now - saved >= self.params.save_seconds:
                 self.save(step + 1)
                 saved = now
         if self.curves is not None:
             self.curves.close()
         return self._last_epoch()
+
+    def _between(self, done: int) -> None:
+        """Let the objective do its work between two epochs, in evaluation mode."""
+        epoch, rest = divmod(done, self.schedule.steps_per_epoch)
+        if rest == 0 and done < self.schedule.steps:
+            modes = [(module, module.training) for module in self.objective.modules()]
+            self.objective.eval()
+            torch.manual_seed(number(self.training.seed, "between", epoch))
+            with torch.no_grad(), self.runtime.autocast():
+                self.objective.after_epoch(epoch - 1, self.runtime)
+            for module, was in modes:
+                module.training = was
 
     def _shown(self, steps: range, first: int) -> Iterator[int]:
         if not self.runtime.is_main:

@@ -152,10 +152,14 @@ class Flow:
 
         return path
 
-    def initial_file(self, wildcards: Wildcards) -> list[str]:
-        """Return the user's file of initial weights that the segmenter begins with, if there is one."""
-        name = self.run(wildcards).settings.segmenter.initial_file
-        return [name] if name else []
+    def initial_file(self, stage: str) -> Function:
+        """Return the function that names the user's file that a training begins with, if any."""
+
+        def path(wildcards: Wildcards) -> list[str]:
+            name = getattr(self.run(wildcards).settings, stage).initial_file
+            return [name] if name else []
+
+        return path
 
     def before(self, wildcards: Wildcards) -> list[str]:
         """Return the networks of the chain that a network is trained after, and published weights."""

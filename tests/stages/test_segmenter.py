@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from wsss import archive, config, plan
+from wsss.checkpoint import Layout
 from wsss.data.augment import Normalisation
 from wsss.data.index import Entry, Index, save_index
 from wsss.errors import MissingError
@@ -45,8 +46,8 @@ def test_initial_weights_come_from_the_file_and_are_in_the_record(
     squares: Index, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = published(work / "theirs.pth")
-    layout = "wsss.stages.segmenter.published_layout"
-    monkeypatch.setattr(layout, lambda name: SimpleNamespace(table=(), dropped=()))
+    layout = "wsss.stages.network.published_layout"
+    monkeypatch.setattr(layout, lambda name: Layout())
     run = run_with({**SMALL, "initial_file": "theirs.pth"})
     net, files = initialise(run, 3)
     assert files == [Path("theirs.pth")]
@@ -59,8 +60,11 @@ def test_initial_weights_come_from_the_file_and_are_in_the_record(
 def test_the_file_of_initial_weights_is_an_input_of_the_rule() -> None:
     raw = {"methods": ["supervised"], "segmenter": {"initial_file": "theirs.pth"}}
     job = SimpleNamespace(dataset="shapes", method="supervised", protocol="common", seed="0")
-    assert Flow(raw).initial_file(job) == ["theirs.pth"]  # type: ignore[arg-type]
-    assert Flow({}).initial_file(job) == []  # type: ignore[arg-type]
+    assert Flow(raw).initial_file("segmenter")(job) == ["theirs.pth"]  # type: ignore[arg-type]
+    assert Flow({}).initial_file("segmenter")(job) == []  # type: ignore[arg-type]
+    raw = {"methods": ["cam"], "affinity": {"initial_file": "theirs.pth"}}
+    job = SimpleNamespace(dataset="shapes", method="cam", protocol="common", seed="0")
+    assert Flow(raw).initial_file("affinity")(job) == ["theirs.pth"]  # type: ignore[arg-type]
 
 
 def test_a_missing_file_of_initial_weights_is_named(work: Path) -> None:

@@ -37,11 +37,12 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("classifier", {"train"} | LOCALIZED, {
         "classifier.stride": 16, "classifier.backbone": "resnet18",
-        "classifier.checkpoint": "README.md",
+        "classifier.checkpoint": "README.md", "classifier.augment.rand_augment": 9.0,
+        "classifier.augment.erase": 0.25,
     }),
     ("cam", LOCALIZED, {
         "cam.scales": [0.5], "cam.mirror": False, "cam.stride": 8, "cam.batch": 3,
-        "cam.high_res": True,
+        "cam.high_res": True, "cam.normalise": "range",
     }),
     ("confident", {"confident", "affinity"} | WALKED, {
         "affinity.confident.unary": "scores", "affinity.confident.foreground": 0.55,
@@ -52,7 +53,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "affinity.backbone": "resnet18", "affinity.stride": 8, "affinity.radius": 4,
         "affinity.channels": 16, "affinity.kind": "irn", "affinity.margin": True,
         "affinity.reduce": "corner", "affinity.irn.edge": 8, "affinity.irn.displacement": 0,
-        "affinity.irn.align_corners": True,
+        "affinity.irn.align_corners": True, "affinity.initial_file": "params.yaml",
     }),
     ("walk", WALKED, {
         "walk.beta": 4.0, "walk.log2_steps": 2, "walk.radius": 3, "walk.background": "power",
@@ -105,6 +106,7 @@ AUGMENT = {
     "long_side_px": [48, 64],
     "mirror": False,
     "jitter": 0.1,
+    "area": [0.5, 1.0],
     "scales": [0.5, 1.0],
     "whole_px": "floor",
     "interpolation": "bicubic_plain",
@@ -121,12 +123,16 @@ TRAIN = {
     "momentum": 0.5, "weight_decay": 0.1, "schedule": "cosine", "power": 0.5, "warmup": 0.2,
     "clip": 1.0, "freeze_norm": True, "precision": "bf16", "steps": 3, "head": ["*"],
     "head_bias_factor": 2.0, "decay_bias": False, "frozen": ["backbone.*"], "refresh": 2,
-    "horizon": 1,
+    "horizon": 1, "undecayed": ["*"], "lr_first": 1e-7, "lr_last": 1e-7, "late_epochs": 1,
 }  # fmt: skip
 SILENT = {"workers": 1, "save_seconds": 7, "tensorboard": True}  # change no result: nothing runs
 # With these the table changes too, but not in one key at a time.
 ELSEWHERE = {"datasets", "protocols", "classifier.settings", "segmenter.preset"}
 ELSEWHERE |= {f"{section}.train.nesterov" for section in TRAININGS}
+# Pictures without labels of pixels alone can be changed so.
+ELSEWHERE |= {
+    f"{s}.augment.{key}" for s in ("affinity", "segmenter") for key in ("rand_augment", "erase")
+}
 PRETRAINED = {f"{section}.weights" for section in TRAININGS}
 
 

@@ -32,6 +32,7 @@ rule affinity:
         data=flow.data,
         labels=f"work/{RUN}/confident.zip",
         weights=flow.weights("affinity"),
+        initial_file=flow.initial_file("affinity"),
     output:
         weights=f"work/{RUN}/affinity.safetensors",
         record=f"work/{RUN}/affinity.json",

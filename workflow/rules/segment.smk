@@ -6,7 +6,7 @@ rule segmenter:
         data=flow.data,
         labels=flow.labels,
         weights=flow.weights("segmenter"),
-        initial_file=flow.initial_file,
+        initial_file=flow.initial_file("segmenter"),
     output:
         weights=f"work/{RUN}/segmenter.safetensors",
         record=f"work/{RUN}/segmenter.json",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -46,12 +47,44 @@ class TrainingImages(Dataset[dict[str, Any]]):
         generator = rng(self.seed, "augment", epoch, entry.name)
         labels = self.mask(entry) if self.mask else None
         image, cut = augment(load_image(entry.path), labels, self.params, self.normalise, generator)
-        present = torch.zeros(len(self.index.classes))
-        present[self.index.numbers(entry.labels)] = 1.0
+        present = label_vector(self.index, entry)
         item = {"image": torch.from_numpy(image), "label": present, "name": entry.name}
         if cut is not None:
             item["mask"] = torch.from_numpy(cut).long()
         return item
+
+
+def label_vector(index: Index, entry: Entry) -> Tensor:
+    """Return the labels of an image as 0 and 1 (classes,)."""
+    present = torch.zeros(len(index.classes))
+    present[index.numbers(entry.labels)] = 1.0
+    return present
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Whole images, squashed to squares: what a method looks at between two epochs (PCSS)."""
+
+    index: Index
+    entries: Sequence[Entry]
+    normalise: Normalisation
+    seed: int
+
+    def batches(self, side: int, batch: int, epoch: int) -> Iterator[Batch]:
+        """Yield all images once, in an order that depends on the epoch, `batch` at a time."""
+        order = rng(self.seed, "squares", epoch).permutation(len(self.entries))
+        for start in range(0, len(order), batch):
+            chosen = [self.entries[number] for number in order[start : start + batch]]
+            yield {
+                "image": torch.stack([self._image(entry, side) for entry in chosen]),
+                "label": torch.stack([label_vector(self.index, entry) for entry in chosen]),
+                "name": [entry.name for entry in chosen],
+            }
+
+    def _image(self, entry: Entry, side: int) -> Tensor:
+        picture = Image.fromarray(load_image(entry.path))
+        small = picture.resize((side, side), Image.Resampling.BILINEAR)
+        return torch.from_numpy(self.normalise(np.asarray(small)))
 
 
 @dataclass(frozen=True)

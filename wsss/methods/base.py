@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,6 +12,10 @@ from wsss.checkpoint import Layout
 from wsss.errors import ConfigError
 from wsss.nets.backbone import Network
 from wsss.schema import ClassifierParams
+
+# From a side in pixels and a number of images to batches of `image` (B, 3, side, side) and `label`:
+# the training images once, in random order, squashed to squares.
+Source = Callable[[int, int], Iterator[Mapping[str, Any]]]
 
 
 class Method(ABC):
@@ -46,6 +50,14 @@ class Method(ABC):
 
         nets: the network in training and those that come before it. batch: image (B, 3, h, w),
         label (B, classes) of 0 and 1.
+        """
+
+    def after_epoch(  # noqa: B027  # most methods learn nothing between epochs
+        self, network: str, nets: Mapping[str, nn.Module], epoch: int, images: Source
+    ) -> None:
+        """Do what a method does between epoch `epoch` (from 0) and the next, without gradients.
+
+        What it learns belongs into the state of the network, or else a resumed training differs.
         """
 
     @abstractmethod

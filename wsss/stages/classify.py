@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from wsss.data.index import Index, load_index
+from wsss.data.loader import Squares, to_device
 from wsss.errors import ConfigError
 from wsss.localize import ScaledImages, plan_batches
 from wsss.methods import registry
@@ -25,15 +26,34 @@ class Classification(Objective):
     """The losses of one network of a method."""
 
     def __init__(
-        self, method: Method, name: str, net: nn.Module, before: Mapping[str, nn.Module]
+        self,
+        method: Method,
+        name: str,
+        net: nn.Module,
+        before: Mapping[str, nn.Module],
+        squares: Squares,
     ) -> None:
         super().__init__()
         self.net = net
         self._method, self._name, self._before = method, name, dict(before)
+        self._squares = squares
+
+    @property
+    def _nets(self) -> dict[str, nn.Module]:
+        return {**self._before, self._name: self.net}
 
     def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
         """Return the method's loss terms."""
-        return self._method.losses(self._name, {**self._before, self._name: self.net}, batch, step)
+        return self._method.losses(self._name, self._nets, batch, step)
+
+    def after_epoch(self, epoch: int, runtime: Runtime) -> None:
+        """Let the method look at all training images."""
+
+        def images(side: int, batch: int) -> Iterator[dict[str, Any]]:
+            found = self._squares.batches(side, batch, epoch)
+            return (to_device(part, runtime) for part in found)
+
+        self._method.after_epoch(self._name, self._nets, epoch, images)
 
 
 def build_method(run: Run, classes: int) -> Method:
@@ -62,7 +82,8 @@ def classify(run: Run, name: str) -> None:
         source = Path(params.checkpoint)
         stage.adopt(run, name, net, source, method.layout(name), runtime, measure)
         return
-    objective = Classification(method, name, net, nets)
+    squares = Squares(index, index.training(), stage.normalisation(net), run.seed)
+    objective = Classification(method, name, net, nets, squares)
     stage.train(
         run, name, objective, params.augment, params.train, [*paths, *weights], measure=measure
     )

@@ -28,5 +28,6 @@ def localize(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
         for entries, maps in progress(results, f"CAMs {shard[0]}/{shard[1]}", len(batches)):
             for entry, *own in zip(entries, *maps, strict=True):
                 labels = index.numbers(entry.labels)
-                cam = to_cam(own[0], labels, entry.size, params.stride, *own[1:])
+                high = own[1] if params.high_res else None
+                cam = to_cam(own[0], labels, entry.size, params.stride, high, params.normalise)
                 writer.add(f"{entry.name}.npz", pack(cam))

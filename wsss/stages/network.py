@@ -16,13 +16,13 @@ from wsss.data.index import Index, load_index
 from wsss.data.loader import Mask, TrainingImages
 from wsss.errors import DatasetError
 from wsss.files import write_text
-from wsss.nets.backbone import Network, load_backbone
+from wsss.nets.backbone import Network, load_backbone, published_layout
 from wsss.plan import Run
 from wsss.progress import log
 from wsss.randomness import number
 from wsss.record import Recorder
 from wsss.runtime import Runtime
-from wsss.schema import AugmentParams, TrainParams
+from wsss.schema import AugmentParams, BegunParams, TrainParams
 from wsss.train import Objective, Training, fit
 
 EMPTY_LOG = "step,epoch,lr,loss,images_per_s\n"  # of a network that was not trained here
@@ -43,6 +43,12 @@ def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Netw
     """Return a network with its initial weights, and the file these came from."""
     torch.manual_seed(number(run.seed, "initial weights", stage))
     net = build()
+    part = getattr(run.settings, stage, None)
+    if isinstance(part, BegunParams) and part.initial_file:
+        source = Path(part.initial_file)
+        checkpoint.adopt(net.backbone, source, published_layout(part.backbone))
+        log.info("initial weights of the %s: %s", stage, source)
+        return net, [source]
     name = plan.pretrained(run.settings, stage)
     if name is None:
         return net, []

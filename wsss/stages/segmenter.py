@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss import checkpoint
 from wsss.archive import Reader
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, load_index
 from wsss.errors import DatasetError
-from wsss.nets.backbone import build_backbone, published_layout
+from wsss.nets.backbone import build_backbone
 from wsss.nets.deeplab import DeepLab, pixel_loss
 from wsss.plan import Run
-from wsss.progress import log
 from wsss.schema import SegmenterParams
 from wsss.stages import network as stage
 from wsss.stages.affinity import PngReader
@@ -62,13 +60,7 @@ def deeplab(params: SegmenterParams, classes: int) -> DeepLab:
 
 def initialise(run: Run, classes: int) -> tuple[DeepLab, list[Path]]:
     """Return the segmenter of a run with its initial weights, and the files these came from."""
-    params = run.settings.segmenter
     net, weights = stage.initialise(lambda: build(run, classes), run, "segmenter")
-    if params.initial_file:
-        source = Path(params.initial_file)
-        checkpoint.adopt(net.backbone, source, published_layout(params.backbone))
-        log.info("initial weights of the segmenter: %s", source)
-        weights.append(source)
     return cast("DeepLab", net), weights
 
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from wsss import archive
 from wsss.affinity import inner_radius, pair_affinities, path_affinities
+from wsss.cam import MAX_EPSILON
 from wsss.camstore import Cam, CamReader, enlarge, pack
 from wsss.data.index import load_index
-from wsss.localize import EPSILON, ScaledImages, pad_to_multiple, part, plan_batches
+from wsss.localize import ScaledImages, pad_to_multiple, part, plan_batches
 from wsss.nets.irn import IRN, edge_displacement
 from wsss.plan import Run
 from wsss.progress import progress
@@ -105,7 +106,7 @@ def spread_cam(cam: Cam, near: Neighbours, params: WalkParams, device: str = "cp
     walked = random_walk(maps, step, 2**params.log2_steps, device)
     background, walked = walked[: len(maps) - len(cam.labels)], walked[-len(cam.labels) :]
     if params.normalise == "class":
-        walked = walked / (walked.max((1, 2), keepdims=True) + EPSILON)
+        walked = walked / (walked.max((1, 2), keepdims=True) + MAX_EPSILON)
     elif params.normalise == "image":
         walked = walked / (enlarge(walked, cam.size, near.stride).max() or 1.0)
     kept = background.astype(np.float16) if len(background) else None

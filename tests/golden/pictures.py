@@ -59,4 +59,4 @@ def localized(
         lambda images: method.cam(net, images), [[entry]], params, sizes, normalisation(net), CPU
     )
     (_, (maps, high)) = next(found)
-    return to_cam(maps[0], labels, entry.size, params.stride, high[0])
+    return to_cam(maps[0], labels, entry.size, params.stride, high[0], params.normalise)
