@@ -28,12 +28,6 @@ HIGH_MULTIPLE = 16  # the stride of IRNet's classifier
 SizeRule = Callable[[tuple[int, int]], tuple[int, int]]  # from an image's size to that of its maps
 
 
-def pad_to_multiple(images: Tensor, cell: int) -> Tensor:
-    """Return images (B, C, H, W) with zeros at the right and below, up to multiples of `cell`."""
-    height, width = images.shape[2:]
-    return F.pad(images, (0, -width % cell, 0, -height % cell))
-
-
 def plan_batches(entries: Sequence[Entry], batch: int) -> list[list[Entry]]:
     """Return images of equal size in batches; the same for any number of shards."""
     ordered = sorted(entries, key=lambda entry: (entry.size, entry.name))
