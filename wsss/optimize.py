@@ -46,16 +46,16 @@ def parameter_groups(net: nn.Module, params: TrainParams) -> list[dict[str, Any]
 
     Biases are groups of their own where they have another rate or do not decay.
     """
-    bias_factor = params.head_bias_factor or params.head_factor
-    apart = params.head_bias_factor is not None or not params.decay_bias
-    factors = {(False, False): 1.0, (False, True): 1.0}
-    factors |= {(True, False): params.head_factor, (True, True): bias_factor}
+    head_bias_factor = params.head_bias_factor or params.head_factor
+    apart = params.head_bias_factor is not None or params.bias_factor != 1 or not params.decay_bias
+    factors = {(False, False): 1.0, (False, True): params.bias_factor}
+    factors |= {(True, False): params.head_factor, (True, True): head_bias_factor}
     groups: dict[tuple[bool, bool], dict[str, Any]] = {
         key: {"params": [], "factor": factor} for key, factor in factors.items()
     }
     for name, parameter in net.named_parameters():
         if parameter.requires_grad and not matches(name, params.frozen):
-            bias = apart and name.endswith("bias")
+            bias = apart and matches(name, params.bias)
             groups[is_head(name, params), bias]["params"].append(parameter)
     if not params.decay_bias:
         for head in (False, True):

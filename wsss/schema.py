@@ -136,6 +136,11 @@ class AugmentParams(Strict):
     label_cell: Literal["centre", "corner"] = Field(
         "centre", description="pixel of the old labels that a new one takes (OpenCV: corner)"
     )
+    area: tuple[Fraction, Fraction] | None = Field(
+        None,
+        description="range of the share of the scaled image that a crop takes, between 3:4 and 4:3, "
+        "and that is then stretched to crop_px (torchvision's RandomResizedCrop)",
+    )
     mirror: bool = Field(True, description="mirror every second image")
     jitter: Fraction = Field(
         0.2, description="range of brightness, contrast and saturation factors"
@@ -176,6 +181,8 @@ class AugmentParams(Strict):
                 "colours change on 8 bits: with interpolation bilinear_plain let order have "
                 "colour before scale, or set jitter, hue and hsv to 0"
             )
+        if self.area and self.interpolation == "bilinear_plain":
+            raise ValueError("area stretches 8 bits: it excludes interpolation bilinear_plain")
         if self.scales and self.long_side_px:
             raise ValueError("scales and long_side_px exclude each other")
         return self
@@ -196,6 +203,12 @@ class TrainParams(Strict):
     head_factor: PositiveFloat = Field(1.0, description="learning rate of new layers over lr")
     head_bias_factor: PositiveFloat | None = Field(
         None, description="learning rate of their biases over lr; null is head_factor (DeepLab: 20)"
+    )
+    bias: tuple[str, ...] = Field(
+        ("*bias",), description="patterns of the names that count as biases (SemFormer: tables too)"
+    )
+    bias_factor: PositiveFloat = Field(
+        1.0, description="learning rate of the backbone's biases over lr (SemFormer 2)"
     )
     momentum: Fraction = Field(
         0.9, description="momentum of sgd (that of PSA's optimiser is its weight decay, by mistake)"
@@ -316,6 +329,10 @@ class CamParams(Strict):
         False,
         description="also store the CAM at the size of the image, resized to multiples of 16 px and "
         "cut, and use it there, as IRNet does",
+    )
+    multiple: PositiveInt = Field(
+        1,
+        description="stretch images at each scale to sides that are multiples of it (SemFormer 16)",
     )
     batch: PositiveInt = Field(32, description="images of one size worked on together")
 

@@ -64,6 +64,7 @@ class Step:
         self.batch: dict[str, Any] = {"image": images, "label": present, "content": content}
 
     def terms(self) -> dict[str, Tensor]:
+        """Return the weighted terms of the loss."""
         nets: dict[str, nn.Module] = {"caae": self.critic, "semformer": self.net}
         return self.method.losses("semformer", nets, self.batch, 0)
 

@@ -7,7 +7,6 @@ from typing import Any
 import fill
 import numpy as np
 import torch
-import torch.nn.functional as F
 from golden import FORWARD, Golden, unpack
 from numpy.typing import NDArray
 from pictures import normalised
