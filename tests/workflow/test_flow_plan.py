@@ -41,7 +41,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("cam", LOCALIZED, {
         "cam.scales": [0.5], "cam.mirror": False, "cam.stride": 8, "cam.batch": 3,
-        "cam.high_res": True,
+        "cam.high_res": True, "cam.multiple": 8,
     }),
     ("confident", {"confident", "affinity"} | WALKED, {
         "affinity.confident.unary": "scores", "affinity.confident.foreground": 0.55,
@@ -103,6 +103,7 @@ AUGMENT = {
     "crop_px": 32,
     "scale": [1.0, 1.0],
     "long_side_px": [48, 64],
+    "area": [0.5, 1.0],
     "mirror": False,
     "jitter": 0.1,
     "scales": [0.5, 1.0],
@@ -121,7 +122,7 @@ TRAIN = {
     "momentum": 0.5, "weight_decay": 0.1, "schedule": "cosine", "power": 0.5, "warmup": 0.2,
     "clip": 1.0, "freeze_norm": True, "precision": "bf16", "steps": 3, "head": ["*"],
     "head_bias_factor": 2.0, "decay_bias": False, "frozen": ["backbone.*"], "refresh": 2,
-    "horizon": 1,
+    "horizon": 1, "bias": ["*"], "bias_factor": 2.0,
 }  # fmt: skip
 SILENT = {"workers": 1, "save_seconds": 7, "tensorboard": True}  # change no result: nothing runs
 # With these the table changes too, but not in one key at a time.

@@ -82,7 +82,8 @@ def content_mask(content: Tensor, side: int, crop: int, like: Tensor) -> Tensor:
     places = torch.arange(side, device=like.device)
     rows = (places >= top) & (places < bottom)
     columns = (places >= left) & (places < right)
-    return (rows[:, None, :, None] & columns[:, None, None, :]).to(like.dtype)
+    inside: Tensor = rows[:, None, :, None] & columns[:, None, None, :]
+    return inside.to(like.dtype)
 
 
 class SemFormer(Method):
@@ -171,7 +172,8 @@ class SemFormer(Method):
         """
         if isinstance(net, CAAENet):
             return torch.logit(net(images), SMALLEST)[:, 1:]
-        return cast("SemFormerNet", net)(whole_cells(net, images)).amax((2, 3))[:, 1:]
+        found: Tensor = net(whole_cells(net, images))
+        return found.amax((2, 3))[:, 1:]
 
     def cam(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return positive mask logits, times what the class tokens attend to."""

@@ -70,7 +70,7 @@ class Decoder(nn.Module):
         for block in self.blocks:
             tokens, _ = block(tokens)
         found: Tensor = self.pixels(self.norm(tokens))
-        squares = found.transpose(1, 2).unflatten(2, grid)
+        squares = found.transpose(1, 2).reshape(len(tokens), -1, *grid)
         return F.pixel_shuffle(squares, self.patch)
 
 
@@ -97,7 +97,7 @@ class CAAENet(Network):
         tokens = self.backbone(images)[0]
         grid = (tokens.shape[2], tokens.shape[3])
         features = F.relu(self.convert(tokens.flatten(2).transpose(1, 2)))
-        return Coded(features, features.sum(1).unflatten(1, (self.classes, -1)), grid)
+        return Coded(features, features.sum(1).reshape(len(images), self.classes, -1), grid)
 
     def class_semantics(self) -> Tensor:
         """Return what the embedding of each class is compared with (K, E)."""

@@ -109,7 +109,7 @@ class SemFormerNet(Network):
     def mask_logits(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Return the logits (B, K, h, w) of all tokens after the final LayerNorm."""
         logits: Tensor = self.mask_head(self.dropout(tokens[:, self.classes :]))
-        return logits.transpose(1, 2).unflatten(2, grid)
+        return logits.transpose(1, 2).reshape(len(tokens), self.classes, *grid)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return mask logits (B, K, h, w)."""
@@ -132,7 +132,8 @@ class SemFormerNet(Network):
             tokens, weights = block(tokens, "mean" if number >= first else "none")
             if weights is not None:
                 total = total + weights[:, : self.classes, self.classes :]
-        return self.mask_logits(self.backbone.norm(tokens), grid), total.unflatten(2, grid)
+        attention = total.reshape(len(tokens), self.classes, *grid)
+        return self.mask_logits(self.backbone.norm(tokens), grid), attention
 
 
 def spread_out(maps: Tensor) -> Tensor:
