@@ -136,11 +136,6 @@ class AugmentParams(Strict):
     label_cell: Literal["centre", "corner"] = Field(
         "centre", description="pixel of the old labels that a new one takes (OpenCV: corner)"
     )
-    area: tuple[Fraction, Fraction] | None = Field(
-        None,
-        description="range of the share of the scaled image that a crop takes, between 3:4 and 4:3, "
-        "and that is then stretched to crop_px (torchvision's RandomResizedCrop)",
-    )
     mirror: bool = Field(True, description="mirror every second image")
     jitter: Fraction = Field(
         0.2, description="range of brightness, contrast and saturation factors"
@@ -181,8 +176,6 @@ class AugmentParams(Strict):
                 "colours change on 8 bits: with interpolation bilinear_plain let order have "
                 "colour before scale, or set jitter, hue and hsv to 0"
             )
-        if self.area and self.interpolation == "bilinear_plain":
-            raise ValueError("area stretches 8 bits: it excludes interpolation bilinear_plain")
         if self.scales and self.long_side_px:
             raise ValueError("scales and long_side_px exclude each other")
         return self

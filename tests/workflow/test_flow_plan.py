@@ -103,7 +103,6 @@ AUGMENT = {
     "crop_px": 32,
     "scale": [1.0, 1.0],
     "long_side_px": [48, 64],
-    "area": [0.5, 1.0],
     "mirror": False,
     "jitter": 0.1,
     "scales": [0.5, 1.0],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +17,7 @@ from wsss.schema import AugmentParams
 
 Array = NDArray[Any]
 Size = tuple[int, int]  # height, width
-Box = tuple[int, int, int, int]  # top, left, bottom, right, in pixels
-WIDEST = 4 / 3  # the ratio of the sides of a part that is stretched (torchvision)
+Content = tuple[int, int, int, int]  # top, left, bottom, right, in pixels
 KERNELS = {"bicubic_plain": "bicubic", "bilinear_plain": "bilinear"}
 
 
@@ -57,8 +55,7 @@ class Draws:
 
     size: after scaling, in pixels. factors: of brightness, contrast and saturation. hue: of a full
     circle. hsv: whole steps of hue (of 180), saturation and value. top, left: of the crop in the
-    scaled image; negative where the image is smaller. cut: size of the crop before it is stretched,
-    if it is.
+    scaled image; negative where the image is smaller.
     """
 
     size: Size
@@ -68,7 +65,6 @@ class Draws:
     hsv: tuple[int, int, int] = (0, 0, 0)
     top: int = 0
     left: int = 0
-    cut: Size | None = None
 
 
 def augment(
@@ -77,7 +73,7 @@ def augment(
     params: AugmentParams,
     normalise: Normalisation,
     generator: np.random.Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, Box]:
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, Content]:
     """Return a random crop (3, crop, crop), normalised, that of the labels, and where it has image."""
     draws = draw(image.shape[:2], params, generator)
     return *change(image, mask, draws, params, normalise), content(draws, params)
@@ -95,34 +91,13 @@ def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> D
         hue = float(generator.uniform(-params.hue, params.hue))
     if params.hsv:
         hsv = tuple(int(v) for v in generator.integers(-params.hsv, params.hsv + 1, 3))  # type: ignore[assignment]
-    cut = _share(scaled, params.area, generator) if params.area else None
-    if cut:
-        left, top = (int(generator.integers(scaled[i] - cut[i] + 1)) for i in (1, 0))
-    else:
-        left, top = (_offset(length, params, generator) for length in reversed(scaled))
-    return Draws(scaled, mirror, factors, hue, hsv, top, left, cut)
+    left, top = (_offset(length, params, generator) for length in reversed(scaled))
+    return Draws(scaled, mirror, factors, hue, hsv, top, left)
 
 
-def _share(size: Size, area: tuple[float, float], generator: np.random.Generator) -> Size:
-    """Return the size of a part of an image, as torchvision's RandomResizedCrop draws it.
-
-    After ten parts that do not fit it takes the largest with a permitted ratio.
-    """
-    height, width = size
-    for _ in range(10):
-        share = height * width * generator.uniform(*area)
-        ratio = math.exp(generator.uniform(-math.log(WIDEST), math.log(WIDEST)))
-        cut = round(math.sqrt(share / ratio)), round(math.sqrt(share * ratio))
-        if 0 < cut[0] <= height and 0 < cut[1] <= width:
-            return cut
-    return min(height, round(width * WIDEST)), min(width, round(height * WIDEST))
-
-
-def content(draws: Draws, params: AugmentParams) -> Box:
+def content(draws: Draws, params: AugmentParams) -> Content:
     """Return the part of the crop that `draws` describe which is image, not what fills it up."""
     side, (height, width) = params.crop_px, draws.size
-    if draws.cut:
-        return 0, 0, side, side
     top, bottom = max(0, -draws.top), min(side, height - draws.top)
     left, right = max(0, -draws.left), min(side, width - draws.left)
     if draws.mirror and params.order.index("mirror") > params.order.index("crop"):
@@ -231,8 +206,6 @@ def _crop(
     normalise: Normalisation,
 ) -> tuple[Array, Array | None]:
     """Cut a square out, normalised; fill what lies outside the picture."""
-    if draws.cut:
-        return _stretched(picture, labels, draws, params, normalise)
     side, (height, width) = params.crop_px, picture.shape[:2]
     top, bottom = max(draws.top, 0), min(draws.top + side, height)
     left, right = max(draws.left, 0), min(draws.left + side, width)
@@ -247,22 +220,6 @@ def _crop(
     cut = np.full((side, side), params.label_fill, np.uint8)
     cut[rows, columns] = labels[top:bottom, left:right]
     return image, cut
-
-
-def _stretched(
-    picture: Array,
-    labels: Array | None,
-    draws: Draws,
-    params: AugmentParams,
-    normalise: Normalisation,
-) -> tuple[Array, Array | None]:
-    """Cut a part out, stretch it to a square, and normalise it."""
-    height, width = draws.cut or draws.size
-    part = (slice(draws.top, draws.top + height), slice(draws.left, draws.left + width))
-    square = (params.crop_px, params.crop_px)
-    image = Image.fromarray(picture[part]).resize(square, Image.Resampling.BILINEAR)
-    cut = None if labels is None else resize_labels(labels[part], square, params.label_cell)
-    return normalise(np.asarray(image)), cut
 
 
 Step = Callable[
