@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from wsss.schema import TrainParams
 def rate(params: TrainParams, step: int, steps: int) -> float:
     """Return the factor on the learning rate at `step` (from 0) of `steps`; constant after them."""
     step = min(step, steps - 1)
+    if params.schedule == "cosine_epochs":
+        return _rate_of_epoch(params, step // max(1, steps // params.epochs)) / params.lr
     step -= step % params.refresh
     rising = round(params.warmup * steps)
     if step < rising:
@@ -25,6 +28,15 @@ def rate(params: TrainParams, step: int, steps: int) -> float:
     if params.schedule == "poly":
         return float((1 - done) ** params.power)
     return 0.5 * (1 + math.cos(math.pi * done)) if params.schedule == "cosine" else 1.0
+
+
+def _rate_of_epoch(params: TrainParams, epoch: int) -> float:
+    epoch = max(0, min(epoch, params.epochs - 1) - params.late_epochs)
+    rising = round(params.warmup * params.epochs)
+    if epoch < rising:
+        return params.lr_first + epoch * (params.lr - params.lr_first) / rising
+    fall = (1 + math.cos(math.pi * epoch / params.epochs)) / 2
+    return params.lr_last + fall * (params.lr - params.lr_last)
 
 
 def optimizer(net: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
@@ -44,22 +56,25 @@ def optimizer(net: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
 def parameter_groups(net: nn.Module, params: TrainParams) -> list[dict[str, Any]]:
     """Return what learns at the backbone's rate and what at the head's (`factor` times lr).
 
-    Biases are groups of their own where they have another rate or do not decay.
+    Biases are groups of their own where they have another rate or do not decay, and so are weights
+    that do not decay.
     """
-    head_bias_factor = params.head_bias_factor or params.head_factor
-    apart = params.head_bias_factor is not None or params.bias_factor != 1 or not params.decay_bias
-    factors = {(False, False): 1.0, (False, True): params.bias_factor}
-    factors |= {(True, False): params.head_factor, (True, True): head_bias_factor}
-    groups: dict[tuple[bool, bool], dict[str, Any]] = {
-        key: {"params": [], "factor": factor} for key, factor in factors.items()
+    factors = {
+        (False, False): 1.0,
+        (False, True): params.bias_factor,
+        (True, False): params.head_factor,
+        (True, True): params.head_bias_factor or params.head_factor,
     }
+    apart = params.head_bias_factor is not None or params.bias_factor != 1 or not params.decay_bias
+    groups: dict[tuple[bool, bool, bool], dict[str, Any]] = {}
+    for head, bias, still in itertools.product((False, True), repeat=3):
+        groups[head, bias, still] = {"params": [], "factor": factors[head, bias]}
+        if still or (bias and not params.decay_bias):
+            groups[head, bias, still]["weight_decay"] = 0.0
     for name, parameter in net.named_parameters():
         if parameter.requires_grad and not matches(name, params.frozen):
-            bias = apart and matches(name, params.bias)
-            groups[is_head(name, params), bias]["params"].append(parameter)
-    if not params.decay_bias:
-        for head in (False, True):
-            groups[head, True]["weight_decay"] = 0.0
+            bias, still = apart and matches(name, params.bias), matches(name, params.undecayed)
+            groups[is_head(name, params), bias, still]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
 
 
@@ -79,6 +94,7 @@ def freeze(net: nn.Module, params: TrainParams) -> None:
     names = [name for name, _ in net.named_parameters()]
     _check_patterns("frozen", params.frozen, names)
     _check_patterns("head", params.head, names)
+    _check_patterns("undecayed", params.undecayed, names)
     for name, parameter in net.named_parameters():
         if matches(name, params.frozen):
             parameter.requires_grad_(False)

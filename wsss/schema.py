@@ -125,6 +125,11 @@ class AugmentParams(Strict):
     long_side_px: tuple[PositiveInt, PositiveInt] | None = Field(
         None, description="instead of scale: range of the long side, as PSA and IRNet do"
     )
+    area: tuple[PositiveFloat, PositiveFloat] | None = Field(
+        None,
+        description="instead of scale: range of the share of the image in a box that is cut out and "
+        "resized to crop_px (DeiT 0.08 to 1, PCSS 0.6 to 1.2)",
+    )
     whole_px: Literal["round", "floor"] = Field(
         "round", description="how a scaled side becomes whole (DeepLab-v2, MCTformer: floor)"
     )
@@ -145,6 +150,12 @@ class AugmentParams(Strict):
     )
     hsv: Annotated[int, Field(ge=0, le=90)] = Field(
         0, description="range of whole steps of hue (of 180), saturation, value (DeepLab-v1: 10)"
+    )
+    rand_augment: Annotated[float, Field(ge=0, le=10)] = Field(
+        0.0, description="magnitude of RandAugment's operations, applied with colours (DeiT 9)"
+    )
+    erase: Fraction = Field(
+        0.0, description="probability that a box of the crop becomes noise (DeiT 0.25)"
     )
     order: tuple[Literal["scale", "mirror", "colour", "crop"], ...] = Field(
         ("scale", "mirror", "colour", "crop"),
@@ -170,15 +181,20 @@ class AugmentParams(Strict):
         if (
             late
             and self.interpolation == "bilinear_plain"
-            and (self.jitter or self.hue or self.hsv)
+            and (self.jitter or self.hue or self.hsv or self.rand_augment)
         ):
             raise ValueError(
                 "colours change on 8 bits: with interpolation bilinear_plain let order have "
                 "colour before scale, or set jitter, hue and hsv to 0"
             )
-        if self.scales and self.long_side_px:
-            raise ValueError("scales and long_side_px exclude each other")
+        if sum(map(bool, (self.scales, self.long_side_px, self.area))) > 1:
+            raise ValueError("scales, long_side_px and area exclude each other")
         return self
+
+    @property
+    def moves_pixels(self) -> bool:
+        """Whether images are changed in a way that labels of pixels are not."""
+        return bool(self.rand_augment or self.erase)
 
 
 class TrainParams(Strict):
@@ -212,7 +228,19 @@ class TrainParams(Strict):
     frozen: tuple[str, ...] = Field(
         (), description="patterns of the names of weights that stay, such as backbone.conv1a.*"
     )
-    schedule: Literal["poly", "cosine", "constant"] = Field("poly", description="fall of the rate")
+    undecayed: tuple[str, ...] = Field(
+        (), description="patterns of the names of weights that do not decay, such as *pos_embed"
+    )
+    schedule: Literal["poly", "cosine", "cosine_epochs", "constant"] = Field(
+        "poly",
+        description="fall of the rate; cosine_epochs: one rate for each epoch, from lr_first up to lr "
+        "and down towards lr_last (DeiT, MCTformer, PCSS)",
+    )
+    lr_first: PositiveFloat = Field(1e-6, description="cosine_epochs: rate of the first epoch")
+    lr_last: PositiveFloat = Field(1e-5, description="cosine_epochs: rate after the last epoch")
+    late_epochs: Annotated[int, Field(ge=0)] = Field(
+        0, description="cosine_epochs: epochs by which every rate is late (MCTformer 1)"
+    )
     power: PositiveFloat = Field(0.9, description="exponent of the poly schedule")
     refresh: PositiveInt = Field(1, description="steps for which a rate stays (DeepLab-v2: 10)")
     horizon: Annotated[int, Field(ge=0)] = Field(
@@ -364,6 +392,11 @@ class ConfidentParams(Strict):
         return self
 
 
+def _check_labels_follow(augment: AugmentParams) -> None:
+    if augment.moves_pixels:
+        raise ValueError("rand_augment and erase change no labels of pixels: set them to 0 here")
+
+
 class IrnParams(Strict):
     """The heads of IRN (Ahn, Cho and Kwak, CVPR 2019): boundaries and displacements."""
 
@@ -410,6 +443,11 @@ class AffinityParams(NetParams):
     confident: ConfidentParams = ConfidentParams()
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=8, batch=16)
+
+    @model_validator(mode="after")
+    def _labels_follow(self) -> AffinityParams:
+        _check_labels_follow(self.augment)
+        return self
 
 
 class WalkParams(Strict):
@@ -519,6 +557,11 @@ class SegmenterParams(NetParams):
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=20)
     test: SegmenterTestParams = SegmenterTestParams()
+
+    @model_validator(mode="after")
+    def _labels_follow(self) -> SegmenterParams:
+        _check_labels_follow(self.augment)
+        return self
 
     @model_validator(mode="after")
     def _initial_weights(self) -> SegmenterParams:

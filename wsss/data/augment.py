@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsss.data.colour import jitter, shift_hsv, turn_hue
+from wsss.data.deit import Box, Operation, draw_crop, draw_erased, draw_operations, operate
 from wsss.schema import AugmentParams
 
 Array = NDArray[Any]
@@ -55,7 +56,8 @@ class Draws:
 
     size: after scaling, in pixels. factors: of brightness, contrast and saturation. hue: of a full
     circle. hsv: whole steps of hue (of 180), saturation and value. top, left: of the crop in the
-    scaled image; negative where the image is smaller.
+    scaled image; negative where the image is smaller. box: of the image, cut out before it is scaled.
+    operations: RandAugment's. erased: the part of the crop that becomes noise, drawn from noise_seed.
     """
 
     size: Size
@@ -65,6 +67,10 @@ class Draws:
     hsv: tuple[int, int, int] = (0, 0, 0)
     top: int = 0
     left: int = 0
+    box: Box | None = None
+    operations: tuple[Operation, ...] = ()
+    erased: Box | None = None
+    noise_seed: int = 0
 
 
 def augment(
@@ -81,7 +87,11 @@ def augment(
 
 def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> Draws:
     """Return random numbers for an image of `size`."""
-    scaled = scaled_size(size, _factor(size, params, generator), params)
+    box = draw_crop(size, params.area, generator) if params.area else None
+    if box:
+        scaled = (params.crop_px, params.crop_px)
+    else:
+        scaled = scaled_size(size, _factor(size, params, generator), params)
     mirror = bool(params.mirror and generator.random() < 0.5)
     factors, hue, hsv = (1.0, 1.0, 1.0), 0.0, (0, 0, 0)
     if params.jitter:
@@ -92,7 +102,12 @@ def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> D
     if params.hsv:
         hsv = tuple(int(v) for v in generator.integers(-params.hsv, params.hsv + 1, 3))  # type: ignore[assignment]
     left, top = (_offset(length, params, generator) for length in reversed(scaled))
-    return Draws(scaled, mirror, factors, hue, hsv, top, left)
+    operations = draw_operations(params.rand_augment, generator) if params.rand_augment else ()
+    erased, noise_seed = None, 0
+    if params.erase and generator.random() < params.erase:
+        erased = draw_erased(params.crop_px, generator)
+        noise_seed = int(generator.integers(2**31))
+    return Draws(scaled, mirror, factors, hue, hsv, top, left, box, operations, erased, noise_seed)
 
 
 def content(draws: Draws, params: AugmentParams) -> Content:
@@ -145,6 +160,10 @@ def change(
 def _scale(
     picture: Array, labels: Array | None, draws: Draws, params: AugmentParams, _: Normalisation
 ) -> tuple[Array, Array | None]:
+    if draws.box:
+        top, left, height, width = draws.box
+        picture = picture[top : top + height, left : left + width]
+        labels = None if labels is None else labels[top : top + height, left : left + width]
     if params.interpolation == "bicubic":
         wanted = draws.size[::-1]
         picture = np.asarray(Image.fromarray(picture).resize(wanted, Image.Resampling.BICUBIC))
@@ -195,6 +214,8 @@ def _colour(
         picture = turn_hue(picture, draws.hue)
     if params.hsv:
         picture = shift_hsv(picture, draws.hsv)
+    if draws.operations:
+        picture = operate(picture, draws.operations)
     return picture, labels
 
 
@@ -215,6 +236,11 @@ def _crop(
     if params.image_fill == "black":
         image += normalise(np.zeros((1, 1, 3), np.uint8))
     image[:, rows, columns] = normalise(picture[top:bottom, left:right])
+    if draws.erased:
+        noise = np.random.default_rng(draws.noise_seed)
+        at, beside, down, across = draws.erased
+        noisy = noise.standard_normal((3, down, across), np.float32)
+        image[:, at : at + down, beside : beside + across] = noisy
     if labels is None:
         return image, None
     cut = np.full((side, side), params.label_fill, np.uint8)
