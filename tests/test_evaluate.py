@@ -58,21 +58,26 @@ def test_255_in_predictions_is_treated_as_asked_and_coverage_says_how_much(
     assert len({found[key]["miou"] for key in found}) == 3
 
 
-def test_an_eroded_seed_is_scored_at_every_threshold(work: Path, squares: Index) -> None:
+def test_an_eroded_seed_is_scored_at_every_threshold_and_without_erosion(
+    work: Path, squares: Index
+) -> None:
     run, index = made(squares, erode_px=5, convention="C", seed_threshold=0.35)
     record = read_json(run.path("eval/seed.json"))
     assert record["protocol"]["erode_px"] == 5
     cams = CamReader(run.path("cam.zip"))
-    for level, miou in [
-        (0.35, record["miou"]),
-        *zip(record["curve"]["thresholds"], record["curve"]["miou"], strict=True),
-    ]:
-        counts = np.zeros((4, 4), np.int64)
-        for entry in index.split("train"):
-            cam = cams[entry.name]
-            labels = erode(seed(cam.full(), cam.labels, level), 5)
-            counts += confusion(load_mask(entry.mask or ""), labels, 4)
-        assert miou == pytest.approx(float(mean_iou(counts, "C")), abs=1e-6)  # rounded in the file
+    for side, found in ((5, record), (1, record["uneroded"])):
+        for level, miou in [
+            (0.35, found["miou"]),
+            *zip(found["curve"]["thresholds"], found["curve"]["miou"], strict=True),
+        ]:
+            counts = np.zeros((4, 4), np.int64)
+            for entry in index.split("train"):
+                cam = cams[entry.name]
+                labels = erode(seed(cam.full(), cam.labels, level), side)
+                counts += confusion(load_mask(entry.mask or ""), labels, 4)
+            expected = float(mean_iou(counts, "C"))
+            assert miou == pytest.approx(expected, abs=1e-6)  # rounded in the file
+    assert record["uneroded"]["miou"] != record["miou"]
 
 
 def test_the_fixed_threshold_is_scored_whether_or_not_the_curve_has_it(

@@ -28,12 +28,6 @@ HIGH_MULTIPLE = 16  # the stride of IRNet's classifier
 SizeRule = Callable[[tuple[int, int]], tuple[int, int]]  # from an image's size to that of its maps
 
 
-def pad_to_multiple(images: Tensor, cell: int) -> Tensor:
-    """Return images (B, C, H, W) with zeros at the right and below, up to multiples of `cell`."""
-    height, width = images.shape[2:]
-    return F.pad(images, (0, -width % cell, 0, -height % cell))
-
-
 def plan_batches(entries: Sequence[Entry], batch: int) -> list[list[Entry]]:
     """Return images of equal size in batches; the same for any number of shards."""
     ordered = sorted(entries, key=lambda entry: (entry.size, entry.name))
@@ -52,26 +46,30 @@ class Resizing:
 
     kernel: picture (the 8 bits, smoothed bicubic), or of the normalised image without smoothing:
     bicubic (OpenCV's, by the scale and not by the sizes), bilinear, or bilinear_corners (with aligned
-    corners). floor: cut sides to whole pixels instead of rounding them.
+    corners). floor: cut sides to whole pixels instead of rounding them. multiple: of which sides are
+    then made, upwards.
     """
 
     kernel: str = "picture"
     floor: bool = False
+    multiple: int = 1
 
     def size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
         """Return the size (h, w) of an image at a scale."""
         whole = int if self.floor else round
-        return max(1, whole(size[0] * scale)), max(1, whole(size[1] * scale))
+        height, width = (max(1, whole(side * scale)) for side in size)
+        return height + -height % self.multiple, width + -width % self.multiple
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float, normalise: Normalisation
     ) -> Tensor:
         """Return images (h, w, 3) of one size at a scale, normalised (B, 3, h', w')."""
         size = self.size(images[0].shape[:2], scale)
-        if self.kernel == "picture":
-            images = [image if scale == 1 else _smooth(image, size) for image in images]
+        same = images[0].shape[:2] == size
+        if self.kernel == "picture" and not same:
+            images = [_smooth(image, size) for image in images]
         found = torch.from_numpy(np.stack([normalise(image) for image in images]))
-        if self.kernel == "picture" or scale == 1:
+        if self.kernel == "picture" or same:
             return found
         if self.kernel == "bicubic":
             return resize_by(found, (scale, scale), size)

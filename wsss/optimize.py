@@ -59,17 +59,21 @@ def parameter_groups(net: nn.Module, params: TrainParams) -> list[dict[str, Any]
     Biases are groups of their own where they have another rate or do not decay, and so are weights
     that do not decay.
     """
-    bias_factor = params.head_bias_factor or params.head_factor
-    apart = params.head_bias_factor is not None or not params.decay_bias
+    factors = {
+        (False, False): 1.0,
+        (False, True): params.bias_factor,
+        (True, False): params.head_factor,
+        (True, True): params.head_bias_factor or params.head_factor,
+    }
+    apart = params.head_bias_factor is not None or params.bias_factor != 1 or not params.decay_bias
     groups: dict[tuple[bool, bool, bool], dict[str, Any]] = {}
     for head, bias, still in itertools.product((False, True), repeat=3):
-        factor = (bias_factor if bias else params.head_factor) if head else 1.0
-        groups[head, bias, still] = {"params": [], "factor": factor}
+        groups[head, bias, still] = {"params": [], "factor": factors[head, bias]}
         if still or (bias and not params.decay_bias):
             groups[head, bias, still]["weight_decay"] = 0.0
     for name, parameter in net.named_parameters():
         if parameter.requires_grad and not matches(name, params.frozen):
-            bias, still = apart and name.endswith("bias"), matches(name, params.undecayed)
+            bias, still = apart and matches(name, params.bias), matches(name, params.undecayed)
             groups[is_head(name, params), bias, still]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
 

@@ -98,6 +98,19 @@ class Run:
         """The index of the dataset, shared by its runs."""
         return WORK / self.dataset / "index.json"
 
+    def after(self, network: str) -> tuple[str, ...]:
+        """Return the networks that a network is trained after; published weights need none."""
+        published = self.settings.networks[network].checkpoint
+        return () if published else self.spec.networks[network].after
+
+    @property
+    def networks(self) -> list[str]:
+        """The networks of this run in training order: the localizer and all that it needs."""
+        needed = {self.spec.localizer}
+        for name in reversed(self.spec.networks):
+            needed |= set(self.after(name)) if name in needed else set()
+        return [name for name in self.spec.networks if name in needed]
+
     def stages(self) -> list[str]:
         """Return the stages of this run in order; evaluations are `eval/<what>`."""
         if self.spec.learns_masks:
@@ -112,7 +125,7 @@ class Run:
             "pseudo",
             "eval/pseudo",
         ]
-        return [*self.spec.networks, *middle, "segmenter", "masks", "eval/segmentation"]
+        return [*self.networks, *middle, "segmenter", "masks", "eval/segmentation"]
 
     def slice(self, stage: str) -> dict[str, Any]:
         """Return the settings that `stage` uses, and no others, as plain values."""

@@ -1,8 +1,9 @@
-"""Bicubic resizing by a factor, as OpenCV does and as published position tables are resized."""
+"""Sizes of batches of images: bicubic by a factor, as OpenCV does, and whole cells."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -15,3 +16,9 @@ def resize_by(images: Tensor, factors: tuple[float, float], size: tuple[int, int
     # interpolate() takes a size or factors; the operator under it takes both.
     found: Tensor = torch.ops.aten.upsample_bicubic2d(images, list(size), False, *factors)
     return found
+
+
+def pad_to_multiple(images: Tensor, cell: int) -> Tensor:
+    """Return images (B, C, H, W) with zeros at the right and below, up to multiples of `cell`."""
+    height, width = images.shape[2:]
+    return F.pad(images, (0, -width % cell, 0, -height % cell))

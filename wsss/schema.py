@@ -213,6 +213,12 @@ class TrainParams(Strict):
     head_bias_factor: PositiveFloat | None = Field(
         None, description="learning rate of their biases over lr; null is head_factor (DeepLab: 20)"
     )
+    bias: tuple[str, ...] = Field(
+        ("*bias",), description="patterns of the names that count as biases (SemFormer: tables too)"
+    )
+    bias_factor: PositiveFloat = Field(
+        1.0, description="learning rate of the backbone's biases over lr (SemFormer 2)"
+    )
     momentum: Fraction = Field(
         0.9, description="momentum of sgd (that of PSA's optimiser is its weight decay, by mistake)"
     )
@@ -365,6 +371,10 @@ class CamParams(Strict):
         "max",
         description="each map is divided by its largest score (PSA, IRNet), or less its smallest "
         "score by its range (MCTformer), or so with 1e-5 cut off (PCSS)",
+    )
+    multiple: PositiveInt = Field(
+        1,
+        description="stretch images at each scale to sides that are multiples of it (SemFormer 16)",
     )
     batch: PositiveInt = Field(32, description="images of one size worked on together")
 

@@ -167,10 +167,7 @@ class Flow:
         taken = run.settings.networks[wildcards.network].checkpoint
         return [
             *([taken] if taken else []),
-            *(
-                run.path(f"{name}.safetensors").as_posix()
-                for name in run.spec.networks[wildcards.network].after
-            ),
+            *(run.path(f"{name}.safetensors").as_posix() for name in run.after(wildcards.network)),
         ]
 
     def localizer(self, wildcards: Wildcards) -> str:

@@ -84,7 +84,7 @@ def test_the_image_and_its_labels_move_together() -> None:
     params = AugmentParams(crop_px=33, scale=(1.0, 1.0), jitter=0.0)
     mask = picture()[..., 0]
     for seed in range(20):
-        image, cut = augment(picture(), mask, params, PLAIN, np.random.default_rng(seed))
+        image, cut, _ = augment(picture(), mask, params, PLAIN, np.random.default_rng(seed))
         assert cut is not None
         inside = cut != 255
         assert np.array_equal(image[0][inside], cut[inside])

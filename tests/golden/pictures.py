@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wsss.camstore import Cam
 from wsss.data.index import Entry
-from wsss.localize import cam_size, high_size, inference_at, to_cam
+from wsss.localize import Resizing, cam_size, high_size, inference_at, to_cam
 from wsss.methods.base import Method
 from wsss.runtime import Runtime
 from wsss.schema import CamParams
@@ -56,7 +56,13 @@ def localized(
     entry = Entry("picture", str(path), None, (), "train", (case[0], case[1]), "")
     sizes = [cam_size(params.stride), high_size]
     found = inference_at(
-        lambda images: method.cam(net, images), [[entry]], params, sizes, normalisation(net), CPU
+        lambda images: method.cam(net, images),
+        [[entry]],
+        params,
+        sizes,
+        normalisation(net),
+        CPU,
+        resizing=Resizing(multiple=params.multiple),
     )
     (_, (maps, high)) = next(found)
     return to_cam(maps[0], labels, entry.size, params.stride, high[0], params.normalise)

@@ -42,7 +42,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("cam", LOCALIZED, {
         "cam.scales": [0.5], "cam.mirror": False, "cam.stride": 8, "cam.batch": 3,
-        "cam.high_res": True, "cam.normalise": "range",
+        "cam.high_res": True, "cam.normalise": "range", "cam.multiple": 8,
     }),
     ("confident", {"confident", "affinity"} | WALKED, {
         "affinity.confident.unary": "scores", "affinity.confident.foreground": 0.55,
@@ -124,6 +124,7 @@ TRAIN = {
     "clip": 1.0, "freeze_norm": True, "precision": "bf16", "steps": 3, "head": ["*"],
     "head_bias_factor": 2.0, "decay_bias": False, "frozen": ["backbone.*"], "refresh": 2,
     "horizon": 1, "undecayed": ["*"], "lr_first": 1e-7, "lr_last": 1e-7, "late_epochs": 1,
+    "bias": ["*"], "bias_factor": 2.0,
 }  # fmt: skip
 SILENT = {"workers": 1, "save_seconds": 7, "tensorboard": True}  # change no result: nothing runs
 # With these the table changes too, but not in one key at a time.

@@ -18,6 +18,7 @@ from wsss.schema import AugmentParams
 
 Array = NDArray[Any]
 Size = tuple[int, int]  # height, width
+Content = tuple[int, int, int, int]  # top, left, bottom, right, in pixels
 KERNELS = {"bicubic_plain": "bicubic", "bilinear_plain": "bilinear"}
 
 
@@ -78,10 +79,10 @@ def augment(
     params: AugmentParams,
     normalise: Normalisation,
     generator: np.random.Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Return a random crop (3, crop, crop), normalised, and the same crop of the labels."""
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, Content]:
+    """Return a random crop (3, crop, crop), normalised, that of the labels, and where it has image."""
     draws = draw(image.shape[:2], params, generator)
-    return change(image, mask, draws, params, normalise)
+    return *change(image, mask, draws, params, normalise), content(draws, params)
 
 
 def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> Draws:
@@ -107,6 +108,16 @@ def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> D
         erased = draw_erased(params.crop_px, generator)
         noise_seed = int(generator.integers(2**31))
     return Draws(scaled, mirror, factors, hue, hsv, top, left, box, operations, erased, noise_seed)
+
+
+def content(draws: Draws, params: AugmentParams) -> Content:
+    """Return the part of the crop that `draws` describe which is image, not what fills it up."""
+    side, (height, width) = params.crop_px, draws.size
+    top, bottom = max(0, -draws.top), min(side, height - draws.top)
+    left, right = max(0, -draws.left), min(side, width - draws.left)
+    if draws.mirror and params.order.index("mirror") > params.order.index("crop"):
+        left, right = side - right, side - left
+    return top, left, bottom, right
 
 
 def _factor(size: Size, params: AugmentParams, generator: np.random.Generator) -> float:

@@ -21,7 +21,9 @@ from wsss.runtime import Runtime
 from wsss.schema import AugmentParams
 
 Mask = Callable[[Entry], NDArray[np.uint8]]
-Batch = dict[str, Any]  # image (B, 3, h, w), label (B, classes), mask (B, h, w) or absent, name
+# image (B, 3, h, w), label (B, classes), name, mask (B, h, w) or absent, content (B, 4): top, left,
+# bottom, right of what of a crop is image and not filled up
+Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,11 @@ class TrainingImages(Dataset[dict[str, Any]]):
         entry = self.entries[number]
         generator = rng(self.seed, "augment", epoch, entry.name)
         labels = self.mask(entry) if self.mask else None
-        image, cut = augment(load_image(entry.path), labels, self.params, self.normalise, generator)
+        picture = load_image(entry.path)
+        image, cut, box = augment(picture, labels, self.params, self.normalise, generator)
         present = label_vector(self.index, entry)
         item = {"image": torch.from_numpy(image), "label": present, "name": entry.name}
+        item["content"] = torch.tensor(box)
         if cut is not None:
             item["mask"] = torch.from_numpy(cut).long()
         return item

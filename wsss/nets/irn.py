@@ -39,6 +39,18 @@ IRN_LAYOUT = Layout(
     ),
 )
 
+# SemFormer's and Puzzle-CAM's AffinityNet: the same without displacements, for displacement 0.
+PUZZLE_LAYOUT = Layout(
+    (
+        (r"^stage1\.0\.", "backbone.body.conv1."),
+        (r"^stage1\.1\.", "backbone.body.bn1."),
+        *((rf"^stage{part + 1}\.0\.", f"backbone.body.layer{part}.") for part in range(1, 5)),
+        *((rf"^fc_edge{tap}\.", f"edge.reduce.{tap - 1}.") for tap in range(1, 6)),
+        (r"^fc_edge6\.", "edge.mix."),
+    ),
+    dropped=(r"(?:backbone|edge_layers)\..*", r"path_indices_\d+"),
+)
+
 
 def _reducer(channels: int, out: int, up: int = 1, align_corners: bool = False) -> nn.Sequential:
     """Return a 1x1 convolution, a norm over 16 groups of 8 channels or more, enlarging, and ReLU."""

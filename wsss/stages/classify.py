@@ -35,8 +35,8 @@ class Classification(Objective):
     ) -> None:
         super().__init__()
         self.net = net
-        self._method, self._name, self._before = method, name, dict(before)
-        self._squares = squares
+        self._method, self._name, self._squares = method, name, squares
+        self._before = {other: earlier.requires_grad_(False) for other, earlier in before.items()}
 
     @property
     def _nets(self) -> dict[str, nn.Module]:
@@ -68,7 +68,7 @@ def classify(run: Run, name: str) -> None:
         raise ConfigError(f"{run.method} has no network {name!r}; its chain is {known}.")
     index = load_index(run.index)
     method = build_method(run, len(index.classes))
-    before = run.spec.networks[name].after
+    before = run.after(name)
     paths = [run.path(f"{other}.safetensors") for other in before]
     runtime = Runtime.start(run.settings.networks[name].train.precision)
     nets = {

@@ -77,10 +77,21 @@ def score_maps(
     """Score class maps at the fixed threshold, and at every threshold of the curve.
 
     Without a fixed threshold the maps have a background of their own (PSA), and there is no curve.
+    Of eroded maps the scores without erosion are given too.
     """
     if params["threshold"] is None:
         counts = _count_walked(entries, index, source, params["erode_px"])
         return {**summary(counts, index, params["convention"]), "best": None, "curve": None}
+    found = _thresholds_scored(entries, index, source, params)
+    if not params["erode_px"]:
+        return found
+    plain = _thresholds_scored(entries, index, source, {**params, "erode_px": 0})
+    return {**found, "uneroded": {key: plain[key] for key in ("miou", "best", "curve")}}
+
+
+def _thresholds_scored(
+    entries: list[Entry], index: Index, source: Path, params: dict[str, Any]
+) -> dict[str, Any]:
     levels = thresholds(params["thresholds"])
     both = np.append(levels, np.float32(params["threshold"]))
     counts = _count_maps(entries, index, source, both, params["erode_px"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wsss import archive
 from wsss.camstore import pack
 from wsss.data.index import load_index
-from wsss.localize import cam_size, high_size, inference_at, part, plan_batches, to_cam
+from wsss.localize import Resizing, cam_size, high_size, inference_at, part, plan_batches, to_cam
 from wsss.plan import Run
 from wsss.progress import progress
 from wsss.runtime import Runtime
@@ -23,7 +23,16 @@ def localize(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
     batches = part(plan_batches(index.training(), params.batch), shard)
     look = stage.look(lambda images: method.cam(net, images))
     sizes = [cam_size(params.stride), *([high_size] if params.high_res else [])]
-    results = inference_at(look, batches, params, sizes, stage.normalisation(net), runtime, workers)
+    results = inference_at(
+        look,
+        batches,
+        params,
+        sizes,
+        stage.normalisation(net),
+        runtime,
+        workers,
+        Resizing(multiple=params.multiple),
+    )
     with archive.Writer(stage.shard_path(run, "cam", shard)) as writer:
         for entries, maps in progress(results, f"CAMs {shard[0]}/{shard[1]}", len(batches)):
             for entry, *own in zip(entries, *maps, strict=True):

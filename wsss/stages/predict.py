@@ -18,7 +18,7 @@ from wsss.data.images import load_image
 from wsss.data.index import Entry
 from wsss.errors import DatasetError
 from wsss.files import replacing
-from wsss.localize import ScaledImages, multiscale, to_cam
+from wsss.localize import Resizing, ScaledImages, multiscale, to_cam
 from wsss.plan import Run
 from wsss.progress import log, progress
 from wsss.runtime import Runtime
@@ -134,9 +134,8 @@ class Localizer:
         self, entry: Entry, image: NDArray[np.uint8]
     ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Yield the name and the heat map of each class that is probably present."""
-        images = ScaledImages(
-            [[entry]], (1.0, *self._params.scales), stage.normalisation(self._net)
-        )[0]
+        scales, resizing = (1.0, *self._params.scales), Resizing(multiple=self._params.multiple)
+        images = ScaledImages([[entry]], scales, stage.normalisation(self._net), resizing)[0]
         look = stage.look(lambda batch: self._method.cam(self._net, batch))
         maps = multiscale(look, images[1:], self._params.mirror, entry.size, self._runtime)[0]
         scores: Tensor = stage.look(lambda batch: self._method.logits(self._net, batch))(

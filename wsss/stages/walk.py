@@ -15,10 +15,11 @@ from wsss.affinity import inner_radius, pair_affinities, path_affinities
 from wsss.cam import MAX_EPSILON
 from wsss.camstore import Cam, CamReader, enlarge, pack
 from wsss.data.index import load_index
-from wsss.localize import ScaledImages, pad_to_multiple, part, plan_batches
+from wsss.localize import ScaledImages, part, plan_batches
 from wsss.nets.irn import IRN, edge_displacement
 from wsss.plan import Run
 from wsss.progress import progress
+from wsss.resize import pad_to_multiple
 from wsss.runtime import Runtime
 from wsss.schema import AffinityParams, WalkParams
 from wsss.stages import network as stage

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from wsss import checkpoint
 from wsss.affinity import WEIGHTS, affinity_loss, pair_affinities, windows
-from wsss.localize import pad_to_multiple
 from wsss.methods.cam import CAM, CamNet
 from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
+from wsss.resize import pad_to_multiple
 from wsss.schema import CamParams, ClassifierParams
 from wsss.walk import cells, random_walk, transition, with_background
 
