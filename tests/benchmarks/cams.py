@@ -24,7 +24,7 @@ SCALES = (1.0, 0.5, 1.5)
 def cam_inference() -> None:
     """Make the CAMs of 24 images with EfficientNet-Lite0 both ways."""
     torch.manual_seed(0)
-    net = CamNet("tf_efficientnet_lite0", 16, CLASSES).eval()
+    net = CamNet("tf_efficientnet_lite0", 16, CLASSES, 0.0).eval()
     with tempfile.TemporaryDirectory() as folder:
         entries = _draw(Path(folder))
         plain = measure(lambda: one_by_one(net, entries))
