@@ -27,8 +27,8 @@ Change = Callable[[Tensor], Tensor]  # tokens -> tokens, of equal shape
 class Shape:
     """A size of transformer.
 
-    patch: pixels per token. grid: cells on a side of the position table. stem: 3x3 convolutions before
-    the patches, which let a small network learn from a few hundred images.
+    patch: pixels per token. grid: cells on a side of the position table. stem: 3x3 convolutions at each
+    halving before the patches, which let a small network learn from a few hundred images.
     """
 
     patch: int
@@ -36,11 +36,11 @@ class Shape:
     depth: int
     heads: int
     grid: int
-    stem: bool = False
+    stem: int = 0
 
 
 SHAPES = {  # by the name of the backbone; timm's, but for the toy
-    "vit_toy": Shape(8, 64, 4, 4, 12, stem=True),
+    "vit_toy": Shape(8, 64, 4, 4, 12, stem=2),
     "deit_small_patch16_224": Shape(16, 384, 12, 6, 14),
     "deit_base_patch16_224": Shape(16, 768, 12, 12, 14),
     "deit_base_distilled_patch16_224": Shape(16, 768, 12, 12, 14),
@@ -131,10 +131,13 @@ class PatchEmbed(nn.Module):
         self.patch = shape.patch
         self.stem, channels, pixels = nn.Sequential(), 3, shape.patch
         while shape.stem and pixels > 2:
-            out = min(shape.width, max(16, 2 * channels))
-            self.stem.append(nn.Conv2d(channels, out, 3, 2, 1, bias=False))
-            self.stem.extend([nn.BatchNorm2d(out), nn.ReLU(inplace=True)])
-            channels, pixels = out, pixels // 2
+            out = max(16, min(shape.width, 2 * channels))
+            for number in range(shape.stem):
+                stride = 1 if number else 2
+                self.stem.append(nn.Conv2d(channels, out, 3, stride, 1, bias=False))
+                self.stem.extend([nn.BatchNorm2d(out), nn.ReLU(inplace=True)])
+                channels = out
+            pixels //= 2
         self.proj = nn.Conv2d(channels, shape.width, pixels, pixels)
 
     def forward(self, images: Tensor) -> Tensor:
