@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -181,6 +181,8 @@ class ViT(Backbone):
         )
         self.norm = nn.LayerNorm(shape.width, EPS)
         initialise(self)
+        if shape.stem:
+            look_alike(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the patches' tokens after the final LayerNorm (B, D, h, w), as one feature map."""
@@ -275,6 +277,33 @@ def initialise(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if name.rpartition(".")[2] in ("cls_token", "dist_token", "pos_embed"):
             nn.init.trunc_normal_(parameter, std=0.02)
+
+
+@torch.no_grad()
+def look_alike(net: ViT, sharpness: float = 1.5) -> None:
+    """Let every token attend at first to near tokens that look alike, as trained transformers do.
+
+    Queries and keys are the same projection (Trockman and Kolter, ICML 2023), positions are waves. From
+    nothing but a few hundred images attention would stay the same everywhere.
+    """
+    for block in net.blocks:
+        attention = cast("Attention", block.attn)
+        width = attention.proj.in_features
+        size = width // attention.heads
+        for head in range(attention.heads):
+            rows = torch.linalg.qr(torch.randn(width, size)).Q.T * math.sqrt(sharpness)
+            for part in (0, width):
+                attention.qkv.weight[part + head * size : part + (head + 1) * size] = rows
+    net.pos_embed[:, net.special :] = waves(net.shape.grid, net.shape.width) / 2
+
+
+def waves(grid: int, width: int) -> Tensor:
+    """Return sines and cosines of the row and the column (1, grid * grid, width)."""
+    lengths = 2.0 ** torch.linspace(0, 3, width // 4)  # of a wave, in cells over 2 pi
+    angles = torch.arange(grid)[:, None] / lengths
+    one = torch.cat([angles.sin(), angles.cos()], 1)
+    rows, columns = one[:, None].expand(-1, grid, -1), one[None].expand(grid, -1, -1)
+    return torch.cat([rows, columns], 2).reshape(1, grid * grid, width)
 
 
 def shape_of(name: str) -> Shape | None:
