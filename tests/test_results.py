@@ -401,6 +401,7 @@ def read_csv(name: str) -> list[dict[str, str]]:
 def test_the_accompanying_tables_are_complete(written: Path) -> None:
     assert len(read_csv("classes.csv")) == 4 * (4 + 1) * 2  # labels, evaluations, seeds
     assert f"'{EVIL}" in {line["class"] for line in read_csv("classes.csv")}
+    assert read_csv("context.csv") == []  # no marks
     assert len(read_csv("curves.csv")) == 100 * 2 * 2  # thresholds, stages with maps, seeds
     assert {(line["run"], line["network"]) for line in read_csv("loss.csv")} == {
         *(

@@ -211,6 +211,24 @@ def class_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
     ]
 
 
+def context_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
+    """Return how high classes with a constant context score on it, and how high on their objects.
+
+    Only datasets with marks of contexts have such numbers.
+    """
+    return [
+        {
+            **_seeded(score),
+            "class": each["name"],
+            "context": each["context"],
+            "object": each["object"],
+            "ratio": round(each["context"] / each["object"], DIGITS) if each["object"] else None,
+        }
+        for score in scores
+        for each in score.record.get("context", ())
+    ]
+
+
 def curve_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
     """Return mIoU against threshold for every evaluation that has a curve."""
     return [

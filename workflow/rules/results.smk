@@ -12,6 +12,12 @@ rule results:
             category="Results",
             labels={"figure": "table"},
         ),
+        report(
+            "results/context.csv",
+            caption="../report/context.rst",
+            category="Results",
+            labels={"figure": "contexts"},
+        ),
         [
             report(
                 f"results/figures/{name}.svg",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +27,8 @@ Change = Callable[[Tensor], Tensor]  # tokens -> tokens, of equal shape
 class Shape:
     """A size of transformer.
 
-    patch: pixels per token. grid: cells on a side of the position table. stem: 3x3 convolutions before
-    the patches, which let a small network learn from a few hundred images.
+    patch: pixels per token. grid: cells on a side of the position table. stem: 3x3 convolutions at each
+    halving before the patches, which let a small network learn from a few hundred images.
     """
 
     patch: int
@@ -36,11 +36,11 @@ class Shape:
     depth: int
     heads: int
     grid: int
-    stem: bool = False
+    stem: int = 0
 
 
 SHAPES = {  # by the name of the backbone; timm's, but for the toy
-    "vit_toy": Shape(8, 64, 4, 4, 12, stem=True),
+    "vit_toy": Shape(8, 64, 4, 4, 12, stem=2),
     "deit_small_patch16_224": Shape(16, 384, 12, 6, 14),
     "deit_base_patch16_224": Shape(16, 768, 12, 12, 14),
     "deit_base_distilled_patch16_224": Shape(16, 768, 12, 12, 14),
@@ -131,10 +131,13 @@ class PatchEmbed(nn.Module):
         self.patch = shape.patch
         self.stem, channels, pixels = nn.Sequential(), 3, shape.patch
         while shape.stem and pixels > 2:
-            out = min(shape.width, max(16, 2 * channels))
-            self.stem.append(nn.Conv2d(channels, out, 3, 2, 1, bias=False))
-            self.stem.extend([nn.BatchNorm2d(out), nn.ReLU(inplace=True)])
-            channels, pixels = out, pixels // 2
+            out = max(16, min(shape.width, 2 * channels))
+            for number in range(shape.stem):
+                stride = 1 if number else 2
+                self.stem.append(nn.Conv2d(channels, out, 3, stride, 1, bias=False))
+                self.stem.extend([nn.BatchNorm2d(out), nn.ReLU(inplace=True)])
+                channels = out
+            pixels //= 2
         self.proj = nn.Conv2d(channels, shape.width, pixels, pixels)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -178,6 +181,8 @@ class ViT(Backbone):
         )
         self.norm = nn.LayerNorm(shape.width, EPS)
         initialise(self)
+        if shape.stem:
+            look_alike(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the patches' tokens after the final LayerNorm (B, D, h, w), as one feature map."""
@@ -272,6 +277,33 @@ def initialise(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if name.rpartition(".")[2] in ("cls_token", "dist_token", "pos_embed"):
             nn.init.trunc_normal_(parameter, std=0.02)
+
+
+@torch.no_grad()
+def look_alike(net: ViT, sharpness: float = 1.5) -> None:
+    """Let every token attend at first to near tokens that look alike, as trained transformers do.
+
+    Queries and keys are the same projection (Trockman and Kolter, ICML 2023), positions are waves. From
+    nothing but a few hundred images attention would stay the same everywhere.
+    """
+    for block in net.blocks:
+        attention = cast("Attention", block.attn)
+        width = attention.proj.in_features
+        size = width // attention.heads
+        for head in range(attention.heads):
+            rows = torch.linalg.qr(torch.randn(width, size)).Q.T * math.sqrt(sharpness)
+            for part in (0, width):
+                attention.qkv.weight[part + head * size : part + (head + 1) * size] = rows
+    net.pos_embed[:, net.special :] = waves(net.shape.grid, net.shape.width) / 2
+
+
+def waves(grid: int, width: int) -> Tensor:
+    """Return sines and cosines of the row and the column (1, grid * grid, width)."""
+    lengths = 2.0 ** torch.linspace(0, 3, width // 4)  # of a wave, in cells over 2 pi
+    angles = torch.arange(grid)[:, None] / lengths
+    one = torch.cat([angles.sin(), angles.cos()], 1)
+    rows, columns = one[:, None].expand(-1, grid, -1), one[None].expand(grid, -1, -1)
+    return torch.cat([rows, columns], 2).reshape(1, grid * grid, width)
 
 
 def shape_of(name: str) -> Shape | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss import context
 from wsss.archive import Reader
 from wsss.camstore import CamReader
 from wsss.data import labelmap
@@ -26,7 +27,7 @@ from wsss.metrics import (
     seed,
     thresholds,
 )
-from wsss.plan import SCORED_ARTIFACT, Run
+from wsss.plan import SCORED_ARTIFACT, Run, data_archive
 from wsss.progress import log, progress
 from wsss.record import Recorder
 
@@ -54,6 +55,10 @@ def evaluate(run: Run, what: str) -> None:
         "erode_px": params.get("erode_px", 0),
     }
     content = {"run": str(run), "what": what, "protocol": protocol, **result}
+    archive = data_archive(run.params, run.dataset)
+    if what == "seed" and archive and context.marked(index, archive):
+        marks = context.reader(archive)
+        content["context"] = context.activations(entries, index, CamReader(source), _mask, marks)
     record.write(run.path(f"eval/{what}.json"), [run.index, source], [], **content)
     log.info(
         "%s of %s: mIoU %.3f on %s (%d images)", what, run, result["miou"], split, len(entries)

@@ -13,11 +13,21 @@ from wsss.guard import verify
 from wsss.losses import loss_rows
 from wsss.page import to_html
 from wsss.plan import Run
-from wsss.results import Score, class_rows, collect, curve_rows, metrics, provenance, rows
+from wsss.results import (
+    Score,
+    class_rows,
+    collect,
+    context_rows,
+    curve_rows,
+    metrics,
+    provenance,
+    rows,
+)
 from wsss.schema import Params
 
 EVALUATION = ("dataset", "method", "protocol", "seed", "stage")
 CLASS_HEADS = (*EVALUATION, "class", "iou", "precision", "recall")
+CONTEXT_HEADS = (*EVALUATION, "class", "context", "object", "ratio")
 CURVE_HEADS = (*EVALUATION, "threshold", "miou")
 LOSS_HEADS = ("run", "network", "step", "loss")
 
@@ -47,6 +57,8 @@ def write_tables(scores: Sequence[Score], folder: Path) -> str:
     write_text(folder / "table.html", to_html(table))
     write_json(folder / "metrics.json", metrics(table))
     write_text(folder / "classes.csv", tables.csv_text(class_rows(scores), CLASS_HEADS))
+    contexts = tables.csv_text(context_rows(scores), CONTEXT_HEADS)
+    write_text(folder / "context.csv", contexts)
     write_text(folder / "curves.csv", tables.csv_text(curve_rows(scores), CURVE_HEADS))
     return text
 

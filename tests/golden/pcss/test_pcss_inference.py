@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from golden import Golden
 from pictures import localized
 from transformers import build
 
+from wsss.metrics import ThresholdCurve, mean_iou
 from wsss.schema import CamParams
 
 # rtol and atol as published, and the rounding of the stored float16

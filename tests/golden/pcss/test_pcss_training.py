@@ -76,4 +76,3 @@ def test_initial_weights(golden: Golden, name: str) -> None:
     factor = large // side
     for row, column in ((0, 0), (large - 1, 3), (5, large - 1)):
         assert torch.equal(grown[row, column], cells[0, row // factor * side + column // factor])
-
