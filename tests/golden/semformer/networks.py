@@ -64,3 +64,8 @@ def gradients(
     ours = [weights[name] for name in checkpoint.rename(empty, layout.table)]
     found = torch.autograd.grad(loss, ours, retain_graph=True, allow_unused=True)
     return [None if gradient is None else gradient.double().norm().item() for gradient in found]
+
+
+def thin(values: Any, steps: Sequence[int]) -> Any:
+    """Return every n-th entry along each axis, as the set keeps them."""
+    return values[tuple(slice(None, None, step) for step in steps)]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from golden import FORWARD, Golden
-from networks import CLASSES, batch, caae, gradients, labels, method, semformer
+from networks import CLASSES, batch, caae, gradients, labels, method, semformer, thin
 from torch import Tensor, nn
 
 from wsss.methods.semformer import complementation, content_mask, suppression, with_background
@@ -31,20 +31,14 @@ def test_the_network(golden: Golden) -> None:
             maps = own.maps(net, both)
             golden.same(f"semformer {name} grid", grid, case["grid"])
             assert torch.allclose(net(both), logits, atol=1e-3)
-        step, every = (4, 67) if logits.shape[2] > 20 else (1, 9)  # as the set thins them
-        golden.close(
-            f"semformer {name} tokens",
-            tokens[:, ::every, ::16],
-            expected[f"{name}_tokens"],
-            **FORWARD,
-        )
         found = {
-            "logits": logits, "attention_sum": attention,
+            "tokens": tokens, "logits": logits, "attention_sum": attention,
             "attention_norm": spread_out(attention), "cam": maps,
         }  # fmt: skip
+        steps = golden.case("strides", "semformer", name)
         for part, values in found.items():
-            thin = values[:, :, ::step, ::step]
-            golden.close(f"semformer {name} {part}", thin, expected[f"{name}_{part}"], **FORWARD)
+            kept = thin(values, steps.get(part, steps["maps"]))
+            golden.close(f"semformer {name} {part}", kept, expected[f"{name}_{part}"], **FORWARD)
 
 
 class Step:
@@ -80,10 +74,12 @@ def compare_masks(golden: Golden, step: Step) -> None:
     expected, net = golden.arrays("semformer_train.npz"), step.net
     logits, embedding = net.learn(step.batch["image"])
     masks, inside = step.method.masks(logits, step.batch)
-    golden.close("training masks", masks.detach()[:, :, ::4, ::4], expected["masks"], **FORWARD)
+    steps = golden.case("strides", "semformer_train")
+    kept = thin(masks.detach(), steps["masks"])
+    golden.close("training masks", kept, expected["masks"], **FORWARD)
     golden.same("where there is picture", inside[:, 0], expected["grad_masks"])
-    small = step.method._at_critic(step.batch["image"])
-    golden.close("what CAAE sees", small[:, :, ::5, ::5], expected["ae_images"], **FORWARD)
+    small = thin(step.method._at_critic(step.batch["image"]), steps["ae_images"])
+    golden.close("what CAAE sees", small, expected["ae_images"], **FORWARD)
     with torch.inference_mode():
         found = cosine(embedding, step.critic.class_semantics())
         golden.close("training similarities", found, expected["seg_sim"], **FORWARD)
@@ -153,11 +149,13 @@ def test_pairs_of_an_image_and_a_class(golden: Golden) -> None:
 
 def test_where_there_is_picture(golden: Golden) -> None:
     case = golden.json("misc.json")["create_mask"]
-    boxes = torch.tensor([[y0, x0, y1, x1] for x0, y0, x1, y1 in case["regions_xyxy_448"]])
-    crop, side = 448, 224  # in the names of the entries
+    names = {key.rpartition("_")[0]: key for key in case}  # their sizes are in their names
+    regions, floored = names["regions_xyxy"], names["floored"]
+    crop, side = (int(key.rpartition("_")[2]) for key in (regions, floored))
+    boxes = torch.tensor([[y0, x0, y1, x1] for x0, y0, x1, y1 in case[regions]])
     found = content_mask(boxes, side, crop, torch.zeros(()))
     golden.same("areas of picture", found.sum((1, 2, 3)), case["areas"])
-    for row, (left, top, right, bottom) in zip(found[:, 0], case["floored_224"], strict=True):
+    for row, (left, top, right, bottom) in zip(found[:, 0], case[floored], strict=True):
         assert row[top:bottom, left:right].all()
 
 

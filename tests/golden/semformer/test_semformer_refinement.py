@@ -8,25 +8,24 @@ import fill
 import numpy as np
 import torch
 from golden import FORWARD, Golden, unpack
+from networks import CLASSES, PUBLISHED, thin
 from numpy.typing import NDArray
 from pictures import normalised
 from PIL import Image
 
-from wsss import archive, checkpoint, config
+from wsss import archive, checkpoint
 from wsss.affinity import path_affinities, paths, windows
 from wsss.camstore import Cam, enlarge, grid, pack
 from wsss.data.index import Entry, Index
 from wsss.nets.irn import IRN, PUZZLE_LAYOUT, edge_displacement
-from wsss.schema import Params
 from wsss.stages import confident, pseudo
 from wsss.stages.affinity import Relations, margin_of
 from wsss.stages.walk import neighbours, spread_cam
 from wsss.walk import random_walk, transition
 
-CLASSES = tuple(str(number) for number in range(1, 21))
+NAMES = tuple(str(number) for number in range(1, CLASSES + 1))
 CRF_LABELS = 0.999  # as the set's README says; without a CRF labels are equal
 HALF = {"absolute": 1e-3}  # walked maps are stored with 16 bits
-PUBLISHED = config.resolve(Params(), "voc12", "semformer", "published")
 
 
 def affinitynet(golden: Golden) -> IRN:
@@ -63,10 +62,9 @@ def test_the_network_of_affinities(golden: Golden) -> None:
     images = pictures(net, case, case["image_seeds"])
     with torch.inference_mode():
         for number, feature in enumerate(net.backbone(images), 1):
-            channels = 7 if number == 1 else 37
             name = f"stage{number}"
             golden.same(f"affinity {name} shape", feature.shape, case["stage_shapes"][number - 1])
-            part = feature[:, ::channels, ::3, ::3]
+            part = thin(feature, golden.case("strides", "affinitynet", name))
             golden.close(f"affinity {name}", part, expected[name], **FORWARD)
         edges, steps = net(images)
         assert steps is None
@@ -74,7 +72,8 @@ def test_the_network_of_affinities(golden: Golden) -> None:
         pairs = path_affinities(edges[:, 0].sigmoid(), radius, margin)
         found = torch.stack([values.flatten(1) for _, values in pairs], 1)
     golden.same("affinity shape", found.shape, case["affinity_shape"])
-    golden.close("affinities", found[:, ::7, ::3], expected["affinity"], **FORWARD)
+    kept = thin(found, golden.case("strides", "affinitynet", "affinity"))
+    golden.close("affinities", kept, expected["affinity"], **FORWARD)
     means = found.mean((0, 2))
     golden.close("mean affinities", means, expected["affinity_mean_per_path"], **FORWARD)
 
@@ -97,7 +96,8 @@ def test_the_losses_of_affinities(golden: Golden) -> None:
     for name, found in kinds(masks, PUBLISHED.affinity.radius).items():
         golden.same(f"number of pairs {name}", found.sum(), case["label_sums"][name])
         wanted = unpack(expected[f"label_{name}"], tuple(case["label_packbits_shape"]))
-        golden.same(f"pairs {name}", found[:, ::7, ::3], wanted)
+        kept = thin(found, golden.case("strides", "affinitynet", "labels"))
+        golden.same(f"pairs {name}", kept, wanted)
     net = affinitynet(golden)
     images = pictures(net, case, case["image_seeds"])
     objective = Relations(net, PUBLISHED.affinity)
@@ -140,6 +140,7 @@ def test_boundaries_of_a_picture(golden: Golden) -> None:
 
 def test_walks(golden: Golden) -> None:
     expected, cases = golden.arrays("random_walk.npz"), golden.json("random_walk.json")
+    steps = golden.case("strides", "random_walk", "rw_up")
     for name in (name for name in cases if f"{name}_x" in expected):
         case, edges = cases[name], torch.from_numpy(expected[f"{name}_edge"])
         pairs = ((at, near[0].numpy()) for at, near in path_affinities(edges, case["radius"]))
@@ -147,11 +148,9 @@ def test_walks(golden: Golden) -> None:
         maps = expected[f"{name}_x"] * (1 - expected[f"{name}_edge"])
         walked = random_walk(maps, step, 2 ** case["times"])
         golden.close(f"walk {name}", walked[:, None], expected[f"{name}_rw"], **FORWARD)
-        large = enlarge(walked, tuple(case["crop"]), 4)
+        large = enlarge(walked, tuple(case["crop"]), PUBLISHED.cam.stride)
         wanted = expected[f"{name}_rw_up"]
-        golden.close(
-            f"walk {name}, enlarged", (large / large.max())[:, ::2, ::2], wanted, **FORWARD
-        )
+        golden.close(f"walk {name}, enlarged", thin(large / large.max(), steps), wanted, **FORWARD)
 
 
 def test_the_walk_of_a_picture(golden: Golden) -> None:
@@ -190,7 +189,7 @@ def test_affinity_labels(golden: Golden, tmp_path: Path) -> None:
     for number, case in cases.items():
         (tmp_path / number).mkdir()
         maps, entry = stored(tmp_path / number, expected[f"{number}_hr_cam"], case)
-        index = Index("pictures", CLASSES, (entry,))
+        index = Index("pictures", NAMES, (entry,))
         start = f"{number}_affinity_"
         for key in (key for key in expected if key.startswith(start)):
             levels = [float(part[2:]) for part in key.removeprefix(start).split("_")]
@@ -212,5 +211,5 @@ def test_pseudo_labels(golden: Golden, tmp_path: Path) -> None:
             threshold, iterations = key.removeprefix(start).split("_crf")
             changes = {"threshold": float(threshold), "crf": names[iterations]}
             params = PUBLISHED.pseudo.model_copy(update=changes)
-            found = pseudo.label(maps, params, len(CLASSES) + 1, entry)
+            found = pseudo.label(maps, params, CLASSES + 1, entry)
             golden.same(key, found, expected[key], 1.0 if iterations == "0" else CRF_LABELS)

@@ -1,5 +1,6 @@
 """Scores of SemFormer's maps and labels, and the segmenter that learns from them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import fill
 import numpy as np
 import torch
 from golden import FORWARD, Golden
-from networks import CLASSES, PUBLISHED
+from networks import CLASSES, PUBLISHED, thin
 from numpy.typing import NDArray
 from pictures import CPU, normalised
 from PIL import Image
@@ -96,18 +97,22 @@ def test_maps_at_every_threshold_with_erosion(golden: Golden, tmp_path: Path) ->
     for number, entry in enumerate(entries):
         keys = pictures.expected[f"{number}_keys"]
         maps = pictures.expected[f"{number}_hr_cam"].astype(np.float32)
-        labels = metrics.erode(metrics.seed(maps, keys[1:] - 1, 0.2), PUBLISHED.evaluation.erode_px)
-        wanted = keys[pictures.expected[f"{number}_eroded_t0.20"]]
-        golden.same(f"eroded labels {entry.name}", labels, wanted)
+        start = f"{number}_eroded_t"
+        for name in (name for name in pictures.expected if name.startswith(start)):
+            labels = metrics.seed(maps, keys[1:] - 1, float(name.removeprefix(start)))
+            eroded = metrics.erode(labels, PUBLISHED.evaluation.erode_px)
+            wanted = keys[pictures.expected[name]]
+            golden.same(f"eroded labels {entry.name}", eroded, wanted)
 
 
 def test_maps_after_a_crf(golden: Golden, tmp_path: Path) -> None:
     pictures = Pictures(golden, tmp_path)
-    own = PUBLISHED.pseudo.model_copy(update={"threshold": 0.2})
-    found = [pseudo.label(pictures.maps, own, CLASSES + 1, entry) for entry in pictures.entries]
-    miou = 100 * metrics.mean_iou(pictures.counts(found), PUBLISHED.evaluation.convention)
-    wanted = pictures.cases["npy_threshold0.20_crf1"]["mIoU"]
-    golden.close("mIoU after the CRF", miou, wanted, **CRF_MIOU)
+    for name, case in pictures.cases.items():
+        if level := re.fullmatch(r"npy_threshold([\d.]+)_crf1", name):
+            own = PUBLISHED.pseudo.model_copy(update={"threshold": float(level[1])})
+            found = [pseudo.label(pictures.maps, own, CLASSES + 1, e) for e in pictures.entries]
+            miou = metrics.mean_iou(pictures.counts(found), PUBLISHED.evaluation.convention)
+            golden.close("mIoU after the CRF", 100 * miou, case["mIoU"], **CRF_MIOU)
 
 
 def test_label_images(golden: Golden, tmp_path: Path) -> None:
@@ -138,12 +143,13 @@ def test_the_segmenter(golden: Golden, tmp_path: Path) -> None:
     with torch.inference_mode():
         images = normalised(net, [(*size, case["image_seed"])])
         features = net.backbone(images)[-1]
-        golden.close("conv6", features[:, ::41, ::2, ::2], expected["conv6"], **FORWARD)
-        golden.close("logits", net(images)[:, :, ::2, ::2], expected["logits"], **FORWARD)
-        for scale, step in ((0.5, 3), (1.25, 5)):
-            small = resizing(test)([image], scale, normalisation(net))[0]
-            wanted = expected[f"image_{scale}"]
-            golden.close(f"image at {scale}", small[:, ::step, ::step], wanted, absolute=2e-4)
+        steps = golden.case("strides", "deeplabv1")
+        for name, values in (("conv6", features), ("logits", net(images))):
+            golden.close(name, thin(values, steps[name]), expected[name], **FORWARD)
+        for name in (name for name in expected if name.startswith("image_")):
+            scale = float(name.removeprefix("image_"))
+            small = thin(resizing(test)([image], scale, normalisation(net))[0], steps[name])
+            golden.close(f"image at {scale}", small, expected[name], **FORWARD)
         path = tmp_path / "picture.png"
         Image.fromarray(image).save(path)
         entry = Entry("picture", str(path), None, (), "val", size, "")
@@ -155,8 +161,11 @@ def test_the_segmenter(golden: Golden, tmp_path: Path) -> None:
 
 def compare_tests(golden: Golden, entry: Entry, maps: torch.Tensor, net: DeepLab) -> None:
     expected, test = golden.arrays("deeplabv1.npz"), PUBLISHED.segmenter.test
+    steps = golden.case("strides", "deeplabv1")
     prob = (maps[0] / (2 * len(test.scales))).softmax(0)
-    golden.close("multi-scale probability", prob[:, ::3, ::3], expected["prob"], **MULTISCALE)
+    golden.close(
+        "multi-scale probability", thin(prob, steps["prob"]), expected["prob"], **MULTISCALE
+    )
     plain = test.model_copy(update={"crf": "none"})
     for name, chosen in (("label_nocrf", plain), ("label_crf1", test)):
         labels = decide([entry], maps, chosen, normalisation(net))[0]
@@ -171,8 +180,8 @@ def test_the_crf_of_the_segmenter(golden: Golden) -> None:
     scores = torch.from_numpy(logits).softmax(0).numpy()
     image = fill.image(case["height"], case["width"], case["image_seed"])
     found = crf.refine_scores(image, scores, PUBLISHED.segmenter.test.crf)
-    thin = found[case["crf_classes"]][:, ::2, ::2]
-    golden.close("segmenter CRF", thin, expected["crf_prob"], **MULTISCALE)
+    kept = thin(found[case["crf_classes"]], golden.case("strides", "deeplabv1", "crf_prob"))
+    golden.close("segmenter CRF", kept, expected["crf_prob"], **MULTISCALE)
     golden.same("segmenter CRF labels", found.argmax(0), expected["crf_label"], CRF_LABELS)
 
 
