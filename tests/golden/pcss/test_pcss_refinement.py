@@ -18,10 +18,11 @@ from transformers import LOOSE, thinned
 from wsss import checkpoint, config, crf
 from wsss.affinity import WEIGHTS, affinity_loss, offsets, pair_affinities, windows
 from wsss.data.index import Entry
-from wsss.localize import inference, pad_to_multiple
+from wsss.localize import inference
 from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
 from wsss.nets.deeplab import LAYOUTS, DeepLab
 from wsss.optimize import freeze, parameter_groups
+from wsss.resize import pad_to_multiple
 from wsss.schema import Params
 from wsss.stages import network as stage
 from wsss.stages.masks import decide, joining, resizing
