@@ -10,7 +10,7 @@ from PIL import Image
 
 from wsss import crf
 
-IMAGES, SIZE, CLASSES, PRESENT = 16, (375, 500), 21, (0, 5, 15)
+IMAGES, SIZE, CLASSES, PRESENT = 24, (375, 500), 21, (0, 5, 15)
 Job = tuple[NDArray[np.uint8], NDArray[np.float32]]
 
 
@@ -28,7 +28,7 @@ def jobs(preset: str) -> list[Job]:
         ).clip(0, 1)
         noise = generator.normal(0, 6, (*SIZE, 3))
         picture = np.clip(smooth[:3].transpose(1, 2, 0) * 220 + noise, 0, 255).astype(np.uint8)
-        found.append((picture, smooth[3:] / smooth[3:].sum(0)))
+        found.append((picture, smooth[3:] / (smooth[3:].sum(0) + 1e-3)))
     return found
 
 
