@@ -4,31 +4,28 @@ Each prints time, memory and their ratios, and stops if the results are not the 
 run some of them: python tests/benchmarks/run.py irn_walk crf
 """
 
+import importlib
 import os
 import sys
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # both sides on one thread
-
-import cams  # noqa: E402  # the thread count is read when numpy and torch are imported
-import fields  # noqa: E402
-import scores  # noqa: E402
-import walks  # noqa: E402
-
+# Name -> module and function; imported when wanted, for worker processes read this file too.
 BENCHMARKS = {
-    "psa_walk": walks.psa,
-    "curve": scores.threshold_curve,
-    "crf": fields.dense_crf,
-    "cams": cams.cam_inference,
-    "irn_walk": walks.irn,  # minutes: the dense side is why
+    "psa_walk": ("walks", "psa"),
+    "curve": ("scores", "threshold_curve"),
+    "crf": ("fields", "dense_crf"),
+    "cams": ("cams", "cam_inference"),
+    "irn_walk": ("walks", "irn"),  # minutes: the dense side is why
 }
 
 
 def main(names: list[str]) -> None:
     """Run the benchmarks called `names`, or all."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # both sides on one thread
     for name in names or BENCHMARKS:
         if name not in BENCHMARKS:
             raise SystemExit(f"There is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}.")
-        BENCHMARKS[name]()
+        module, function = BENCHMARKS[name]
+        getattr(importlib.import_module(module), function)()
 
 
 if __name__ == "__main__":
