@@ -14,6 +14,7 @@ BENCHMARKS = {
     "curve": ("scores", "threshold_curve"),
     "crf": ("fields", "dense_crf"),
     "cams": ("cams", "cam_inference"),
+    "pcss": ("tokens", "pcss"),
     "irn_walk": ("walks", "irn"),  # minutes: the dense side is why
 }
 

@@ -1,0 +1,158 @@
+"""PCSS: frequencies measured, a training step and a CAM, plainly as specified against ours."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from measure import measure, report
+from torch import Tensor
+
+from wsss.cam import over_range_cut
+from wsss.influence import without_blocks
+from wsss.methods import registry
+from wsss.methods.pcss import PCSS, PCSSNet, present_losses
+from wsss.schema import AugmentParams, ClassifierParams
+from wsss.spectrum import removed_blocks
+
+CLASSES, SIDE, BLOCK, IMAGES = 20, 96, 16, 4
+
+
+def pcss() -> None:
+    """Do each part both ways with DeiT-S on images of 96 px, each way twice, the first unseen."""
+    torch.manual_seed(0)
+    settings = {**registry.spec("pcss").networks["classifier"].settings, "drop_path": 0.0}
+    params = ClassifierParams(
+        backbone="deit_small_patch16_224",
+        stride=16,
+        augment=AugmentParams(crop_px=SIDE),
+        settings=settings,
+    )
+    method = PCSS({"classifier": params}, CLASSES)
+    net = method.build("classifier").eval()
+    net.influence.epoch.fill_(3)
+    net.influence.update(torch.rand(CLASSES, SIDE // BLOCK, SIDE // BLOCK))
+    images = torch.randn(IMAGES, 3, SIDE, SIDE)
+    labels = (torch.rand(IMAGES, CLASSES) < 0.2).float()
+    measured(net, images, labels)
+    step(method, net, images, labels)
+    cam(method, net)
+
+
+def compare(
+    name: str, plain: Callable[[], Tensor], ours: Callable[[], Tensor], rtol: float
+) -> None:
+    """Print the ratio of both ways; stop if they do not agree."""
+    plain(), ours()
+    first, second = measure(plain), measure(ours)
+    scale = float(first.result.abs().max())
+    difference = float((first.result - second.result).abs().max()) / scale
+    if difference > rtol:
+        raise SystemExit(f"{name}: results differ by {difference:.2g} of the maximum")
+    report(name, first, second, f"largest difference {difference:.1e} of the maximum")
+
+
+def measured(net: PCSSNet, images: Tensor, labels: Tensor) -> None:
+    """Measure the influence of every block on the classes of a batch."""
+    count = SIDE // BLOCK
+
+    @torch.no_grad()
+    def plain() -> Tensor:
+        found = torch.zeros(CLASSES, count, count)
+        shifted = torch.fft.fftshift(torch.fft.fft2(images), dim=(-2, -1))
+        for row, column in np.ndindex(count, count // 2 + 1):
+            mask = torch.ones(SIDE, SIDE)
+            blocks = removed_blocks(row, column, count)
+            for r, c in blocks:
+                mask[r * BLOCK : (r + 1) * BLOCK, c * BLOCK : (c + 1) * BLOCK] = 0
+            changed = torch.fft.ifft2(torch.fft.ifftshift(shifted * mask, dim=(-2, -1))).real
+            seen = net.look(changed, "mean")
+            losses = F.softplus(-seen.class_logits) + F.softplus(-net.patch_logits(seen))
+            for r, c in blocks:
+                found[:, r, c] = (losses * labels).sum(0)
+        return found
+
+    def ours() -> Tensor:
+        with torch.no_grad():
+            return without_blocks(present_losses(net), images, labels > 0, count, 64)
+
+    compare(f"PCSS, frequencies of {IMAGES} images", plain, ours, 1e-4)
+
+
+def step(method: PCSS, net: PCSSNet, images: Tensor, labels: Tensor) -> None:
+    """Do one training step with all three passes, up to the gradients."""
+    order = torch.arange(IMAGES).roll(1)
+    method.order = lambda count: order  # type: ignore[method-assign]
+
+    def gradients(terms: Callable[[], Tensor]) -> Tensor:
+        net.zero_grad()
+        terms().backward()
+        return torch.cat([w.grad.flatten() for w in net.parameters() if w.grad is not None])
+
+    def ours() -> Tensor:
+        batch = {"image": images, "label": labels}
+        terms = method.losses("classifier", {"classifier": net}, batch, 0)
+        return torch.stack(list(terms.values())).sum()
+
+    compare(
+        f"PCSS, a step of {IMAGES} images",
+        lambda: gradients(lambda: plain_loss(method, net, images, labels, order)),
+        lambda: gradients(ours),
+        2e-3,  # of phases: see the golden tests
+    )
+
+
+def plain_loss(method: PCSS, net: PCSSNet, images: Tensor, labels: Tensor, order: Tensor) -> Tensor:
+    """Return the loss by the letter: whole spectra, attention and maps in every pass."""
+    block, side = method.mixed_block(net), images.shape[-1]
+    keep = labels @ (1 - net.influence.mask()).flatten(1) / labels.sum(1, keepdim=True)
+    keep = keep.reshape(-1, 1, side, side)
+    shifted = torch.fft.fftshift(torch.fft.fft2(images), dim=(-2, -1))
+    damped = torch.fft.ifft2(torch.fft.ifftshift(shifted * keep, dim=(-2, -1))).real
+    present = (labels.sum(1) > 0)[:, None, None, None]
+    damped = torch.where(present, damped, images)
+    first = net.look(images, "mean", keep=(block,))
+    grid = first.scores.shape[2:]
+    magnitude = torch.fft.fft2(net.backbone.as_map(first.kept[block], grid)).abs()
+    magnitude = 0.3 * magnitude + 0.7 * magnitude.detach()[order]
+
+    def change(tokens: Tensor) -> Tensor:
+        phase = torch.fft.fft2(net.backbone.as_map(tokens, grid)).angle()
+        mixed = torch.fft.ifft2(torch.polar(magnitude, phase)).real
+        return torch.cat([tokens[:, :CLASSES], mixed.flatten(2).transpose(1, 2)], 1)
+
+    third, second = net.look(damped, "mean"), net.look(images, "mean", change={block: change})
+    total = torch.zeros(())
+    for seen in (first, second, third):
+        for scores in (seen.class_logits, net.patch_logits(seen)):
+            total = total + F.multilabel_soft_margin_loss(scores, labels)
+    maps = [over_range_cut(seen.patch_map) for seen in (first, third)]
+    total = total + 2 * ((maps[0] - maps[1]).abs() * present).mean()
+    fine = [over_range_cut(method.refined(net, seen)) for seen in (first, second)]
+    return total + 2 * (fine[0].detach() - fine[1]).abs().mean()
+
+
+def cam(method: PCSS, net: PCSSNet) -> None:
+    """Make the CAM of one image and its mirror image."""
+    image = torch.randn(1, 3, 224, 320)
+
+    @torch.inference_mode()
+    def plain() -> Tensor:
+        total = torch.zeros(())
+        for picture, flip in ((image, False), (image.flip(3), True)):
+            seen = net.look(picture, "heads")
+            seen.attention = [weights.mean(1) for weights in seen.attention]
+            count = CLASSES
+            tokens = torch.stack([w[:, :count, count:] for w in seen.attention]).mean(0)
+            fused = tokens * seen.patch_map.flatten(2)
+            affinity = torch.stack([w[:, count:, count:] for w in seen.attention]).sum(0)
+            maps = (affinity @ fused.transpose(1, 2)).transpose(1, 2).reshape(seen.scores.shape)
+            total = total + (maps.flip(3) if flip else maps)
+        return total
+
+    @torch.inference_mode()
+    def ours() -> Tensor:
+        straight, mirrored = method.cam(net, torch.cat([image, image.flip(3)])).chunk(2)
+        return straight + mirrored.flip(3)
+
+    compare("PCSS, a CAM and its mirror image", plain, ours, 1e-4)
