@@ -142,7 +142,7 @@ class SemFormer(Method):
         masks, inside = self.masks(logits, batch)
         image, own = present.nonzero(as_tuple=True)
         chosen = masks[image, own][:, None]
-        pictures = self._at_critic(images)[image]
+        pictures = self.at_critic(images)[image]
         codes = critic.code(torch.cat([pictures * chosen, pictures * (1 - chosen)])).embedding
         kept, left = cosine(codes.float(), semantics).chunk(2)
         alone = F.one_hot(own, self.classes + 1).to(present.dtype)
@@ -157,11 +157,12 @@ class SemFormer(Method):
 
     def masks(self, logits: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Return masks (B, K, A, A) at the size A of the critic, and where there is picture."""
-        large = self._at_critic(logits.float())
+        large = self.at_critic(logits.float())
         inside = content_mask(batch["content"], large.shape[3], batch["image"].shape[3], large)
         return large.sigmoid() * inside, inside
 
-    def _at_critic(self, maps: Tensor) -> Tensor:
+    def at_critic(self, maps: Tensor) -> Tensor:
+        """Return images or maps (B, C, h, w) at the size of the critic (B, C, A, A)."""
         side = self.params["semformer"].settings["critic_px"]
         return F.interpolate(maps, (side, side), mode="bilinear", align_corners=True)
 

@@ -36,7 +36,7 @@ class Classification(Objective):
         super().__init__()
         self.net = net
         self._method, self._name, self._squares = method, name, squares
-        self._before = {other: earlier.requires_grad_(False) for other, earlier in before.items()}
+        self._before = dict(before)
 
     @property
     def _nets(self) -> dict[str, nn.Module]:

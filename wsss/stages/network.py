@@ -142,12 +142,12 @@ def adopt(
 
 
 def restore(build: Callable[[], Network], path: Path, runtime: Runtime) -> Network:
-    """Return a trained network on the device, in evaluation mode."""
+    """Return a trained network on the device, in evaluation mode; it learns no more."""
     state, _ = checkpoint.load(path)
     net = build()
     checkpoint.fill(net, state, path)
     runtime.place(net)
-    return net.eval()
+    return net.eval().requires_grad_(False)
 
 
 def look(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

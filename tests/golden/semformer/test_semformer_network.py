@@ -78,7 +78,7 @@ def compare_masks(golden: Golden, step: Step) -> None:
     kept = thin(masks.detach(), steps["masks"])
     golden.close("training masks", kept, expected["masks"], **FORWARD)
     golden.same("where there is picture", inside[:, 0], expected["grad_masks"])
-    small = thin(step.method._at_critic(step.batch["image"]), steps["ae_images"])
+    small = thin(step.method.at_critic(step.batch["image"]), steps["ae_images"])
     golden.close("what CAAE sees", small, expected["ae_images"], **FORWARD)
     with torch.inference_mode():
         found = cosine(embedding, step.critic.class_semantics())
@@ -106,7 +106,7 @@ def compare_what_the_critic_finds(golden: Golden, step: Step) -> None:
     image, own = present.nonzero(as_tuple=True)
     with torch.inference_mode():
         masks, _ = step.method.masks(step.net(step.batch["image"]), step.batch)
-        pictures, chosen = step.method._at_critic(step.batch["image"])[image], masks[image, own]
+        pictures, chosen = step.method.at_critic(step.batch["image"])[image], masks[image, own]
         for name, kept in (("fg", chosen), ("bg", 1 - chosen)):
             embedding = step.critic.code(pictures * kept[:, None]).embedding
             found = cosine(embedding, step.critic.class_semantics())
