@@ -19,9 +19,9 @@ from wsss.localize import (
     multisize,
     part,
     plan_batches,
-    resize_by,
     to_cam,
 )
+from wsss.resize import resize_by
 from wsss.runtime import Runtime
 from wsss.schema import CamParams
 
@@ -162,7 +162,7 @@ def test_a_scale_that_gives_no_whole_size_is_kept_exactly() -> None:
     ramp = torch.arange(57.0).repeat(1, 3, 9, 1)
     for scale in (0.5, 0.75, 1.25, 1.75):
         size = Resizing().size((9, 57), scale)
-        found = resize_by(ramp, scale, size)
+        found = resize_by(ramp, (scale, scale), size)
         assert found.shape[2:] == size
         places = (torch.arange(size[1]) + 0.5) / scale - 0.5
         inner = (places > 2) & (places < 54)

@@ -19,6 +19,7 @@ from wsss.camstore import Cam, grid
 from wsss.data.augment import Normalisation
 from wsss.data.images import load_image
 from wsss.data.index import Entry
+from wsss.resize import resize_by
 from wsss.runtime import Runtime
 
 EPSILON = 1e-5  # added to the largest score before dividing by it (PSA, IRNet)
@@ -73,31 +74,13 @@ class Resizing:
         if self.kernel == "picture" or scale == 1:
             return found
         if self.kernel == "bicubic":
-            return resize_by(found, scale, size)
+            return resize_by(found, (scale, scale), size)
         aligned = self.kernel == "bilinear_corners"
         return F.interpolate(found, size, mode="bilinear", align_corners=aligned)
 
 
 def _smooth(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
-
-
-def resize_by(images: Tensor, scale: float, size: tuple[int, int]) -> Tensor:
-    """Return images (B, 3, h, w) bicubic at exactly `scale`, cut to `size`.
-
-    Pixel x looks at (x + 0.5) / scale - 0.5, as OpenCV does when it is given a factor, even if the
-    size is not that multiple. Outside the image its border is repeated.
-    """
-    more = -(-2 // scale)  # so many pixels further, no size is too small
-    padded = F.pad(images, (0, int(more), 0, int(more)), mode="replicate")
-    found = F.interpolate(
-        padded,
-        scale_factor=scale,
-        mode="bicubic",
-        align_corners=False,
-        recompute_scale_factor=False,
-    )
-    return found[:, :, : size[0], : size[1]]
 
 
 PICTURE = Resizing()

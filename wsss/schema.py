@@ -240,11 +240,17 @@ class TrainParams(Strict):
 
 
 # Backbones of our own with a stride that cannot be chosen: the stride, and the network whose initial
-# weights they take. (IRNet began with torchvision's first ImageNet weights, timm's tv_in1k.)
+# weights they take. (IRNet began with torchvision's first ImageNet weights, timm's tv_in1k; ToCo and
+# CPDGL with the ViT of the first release, not timm's present default.)
 FIXED = {
     "resnet38": (8, "resnet38"),
     "resnet50_irn": (16, "resnet50.tv_in1k"),
     "resnet101_caffe": (8, "resnet101_caffe"),
+    "vit_toy": (8, "vit_toy"),
+    "deit_small_patch16_224": (16, "deit_small_patch16_224.fb_in1k"),
+    "deit_base_patch16_224": (16, "deit_base_patch16_224.fb_in1k"),
+    "deit_base_distilled_patch16_224": (16, "deit_base_distilled_patch16_224.fb_in1k"),
+    "vit_base_patch16_224": (16, "vit_base_patch16_224.orig_in21k_ft_in1k"),
 }
 
 
@@ -258,8 +264,8 @@ class NetParams(Strict):
     backbone: str = Field(
         "toy",
         description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), "
-        "resnet101_caffe (DeepLab-v2; stride 8), or any convolutional network that timm offers, "
-        "such as resnet50",
+        "resnet101_caffe (DeepLab-v2; stride 8), vit_toy (stride 8), deit_small_patch16_224 and its "
+        "like (stride 16), or any convolutional network that timm offers, such as resnet50",
     )
     weights: Literal["none", "imagenet"] = Field("none", description="initial weights")
     stride: Literal[4, 8, 16, 32] = Field(8, description="pixels per cell of the last features")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -34,6 +34,10 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the features (B, channels[i], H / strides[i], W / strides[i])."""
         raise NotImplementedError
+
+    def adapt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return initial weights in the shapes of this network."""
+        return state
 
 
 class Network(nn.Module):
@@ -109,9 +113,14 @@ def _shrink(images: Tensor, feature: Tensor) -> int:
 def build_backbone(name: str, stride: int) -> Backbone:
     """Return the backbone called `name`, whose last features have `stride` pixels per cell.
 
-    resnet38 and resnet101_caffe have stride 8 and resnet50_irn stride 16, whatever is asked for.
+    resnet38 and resnet101_caffe have stride 8, resnet50_irn stride 16, and a transformer that of its
+    patches, whatever is asked for.
     """
     # These build on this module, so it imports them late.
+    from wsss.nets import vit  # noqa: PLC0415
+
+    if shape := vit.shape_of(name):
+        return vit.ViT(shape)
     if name == "resnet101_caffe":
         from wsss.nets.resnet101_caffe import CaffeResNet101  # noqa: PLC0415
 
@@ -156,5 +165,6 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 def load_backbone(backbone: Backbone, state: dict[str, Tensor]) -> None:
     """Load initial weights; those of the classifying layer are left over, none may be missing."""
     body = cast("nn.Module", getattr(backbone, "body", backbone))
+    state = dict(backbone.adapt(state))
     wanted = body.state_dict()
     body.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=True)

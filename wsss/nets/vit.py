@@ -1,0 +1,278 @@
+"""Vision transformers (ViT, DeiT) whose attention can be looked at, with any number of class tokens.
+
+Layers are called as in timm and in the published DeiT files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss.nets.backbone import IMAGENET, Backbone
+from wsss.resize import resize_by
+
+EPS = 1e-6  # of every LayerNorm, as in timm; PyTorch's default is another
+Keep = Literal["none", "mean", "heads"]  # of the attention weights
+Change = Callable[[Tensor], Tensor]  # tokens -> tokens, of equal shape
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A size of transformer.
+
+    patch: pixels per token. grid: cells on a side of the position table. stem: 3x3 convolutions before
+    the patches, which let a small network learn from a few hundred images.
+    """
+
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    grid: int
+    stem: bool = False
+
+
+SHAPES = {  # by the name of the backbone; timm's, but for the toy
+    "vit_toy": Shape(8, 64, 4, 4, 12, stem=True),
+    "deit_small_patch16_224": Shape(16, 384, 12, 6, 14),
+    "deit_base_patch16_224": Shape(16, 768, 12, 12, 14),
+    "deit_base_distilled_patch16_224": Shape(16, 768, 12, 12, 14),
+    "vit_base_patch16_224": Shape(16, 768, 12, 12, 14),
+}
+
+
+@dataclass
+class Seen:
+    """What a pass through the blocks left.
+
+    tokens: after the last block, without the final LayerNorm (B, N, D). attention: per block that ran,
+    rows are queries (B, N, N), or (B, heads, N, N). kept: tokens after the blocks asked for.
+    """
+
+    tokens: Tensor
+    attention: list[Tensor] = field(default_factory=list)
+    kept: dict[int, Tensor] = field(default_factory=dict)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention that can return its weights."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, keep: Keep = "none") -> tuple[Tensor, Tensor | None]:
+        """Return the new tokens (B, N, D) and the softmax weights, of each head or their mean."""
+        query, key, value = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if keep == "none":
+            mixed = F.scaled_dot_product_attention(query, key, value)
+            return self.proj(mixed.transpose(1, 2).flatten(2)), None
+        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+        weights = scores.softmax(-1)
+        mixed = self.proj((weights @ value).transpose(1, 2).flatten(2))
+        return mixed, weights if keep == "heads" else weights.mean(1)
+
+
+class Mlp(nn.Module):
+    """Two layers around an exact GELU."""
+
+    def __init__(self, width: int, ratio: int = 4) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, ratio * width)
+        self.fc2 = nn.Linear(ratio * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return new tokens (B, N, D)."""
+        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]  # nn.Module call
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block.
+
+    drop_path: probability that a training image skips one of the two branches.
+    """
+
+    def __init__(self, width: int, heads: int, drop_path: float = 0.0, eps: float = EPS) -> None:
+        super().__init__()
+        self.drop_path = drop_path
+        self.norm1 = nn.LayerNorm(width, eps)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps)
+        self.mlp = Mlp(width)
+
+    def forward(self, x: Tensor, keep: Keep = "none") -> tuple[Tensor, Tensor | None]:
+        """Return the tokens (B, N, D) after the block, and its attention if it is kept."""
+        mixed, weights = self.attn(self.norm1(x), keep)
+        x = x + self._skipped(mixed)
+        return x + self._skipped(self.mlp(self.norm2(x))), weights
+
+    def _skipped(self, branch: Tensor) -> Tensor:
+        if not (self.training and self.drop_path):
+            return branch
+        alive = 1 - self.drop_path
+        mask = branch.new_empty(len(branch), 1, 1).bernoulli_(alive)
+        return branch * mask / alive
+
+
+class PatchEmbed(nn.Module):
+    """One token (D) for each whole patch of an image; what is left at the right and below is cut."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.patch = shape.patch
+        self.stem, channels, pixels = nn.Sequential(), 3, shape.patch
+        while shape.stem and pixels > 2:
+            out = min(shape.width, max(16, 2 * channels))
+            self.stem.append(nn.Conv2d(channels, out, 3, 2, 1, bias=False))
+            self.stem.extend([nn.BatchNorm2d(out), nn.ReLU(inplace=True)])
+            channels, pixels = out, pixels // 2
+        self.proj = nn.Conv2d(channels, shape.width, pixels, pixels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return tokens as a map (B, D, H // patch, W // patch)."""
+        height, width = (side - side % self.patch for side in images.shape[2:])
+        return self.proj(self.stem(images[:, :, :height, :width]))  # type: ignore[no-any-return]  # nn.Module call
+
+
+class ViT(Backbone):
+    """A transformer over class tokens, then an optional distillation token, then patches.
+
+    class_tokens: how many; 0 is none. drop_path: of the last block; it rises linearly from 0.
+    factor_offset: none: the position table is resized to the size of the grid (bicubic, not smoothed);
+    a number: by the factor (cells + number) / table, as DINO and MCTformer (0.1) do.
+    """
+
+    mean, std = IMAGENET
+
+    def __init__(
+        self,
+        shape: Shape,
+        class_tokens: int = 1,
+        *,
+        distilled: bool = False,
+        drop_path: float = 0.0,
+        factor_offset: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape, self.class_tokens, self.factor_offset = shape, class_tokens, factor_offset
+        self.special = class_tokens + distilled  # tokens before those of the patches
+        self.channels, self.strides = (shape.width,), (shape.patch,)
+        if class_tokens:
+            self.cls_token = nn.Parameter(torch.zeros(1, class_tokens, shape.width))
+        if distilled:
+            self.dist_token = nn.Parameter(torch.zeros(1, 1, shape.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, self.special + shape.grid**2, shape.width))
+        self.patch_embed = PatchEmbed(shape)
+        self.blocks = nn.ModuleList(
+            Block(shape.width, shape.heads, drop_path * number / max(1, shape.depth - 1))
+            for number in range(shape.depth)
+        )
+        self.norm = nn.LayerNorm(shape.width, EPS)
+        initialise(self)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the patches' tokens after the final LayerNorm (B, D, h, w), as one feature map."""
+        tokens, grid = self.embed(images)
+        return [self.as_map(self.norm(self.run(tokens).tokens), grid)]
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Return all tokens with their positions (B, N, D), and the grid (h, w) of the patches."""
+        patches = self.patch_embed(images)
+        grid = (patches.shape[2], patches.shape[3])
+        special = [getattr(self, key) for key in ("cls_token", "dist_token") if hasattr(self, key)]
+        first = [token.expand(len(images), -1, -1) for token in special]
+        tokens = torch.cat([*first, patches.flatten(2).transpose(1, 2)], 1)
+        return tokens + self.positions(grid, images.shape[2] == images.shape[3]), grid
+
+    def positions(self, grid: tuple[int, int], square: bool) -> Tensor:
+        """Return the position table (1, special + h * w, D) for a grid (h, w).
+
+        square: of the image; by a factor, the published code resizes a table of the right size if the
+        image is not.
+        """
+        special, table = self.pos_embed[:, : self.special], self.pos_embed[:, self.special :]
+        if self.factor_offset is not None and grid == (self.shape.grid,) * 2 and square:
+            return self.pos_embed
+        return torch.cat([special, resize_table(table, grid, self.factor_offset)], 1)
+
+    def run(
+        self,
+        tokens: Tensor,
+        attention: Keep = "none",
+        keep: Collection[int] = (),
+        change: Mapping[int, Change] | None = None,
+    ) -> Seen:
+        """Send tokens (B, N, D) through all blocks, without the final LayerNorm.
+
+        attention: what to return of the weights. keep: blocks, from 0, whose output is returned.
+        change: by block, from 0, what is done to its output before the next one.
+        """
+        seen = Seen(tokens)
+        for number, block in enumerate(self.blocks):
+            seen.tokens, weights = block(seen.tokens, attention)
+            if weights is not None:
+                seen.attention.append(weights)
+            if number in keep:
+                seen.kept[number] = seen.tokens
+            if change and number in change:
+                seen.tokens = change[number](seen.tokens)
+        return seen
+
+    def as_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return the patches among all tokens (B, N, D) as a map (B, D, h, w)."""
+        return tokens[:, self.special :].transpose(1, 2).reshape(len(tokens), -1, *grid)
+
+    def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return initial weights of one class token for this network's number and its table."""
+        found = dict(state)
+        table = found.pop("pos_embed")
+        known = 1 + ("dist_token" in found)
+        first = [table[:, :1].expand(-1, self.class_tokens, -1)]
+        if self.special > self.class_tokens:
+            first.append(table[:, 1:2])
+        grid = (self.shape.grid,) * 2
+        found["pos_embed"] = torch.cat([*first, resize_table(table[:, known:], grid)], 1)
+        if self.class_tokens:
+            found["cls_token"] = found["cls_token"].expand(-1, self.class_tokens, -1)
+        return found
+
+
+def resize_table(
+    table: Tensor, grid: tuple[int, int], factor_offset: float | None = None
+) -> Tensor:
+    """Return positions (1, n * n, D) for a grid (h, w) as (1, h * w, D), bicubic, not smoothed.
+
+    factor_offset: resize by (cells + factor_offset) / n instead of to the size.
+    """
+    side = math.isqrt(table.shape[1])
+    if factor_offset is None and grid == (side, side):
+        return table
+    cells = table.transpose(1, 2).reshape(1, -1, side, side)
+    offset = factor_offset or 0.0
+    factors = ((grid[0] + offset) / side, (grid[1] + offset) / side)
+    return resize_by(cells, factors, grid).flatten(2).transpose(1, 2)
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw the weights of linear layers and of tokens as DeiT does: normal, cut, 0.02."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    for name, parameter in module.named_parameters():
+        if name.rpartition(".")[2] in ("cls_token", "dist_token", "pos_embed"):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+
+def shape_of(name: str) -> Shape | None:
+    """Return the size of the transformer called `name`, whose tag may follow; none if it is a CNN."""
+    return SHAPES.get(name.partition(".")[0])
