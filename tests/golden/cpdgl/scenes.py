@@ -1,0 +1,77 @@
+"""Pictures, made-up CAMs and tensors of the reference values."""
+
+from typing import Any
+
+import fill
+import numpy as np
+import torch
+from golden import Golden
+from torch import Tensor
+
+from wsss.single_stage.labels import Thresholds
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+def drawn(golden: Golden, name: str, shape: Any, scale: float = 1.0) -> Tensor:
+    """Return T(name, shape, scale) of the README."""
+    values = fill.tensor(f"{golden.case('key')}.{name}", tuple(shape))
+    return torch.from_numpy(values * np.float32(scale))
+
+
+def normalised(*pictures: Any) -> Tensor:
+    """Return pictures (H, W, 3) as the networks see them, a batch."""
+    values = [(np.asarray(picture, np.float64) - MEAN) / STD for picture in pictures]
+    return torch.from_numpy(np.stack(values).transpose(0, 3, 1, 2).astype(np.float32))
+
+
+def scene_cam(case: Any, image: Any) -> Tensor:
+    """Return the made-up CAM (classes, h, w) of a scene's image."""
+    rows, columns = np.mgrid[0 : case["h"], 0 : case["w"]].astype(np.float64)
+    cam = np.zeros((case["classes"], case["h"], case["w"]))
+    for number, y, x, width, height in image["blobs"]:
+        blob = height * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * width * width))
+        cam[int(number)] = np.maximum(cam[int(number)], blob)
+    return torch.from_numpy(cam.astype(np.float32))
+
+
+def one_hot(case: Any) -> Tensor:
+    """Return the labels (B, classes) of a scene's images."""
+    found = torch.zeros(len(case["images"]), case["classes"])
+    for row, image in zip(found, case["images"], strict=True):
+        row[image["labels"]] = 1
+    return found
+
+
+class Scene:
+    """A batch of pictures with made-up CAMs, labels and boxes."""
+
+    def __init__(self, golden: Golden, name: str) -> None:
+        self.case = golden.case(name)
+        images = self.case["images"]
+        self.pictures = [fill.image(self.case["h"], self.case["w"], i["seed"]) for i in images]
+        self.labels = one_hot(self.case)
+        self.boxes = torch.tensor([image["box"] for image in images])
+        self.thresholds, self.background = thresholds(golden)
+
+    @property
+    def cams(self) -> Tensor:
+        """The CAMs (B, classes, h, w)."""
+        return torch.stack([scene_cam(self.case, image) for image in self.case["images"]])
+
+    @property
+    def valid(self) -> Tensor:
+        """The CAMs of the present classes."""
+        return self.cams * self.labels[:, :, None, None]
+
+    @property
+    def unit(self) -> Tensor:
+        """The pictures in [0, 1]."""
+        stacked = np.stack(self.pictures).transpose(0, 3, 1, 2).astype(np.float32) / 255
+        return torch.from_numpy(stacked)
+
+
+def thresholds(golden: Golden) -> tuple[Thresholds, float]:
+    """Return the thresholds of the set, and that of the background."""
+    found = golden.case("thr")
+    return Thresholds(found["high"], found["low"]), found["bkg"]
