@@ -52,31 +52,43 @@ class Resizing:
 
     kernel: picture (the 8 bits, smoothed bicubic), or of the normalised image without smoothing:
     bicubic (OpenCV's, by the scale and not by the sizes), bilinear, or bilinear_corners (with aligned
-    corners). floor: cut sides to whole pixels instead of rounding them.
+    corners). floor: cut sides to whole pixels instead of rounding them. square_px: scales are of a
+    square of this side; again: to which images are brought first.
     """
 
     kernel: str = "picture"
     floor: bool = False
+    square_px: int | None = None
+    again: bool = False
 
     def size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
         """Return the size (h, w) of an image at a scale."""
         whole = int if self.floor else round
-        return max(1, whole(size[0] * scale)), max(1, whole(size[1] * scale))
+        height, width = (self.square_px, self.square_px) if self.square_px else size
+        return max(1, whole(height * scale)), max(1, whole(width * scale))
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float, normalise: Normalisation
     ) -> Tensor:
         """Return images (h, w, 3) of one size at a scale, normalised (B, 3, h', w')."""
         size = self.size(images[0].shape[:2], scale)
+        same = scale == 1 and not self.square_px
         if self.kernel == "picture":
-            images = [image if scale == 1 else _smooth(image, size) for image in images]
+            images = [image if same else _smooth(image, size) for image in images]
         found = torch.from_numpy(np.stack([normalise(image) for image in images]))
-        if self.kernel == "picture" or scale == 1:
+        if self.kernel == "picture" or same:
             return found
+        if self.square_px and self.again:
+            found = self.plain(found, (self.square_px, self.square_px))
+        return self.plain(found, size, None if self.square_px else scale)
+
+    def plain(self, images: Tensor, size: tuple[int, int], scale: float | None = None) -> Tensor:
+        """Return normalised images (B, 3, h, w) at `size`; by `scale`, if given, where bicubic."""
         if self.kernel == "bicubic":
-            return resize_by(found, (scale, scale), size)
+            factors = [new / old for new, old in zip(size, images.shape[2:], strict=True)]
+            return resize_by(images, (scale or factors[0], scale or factors[1]), size)
         aligned = self.kernel == "bilinear_corners"
-        return F.interpolate(found, size, mode="bilinear", align_corners=aligned)
+        return F.interpolate(images, size, mode="bilinear", align_corners=aligned)
 
 
 def _smooth(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -114,26 +126,34 @@ class Joining:
     """How what is seen at several scales becomes one.
 
     softmax: of each look before they are joined. largest: take the maximum instead of the sum.
-    align_corners: how maps are resized before.
+    align_corners: how maps are resized before. mirror_largest: `largest` for an image and its mirror
+    image, where it is another. positive: cut negative scores after the mirror image was joined.
     """
 
     softmax: bool = False
     largest: bool = False
     align_corners: bool = False
+    mirror_largest: bool | None = None
+    positive: bool = False
 
     def seen(self, maps: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:
         """Return maps (B, C, h, w) at `size`, those of mirrored images turned back and joined."""
         maps = F.interpolate(maps, size, mode="bilinear", align_corners=self.align_corners)
         if self.softmax:
             maps = maps.softmax(1)
-        if not mirror:
-            return maps
-        straight, mirrored = maps.chunk(2)
-        return self.join(straight, mirrored.flip(3))
+        if mirror:
+            straight, mirrored = maps.chunk(2)
+            largest = self.largest if self.mirror_largest is None else self.mirror_largest
+            maps = _joined(straight, mirrored.flip(3), largest)
+        return F.relu(maps) if self.positive else maps
 
     def join(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return two looks as one."""
-        return torch.maximum(first, second) if self.largest else first + second
+        """Return what is seen at two scales as one."""
+        return _joined(first, second, self.largest)
+
+
+def _joined(first: Tensor, second: Tensor, largest: bool) -> Tensor:
+    return torch.maximum(first, second) if largest else first + second
 
 
 SUM = Joining()
@@ -217,24 +237,33 @@ def inference_at(
         yield entries, multisize(look, scaled, params.mirror, wanted, runtime, joining)
 
 
+def stretched(maps: Tensor) -> Tensor:
+    """Return maps (B, C, h, w), each from 0 to 1: less its smallest, divided by its largest score."""
+    maps = maps - maps.amin((2, 3), keepdim=True)
+    return maps / (maps.amax((2, 3), keepdim=True) + EPSILON)
+
+
 def to_cam(
     maps: Tensor,
     labels: Sequence[int],
     size: tuple[int, int],
     stride: int,
     high: Tensor | None = None,
+    *,
+    divide: bool = True,
 ) -> Cam:
     """Return the maps (C, h, w) of the present classes, each divided by its largest score.
 
-    high: maps of `high_size`, if they are wanted too.
+    high: maps of `high_size`, if they are wanted too. divide: false for maps that are in [0, 1].
     """
-    cut = None if high is None else _present(high[:, : size[0], : size[1]], labels)
-    return Cam(np.array(labels, np.int16), _present(maps, labels), size, stride, cut)
+    cut = None if high is None else _present(high[:, : size[0], : size[1]], labels, divide)
+    return Cam(np.array(labels, np.int16), _present(maps, labels, divide), size, stride, cut)
 
 
-def _present(maps: Tensor, labels: Sequence[int]) -> NDArray[np.float16]:
+def _present(maps: Tensor, labels: Sequence[int], divide: bool) -> NDArray[np.float16]:
     present = maps[list(labels)]
-    present = present / (present.amax((1, 2), keepdim=True) + EPSILON)
+    if divide:
+        present = present / (present.amax((1, 2), keepdim=True) + EPSILON)
     found: NDArray[np.float16] = present.cpu().numpy().astype(np.float16)
     return found
 

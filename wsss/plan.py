@@ -121,7 +121,7 @@ class Run:
         """Return the fingerprint of the code that `stage` runs."""
         if stage in self.spec.networks or stage == "cam":
             module = "classify" if stage in self.spec.networks else MODULES[stage]
-            return fingerprint(f"stages.{module}", f"methods.{self.method}")
+            return fingerprint(f"stages.{module}", f"methods.{registry.module(self.method)}")
         return fingerprint(f"stages.{MODULES[stage.split('/')[0]]}")
 
 

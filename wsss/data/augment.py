@@ -18,6 +18,7 @@ from wsss.schema import AugmentParams
 Array = NDArray[Any]
 Size = tuple[int, int]  # height, width
 KERNELS = {"bicubic_plain": "bicubic", "bilinear_plain": "bilinear"}
+SMOOTH = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,10 @@ def change(
 def _scale(
     picture: Array, labels: Array | None, draws: Draws, params: AugmentParams, _: Normalisation
 ) -> tuple[Array, Array | None]:
-    if params.interpolation == "bicubic":
+    if params.interpolation in SMOOTH:
         wanted = draws.size[::-1]
-        picture = np.asarray(Image.fromarray(picture).resize(wanted, Image.Resampling.BICUBIC))
+        kernel = SMOOTH[params.interpolation]
+        picture = np.asarray(Image.fromarray(picture).resize(wanted, kernel))
     else:
         found = resize_plain(picture, draws.size, KERNELS[params.interpolation])
         eight_bits = params.interpolation == "bicubic_plain"

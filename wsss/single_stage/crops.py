@@ -79,7 +79,7 @@ def _tags(labels: Tensor, unsure: Tensor, corners: Tensor, rule: CropRule) -> Te
     known = torch.where((labels == IGNORE) | unsure, 0, labels)
     weights = known if rule.class_weights else (known > 0).long()
     weights = weights + unsure
-    classes = known[known > 0].unique()
+    classes = _shown(known)
     whole = MIXED
     if len(classes) == 0:
         whole = rule.absent
@@ -98,7 +98,7 @@ def _tags(labels: Tensor, unsure: Tensor, corners: Tensor, rule: CropRule) -> Te
 def _tag(known: Tensor, weights: Tensor, rule: CropRule) -> int:
     if weights.sum().item() / rule.side**2 <= rule.share:
         return BACKGROUND
-    classes = known[known > 0].unique()
+    classes = _shown(known)
     return int(classes[0]) if len(classes) == 1 else MIXED
 
 
@@ -117,3 +117,8 @@ def flagged_crops(regions: Tensor, rule: CropRule) -> tuple[Tensor, Tensor]:
         for number, window in enumerate(_windows(own, at, rule.side)):
             flag[2 + number] = int(window.sum().item() / rule.side**2 > rule.share)
     return corners, flags
+
+
+def _shown(known: Tensor) -> Tensor:
+    """Return the classes above 0 among labels, ascending."""
+    return known.flatten().bincount()[1:].nonzero().flatten() + 1

@@ -118,9 +118,9 @@ def refined(
     pictures = F.interpolate(images, small, mode="bilinear", align_corners=False)
     classes, scores = _stacked(valid, present, thresholds, small)
     weighed = scores.masked_fill(~classes[:, None, :, None, None].expand_as(scores), -torch.inf)
-    spread = par.refine(pictures, weighed.softmax(2).flatten(1, 2)).unflatten(1, scores.shape[1:3])
-    spread = F.interpolate(spread.flatten(1, 2), size, mode="bilinear", align_corners=False)
-    spread = spread.unflatten(1, scores.shape[1:3])
+    spread = par.refine(pictures, weighed.softmax(2).flatten(1, 2))
+    spread = F.interpolate(spread, size, mode="bilinear", align_corners=False)
+    spread = spread.reshape(*scores.shape[:3], *size)
     spread = spread.masked_fill(~classes[:, None, :, None, None].expand_as(spread), -torch.inf)
     order = _ordered(present)
     named = F.pad(order + 1, (1, 0))  # channel 0 is the background

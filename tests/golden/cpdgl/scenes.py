@@ -75,3 +75,20 @@ def thresholds(golden: Golden) -> tuple[Thresholds, float]:
     """Return the thresholds of the set, and that of the background."""
     found = golden.case("thr")
     return Thresholds(found["high"], found["low"]), found["bkg"]
+
+
+def given(golden: Golden, *names: str) -> Any:
+    """Return an entry of cases.json, or, where it has none, what the README alone says."""
+    found = golden.json("cases.json") | {
+        key: value
+        for key, value in golden.json("extra.json").items()
+        if key not in golden.json("cases.json") or key == "step"
+    }
+    for name in names:
+        found = found[name]
+    return found
+
+
+def rows(values: Tensor) -> Tensor:
+    """Return rows of unit length."""
+    return torch.nn.functional.normalize(values, dim=1)
