@@ -87,15 +87,15 @@ class Moment:
     @property
     def crops(self) -> CropRule:
         """How crops are cut and tagged."""
-        found = self.settings
-        return CropRule(
-            found["crop_px"],
-            found["crops"],
-            found["crop_share"],
-            found["crop_reseed"],
-            found["crop_class_weights"],
-            found["crop_absent_tag"],
-        )
+        rules = {
+            "side": "crop_px",
+            "count": "crops",
+            "share": "crop_share",
+            "reseed": "crop_reseed",
+        }
+        rules |= {"class_weights": "crop_class_weights", "absent": "crop_absent_tag"}
+        found = self.settings  # those of ToCo know no classes of crops
+        return CropRule(**{name: found[key] for name, key in rules.items() if key in found})
 
 
 class SingleStage(Method):

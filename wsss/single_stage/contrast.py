@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NOISE_RATIO = 10.0  # weak positives per strong one from which an anchor's tag is not believed
+NOISE_RATIO = (
+    10.0  # scores below the mean per one above, from which an anchor's tag is not believed
+)
 TINY = 1e-12  # in logarithms
 MARGIN = 0.3  # that other prototypes' scores may have
 FEW = 1e-4  # ToCo's, in logarithms and counts
@@ -29,7 +31,7 @@ def local_loss(
     alike = (tags[:, None] == others[None]) & known[:, None]
     shifted = shifted * known[:, None]
     positive = shifted * alike
-    noisy = _noisy(positive.detach(), alike)
+    noisy = _noisy(positive.detach())
     if form == "head":
         noisy = noisy.any().expand_as(noisy)
     tags = torch.where(noisy, 0, tags)
@@ -51,10 +53,13 @@ def local_loss(
     return -(terms * kept / counted).mean(), tags
 
 
-def _noisy(positive: Tensor, alike: Tensor) -> Tensor:
-    """Return which anchors (M,) have mostly positives below their mean over all candidates."""
+def _noisy(positive: Tensor) -> Tensor:
+    """Return which anchors (M,) have mostly positives below their mean.
+
+    positive: scores (M, Q), 0 for candidates of other tags, which count as well.
+    """
     mean = positive.mean(1, keepdim=True)
-    weak, strong = ((alike & part).sum(1) for part in (positive < mean, positive >= mean))
+    weak, strong = (positive < mean).sum(1), (positive >= mean).sum(1)
     return weak / (strong + 1e-6) > NOISE_RATIO
 
 
