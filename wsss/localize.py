@@ -268,6 +268,26 @@ def _present(maps: Tensor, labels: Sequence[int], divide: bool) -> NDArray[np.fl
     return found
 
 
+def cam_sizes(params: Any) -> list[SizeRule]:
+    """Return the sizes that looks are joined at: of the CAM and, if wanted, of the image, or a square.
+
+    params: `CamParams`.
+    """
+    if params.square_px:
+        return [lambda _: (params.square_px, params.square_px)]
+    return [cam_size(params.stride), *([high_size] if params.high_res else [])]
+
+
+def settle(maps: list[Tensor], params: Any, size: tuple[int, int]) -> list[Tensor]:
+    """Return joined maps (B, C, h, w) stretched, and from a square at the sizes that are stored."""
+    if params.stretch:
+        maps = [stretched(own) for own in maps]
+    if not params.square_px:
+        return maps
+    sizes = [grid(size, params.stride), *([size] if params.high_res else [])]
+    return [F.interpolate(maps[0], own, mode="bilinear", align_corners=False) for own in sizes]
+
+
 def cam_size(stride: int) -> SizeRule:
     """Return the function from an image's size to its grid at `stride`."""
     return lambda size: grid(size, stride)

@@ -79,6 +79,16 @@ def augment(
     return change(image, mask, draws, params, normalise)
 
 
+def box(draws: Draws, params: AugmentParams) -> tuple[int, int, int, int]:
+    """Return the part (top, bottom, left, right) of a crop that is image."""
+    side, (height, width) = params.crop_px, draws.size
+    top, bottom = max(-draws.top, 0), min(side, height - draws.top)
+    left, right = max(-draws.left, 0), min(side, width - draws.left)
+    if draws.mirror and params.order.index("mirror") > params.order.index("crop"):
+        left, right = side - right, side - left
+    return top, bottom, left, right
+
+
 def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> Draws:
     """Return random numbers for an image of `size`."""
     scaled = scaled_size(size, _factor(size, params, generator), params)

@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from wsss.data.augment import Normalisation, augment
+from wsss.data.augment import Normalisation, box, change, draw
 from wsss.data.images import load_image
 from wsss.data.index import Entry, Index
+from wsss.data.views import views
 from wsss.randomness import rng
 from wsss.runtime import Runtime
 from wsss.schema import AugmentParams
 
 Mask = Callable[[Entry], NDArray[np.uint8]]
-Batch = dict[str, Any]  # image (B, 3, h, w), label (B, classes), mask (B, h, w) or absent, name
+# image (B, 3, h, w), label (B, classes), box (B, 4), name; mask (B, h, w), whole and local (as image)
+# where they are asked for
+Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,17 @@ class TrainingImages(Dataset[dict[str, Any]]):
         entry = self.entries[number]
         generator = rng(self.seed, "augment", epoch, entry.name)
         labels = self.mask(entry) if self.mask else None
-        image, cut = augment(load_image(entry.path), labels, self.params, self.normalise, generator)
+        picture = load_image(entry.path)
+        draws = draw(picture.shape[:2], self.params, generator)
+        image, cut = change(picture, labels, draws, self.params, self.normalise)
         present = torch.zeros(len(self.index.classes))
         present[self.index.numbers(entry.labels)] = 1.0
         item = {"image": torch.from_numpy(image), "label": present, "name": entry.name}
+        item["box"] = torch.tensor(box(draws, self.params))
+        if self.params.strong:
+            chance = rng(self.seed, "views", epoch, entry.name)
+            found = views(picture, draws, self.params, self.normalise, chance)
+            item |= {name: torch.from_numpy(view) for name, view in found.items()}
         if cut is not None:
             item["mask"] = torch.from_numpy(cut).long()
         return item

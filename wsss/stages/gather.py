@@ -10,7 +10,7 @@ from wsss.record import Recorder
 
 
 def gather(run: Run, stage: str) -> None:
-    """Join all shards of `cam`, `walk` or `masks` of a run; the number of shards leaves no trace."""
+    """Join all shards of `cam`, `decoded`, `walk` or `masks` of a run; the number of shards leaves no trace."""
     count = run.params.shards
     record = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
     target = run.path(f"{stage}.zip")
@@ -20,6 +20,7 @@ def gather(run: Run, stage: str) -> None:
 
 def sources(run: Run, stage: str) -> list[Path]:
     """Return what the shards of a stage were made from."""
-    networks = {"cam": str(run.spec.localizer), "walk": "affinity", "masks": "segmenter"}
+    own = str(run.spec.localizer)
+    networks = {"cam": own, "decoded": own, "walk": "affinity", "masks": "segmenter"}
     earlier = [run.path("cam.zip")] if stage == "walk" else []
     return [run.index, run.path(f"{networks[stage]}.safetensors"), *earlier]
