@@ -197,7 +197,8 @@ class SingleStage(Method):
         mean, std = _colours(net)
         pictures = labels.unit_images(views.image, mean, std, now.settings["truncate_colours"])
         valid = labels.valid_cam(cams, views.label)
-        return labels.refined(pictures, valid, views.label, views.box, now.thresholds)
+        shrink = now.settings["refine_px"]
+        return labels.refined(pictures, valid, views.label, views.box, now.thresholds, shrink)
 
     def decoding(
         self, net: SingleStageNet, seen: Seen, views: Views, guide: Guide, now: Moment

@@ -17,7 +17,6 @@ from wsss import par
 from wsss.data.labelmap import IGNORE
 
 UNSURE = -1  # of a region: between background and object
-SHRINK = 2  # pixels per cell that PAR works on
 REGION_BACKGROUND, REGION_UNSURE, REGION_OBJECT = 0, 1, 2  # ToCo's regions
 
 
@@ -107,11 +106,12 @@ def refined(
     present: Tensor,
     boxes: Tensor,
     thresholds: Thresholds,
-    shrink: int = SHRINK,
+    shrink: int,
 ) -> Tensor:
     """Return labels (B, H, W) after PAR, sure where a high and a low background threshold agree.
 
     images: (B, 3, H, W) in [0, 1]. valid: (B, C, H, W). present: (B, C) of 0 and 1. boxes: (B, 4).
+    shrink: pixels per cell that PAR works on.
     """
     size = valid.shape[2:]
     small = [length // shrink for length in size]
