@@ -4,6 +4,7 @@ from typing import Any
 
 import fill
 import numpy as np
+import pytest
 import torch
 from golden import Golden
 from torch import Tensor
@@ -78,13 +79,19 @@ def thresholds(golden: Golden) -> tuple[Thresholds, float]:
 
 
 def given(golden: Golden, *names: str) -> Any:
-    """Return an entry of cases.json, or, where it has none, what the README alone says."""
-    found = golden.json("cases.json") | {
-        key: value
-        for key, value in golden.json("extra.json").items()
-        if key not in golden.json("cases.json") or key == "step"
-    }
+    """Return an entry of extra.json: what the README alone says of the cases."""
+    found = golden.json("extra.json")
     for name in names:
+        found = found[name]
+    return found
+
+
+def values(golden: Golden, *names: str) -> Any:
+    """Return an entry of values.json; skips the test if the set has no such value."""
+    found = golden.json("values.json")
+    for name in names:
+        if name not in found:
+            pytest.skip(f"the set has no value {'/'.join(names)}")
         found = found[name]
     return found
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from golden import FORWARD, Golden
-from scenes import drawn, given, rows
+from scenes import drawn, given, rows, values
 from torch import Tensor
 
 from wsss.permutohedral import bilateral
@@ -30,7 +30,7 @@ def value_and_gradient(
 
 
 def test_label_losses(golden: Golden) -> None:
-    expected = golden.json("values.json")["losses"]
+    expected = values(golden, "losses")
     truth = torch.from_numpy(golden.arrays("losses_inputs.npz")["labels"])
     for name, stem, scale in (("cls", "logits", 20), ("aux", "logits_aux", 10)):
         scores = drawn(golden, stem, truth.shape, scale)
@@ -39,7 +39,7 @@ def test_label_losses(golden: Golden) -> None:
 
 
 def test_pair_loss(golden: Golden) -> None:
-    expected, case = golden.json("values.json"), golden.case("ptc")
+    expected, case = values(golden), golden.case("ptc")
     shape = case["shape"]
     features = drawn(golden, "fmap", shape, 4) + drawn(
         golden, "fmap_common", (1, shape[1], 1, 1), 3
@@ -56,7 +56,7 @@ def test_pair_loss(golden: Golden) -> None:
 
 
 def test_decoder_loss(golden: Golden) -> None:
-    expected = golden.json("values.json")
+    expected = values(golden)
     truth = torch.from_numpy(golden.arrays("losses_inputs.npz")["seg_gt"])
     batch, classes = golden.arrays("losses_inputs.npz")["labels"].shape
     logits = drawn(golden, "seg", (batch, classes + 1, *truth.shape[1:]), 8)
@@ -106,8 +106,8 @@ class Contrast:
 
 
 def test_contrastive_losses(golden: Golden) -> None:
-    values, case = golden.json("values.json"), Contrast(golden)
-    losses, ours = values["losses"], values["repaired_losses_not_upstream"]
+    found, case = values(golden), Contrast(golden)
+    losses, ours = found["losses"], found["repaired_losses_not_upstream"]
     for form, wanted in (
         ("parent", losses["lcl_parent"]),
         ("head", losses["lcl_head"]),
@@ -129,7 +129,7 @@ def test_contrastive_losses(golden: Golden) -> None:
 
 
 def test_tags_that_are_not_believed(golden: Golden) -> None:
-    losses = golden.json("values.json")["losses"]
+    losses = values(golden, "losses")
     count = given(golden, "losses", "noise_queue")
     anchors = rows(drawn(golden, "noise_anchor", (4, 768), 27.7))
     noise = drawn(golden, "noise_q", (count, 768), 27.7)
@@ -148,7 +148,7 @@ def test_tags_that_are_not_believed(golden: Golden) -> None:
 
 
 def test_local_loss_with_the_published_gather_is_nothing(golden: Golden) -> None:
-    losses, case = golden.json("values.json")["losses"], Contrast(golden)
+    losses, case = values(golden, "losses"), Contrast(golden)
     count = len(case.tags)
     case.candidates = torch.ones_like(case.candidates)
     case.others = torch.cat([case.tags, torch.ones(len(case.others) - count)])
@@ -159,7 +159,7 @@ def test_local_loss_with_the_published_gather_is_nothing(golden: Golden) -> None
 
 
 def test_token_contrast(golden: Golden) -> None:
-    losses = golden.json("values.json")["toco_losses"]
+    losses = values(golden, "toco_losses")
     batch, extra = golden.case("b"), given(golden, "ctc")
     views = 2 + extra["locals"]
     student = drawn(golden, "student", (views * batch, extra["codes"]), 5)
@@ -188,11 +188,11 @@ def test_bilateral_filter(golden: Golden) -> None:
 
 
 def test_dense_energy(golden: Golden) -> None:
-    wanted, case = golden.json("values.json")["toco_losses"]["reg"], given(golden, "reg")
+    wanted, case = values(golden, "toco_losses", "reg"), given(golden, "reg")
     height, width = case["size"]
     batch = golden.case("b")
-    small = given(golden, "losses", "seg")
-    classes = golden.arrays("losses_inputs.npz")["labels"].shape[1] + 1
+    inputs = golden.arrays("losses_inputs.npz")
+    small, classes = inputs["seg_gt"].shape[1:], inputs["labels"].shape[1] + 1
     logits = drawn(golden, "seg", (batch, classes, *small), 8)
     pictures = [fill.image(height, width, case["seed"] + i) for i in range(batch)]
     images = torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2)).float()

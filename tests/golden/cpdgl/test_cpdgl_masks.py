@@ -11,7 +11,7 @@ import torch
 from golden import FORWARD, Golden
 from networks import adopted
 from PIL import Image
-from scenes import Scene
+from scenes import Scene, values
 
 from wsss import config, crf
 from wsss.data.augment import Draws, Normalisation, box, change
@@ -95,7 +95,7 @@ def test_crfs(golden: Golden) -> None:
 
 
 def test_scores(golden: Golden) -> None:
-    misc, shape = golden.json("values.json")["misc"], (2, *golden.case("eval_shape"))
+    misc, shape = values(golden, "misc"), (2, *golden.case("eval_shape"))
     draw = np.random.Generator(np.random.PCG64(9))
     truth = draw.choice([0, 0, 0, 1, 5, 20, 255], shape)
     kept = draw.random(shape) < 0.7
@@ -114,7 +114,7 @@ def test_scores(golden: Golden) -> None:
 
 def test_random_crop(golden: Golden) -> None:
     values = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
-    for number, case in enumerate(golden.json("values.json")["misc"]["random_crop"]):
+    for number, case in enumerate(values(golden, "misc", "random_crop")):
         height, width, side = case["h"], case["w"], case["size"]
         random.seed(case["seed"])
         np.random.seed(case["seed"])  # noqa: NPY002  # as the published code draws

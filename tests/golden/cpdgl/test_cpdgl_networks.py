@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from golden import FORWARD, Golden
 from networks import adopted
-from scenes import drawn, given, normalised
+from scenes import drawn, given, normalised, values
 from torch import Tensor, nn
 
 from wsss import checkpoint
@@ -97,13 +97,11 @@ def filled(module: nn.Module, stem: str, layout: Any, prefix: str = "") -> nn.Mo
 
 
 def test_heads(golden: Golden) -> None:
-    extra = given(golden, "heads")
-    tokens, maps = (
-        drawn(golden, "tokens", extra["tokens"], 27.7),
-        drawn(golden, "feat", extra["features"], 20),
-    )
-    channels, classes = maps.shape[1], 21
     heads, basic = golden.arrays("heads_cpdgl.npz"), golden.arrays("toco_basic.npz")
+    channels = given(golden, "memory", "width")
+    batch, classes, *grid = heads["aspp"].shape
+    tokens = drawn(golden, "tokens", (len(heads["dino_head"]), channels), 27.7)
+    maps = drawn(golden, "feat", (batch, channels, *grid), 20)
     with torch.inference_mode():
         head = filled(Projection(channels, 2048, channels, 0), "proj_head.", QUEUE_LAYOUT)
         golden.close("cpdgl projection", head(tokens)[:, ::4], heads["dino_head"], **FORWARD)
@@ -149,8 +147,9 @@ def test_prototypes(golden: Golden) -> None:
 
 def test_queue(golden: Golden) -> None:
     expected, case = golden.arrays("memory.npz"), given(golden, "memory")
-    values = golden.json("values.json")
-    length, width, count = case["queue"], case["width"], case["keys"]
+    wanted = values(golden)
+    length, width = case["queue"], case["width"]
+    count = len(expected["queue_identity_labels"])
     queue = F.normalize(drawn(golden, "queue", (length, width), 27.7), dim=0)
     golden.close("queue at first", queue[::512, ::16], expected["queue_init_sub"], **FORWARD)
     norm = queue.norm(dim=1).mean()
@@ -169,4 +168,4 @@ def test_queue(golden: Golden) -> None:
         golden.close(f"queue {kind}", written[::6, ::16], expected[f"queue_{kind}_rows"], **FORWARD)
         found = memory.queue_tags[start : start + count, 0]
         golden.same(f"queue {kind}, tags", found, expected[f"queue_{kind}_labels"])
-        golden.same(f"queue {kind}, next", memory.queue_next[0], values[f"queue_{kind}_ptr"])
+        golden.same(f"queue {kind}, next", memory.queue_next[0], wanted[f"queue_{kind}_ptr"])

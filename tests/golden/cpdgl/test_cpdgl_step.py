@@ -11,7 +11,7 @@ import torch
 from golden import Golden
 from networks import adopted
 from networks import method as made
-from scenes import given, normalised, one_hot
+from scenes import given, normalised, one_hot, values
 from torch import Tensor
 
 from wsss import checkpoint
@@ -108,8 +108,8 @@ def compare_labels(golden: Golden, case: str, method: SingleStage, net: Any, bat
     else:
         valid = labels.valid_cam(guide.middle, own.label)
         found["roi_counts"] = labels.regions(valid, now.thresholds)
-    for name, values in found.items():
-        kinds, counts = values.unique(return_counts=True)
+    for name, labelled in found.items():
+        kinds, counts = labelled.unique(return_counts=True)
         counted = dict(zip(map(str, kinds.tolist()), counts.tolist(), strict=True))
         assert counted.keys() == wanted[name].keys()
         for kind, count in wanted[name].items():
@@ -124,7 +124,7 @@ def look_once(method: SingleStage, net: Any, batch: Any, monkeypatch: pytest.Mon
 
 
 def test_cpdgl_steps(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
-    cases, batch = golden.json("values.json")["step"], views(golden)
+    cases, batch = values(golden, "step"), views(golden)
     base, net = adopted(golden, "cpdgl")
     look_once(base, net, batch, monkeypatch)
     extra, before = given(golden, "step"), begin(net)
@@ -176,7 +176,7 @@ def _moved(golden: Golden, case: str, net: Any, wanted: Mapping[str, Any]) -> No
 
 
 def test_toco_step(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted, batch = golden.json("values.json")["toco_step"], views(golden)
+    wanted, batch = values(golden, "toco_step"), views(golden)
     base, net = adopted(golden, "toco")
     look_once(base, net, batch, monkeypatch)
     extra = given(golden, "step")
@@ -213,7 +213,7 @@ def test_toco_step(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_learning_rates(golden: Golden) -> None:
-    expected = golden.json("values.json")["misc"]["lr_voc"]
+    expected = values(golden, "misc", "lr_voc")
     params = made("cpdgl", 1).params["classifier"].train
     for step, wanted in expected.items():
         factor = rate(params, int(step), params.steps or 0)
