@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from wsss.stages.gather import gather
 from wsss.stages.localize import localize
 from wsss.stages.pseudo import pseudo
 from wsss.train import Trainer, Training, fit
+from wsss.workflow import Flow
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 CLASSES = 4
@@ -263,6 +265,29 @@ def test_variants_are_their_base_with_other_settings() -> None:
     ours, theirs = (s.networks["classifier"].settings for s in (base, variant))
     assert {key for key in ours if ours[key] != theirs[key]} == {"gather"}
     assert variant.published == base.published
+
+
+def test_the_flow_of_a_method_that_decodes() -> None:
+    flow = Flow({"methods": ["toco", "cam"], "protocols": ["published"]})
+    toco, cam = flow.runs
+    assert flow.each("decoded.zip") == [toco.path("decoded.zip").as_posix()]
+    jobs = [
+        SimpleNamespace(dataset="shapes", method=run.method, protocol="published", seed="0",
+                        what="decoder")
+        for run in (toco, cam)
+    ]  # fmt: skip
+    assert [Path(flow.maps(job)).name for job in jobs] == ["cam.zip", "walk.zip"]
+    assert Path(flow.scored(jobs[0])).name == "decoded.zip"
+
+
+def test_a_variant_that_learns_little_says_so(
+    work: Path, squares: Index, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = of("cpdgl_head", train={"steps": 1})
+    save_index(squares, run.index)
+    with caplog.at_level("WARNING"):
+        classify(run, "classifier")
+    assert "four orders above" in caplog.text
 
 
 def test_stages_of_a_method_that_decodes() -> None:

@@ -37,6 +37,7 @@ class MethodSpec(Strict):
     decodes: bool = Field(False, description="whether its localizer predicts masks by itself")
     networks: dict[str, NetworkSpec] = Field({}, description="the chain, in training order")
     localizer: str | None = Field(None, description="the network whose CAMs are used")
+    warning: str = Field("", description="what is said when it is trained")
     supervision: str = Field("image labels", description="what it learns from")
     published: dict[str, Any] = Field({}, description="the paper's settings, by section")
 
