@@ -30,6 +30,7 @@ MODULES = {
     "weights": "weights",
     "classifier": "classify",
     "cam": "localize",
+    "decoded": "decode",
     "confident": "confident",
     "affinity": "affinity",
     "walk": "walk",
@@ -45,8 +46,16 @@ SILENT_SETTINGS = (
     "save_seconds",
     "tensorboard",
 )  # of a training: cannot change a result
-SCORED = ("seed", "walk", "pseudo", "segmentation")  # what is evaluated, in the order of the flow
-SCORED_ARTIFACT = {"seed": "cam", "walk": "walk", "pseudo": "pseudo", "segmentation": "masks"}
+# What is evaluated, in the order of the flow, and the archive that it is in.
+SCORED_ARTIFACT = {
+    "seed": "cam",
+    "decoder": "decoded",
+    "walk": "walk",
+    "pseudo": "pseudo",
+    "segmentation": "masks",
+}
+SCORED = tuple(SCORED_ARTIFACT)
+VALIDATED = ("decoder", "segmentation")  # on validation images, whose labels are not known
 
 
 @dataclass(frozen=True)
@@ -115,17 +124,13 @@ class Run:
         """Return the stages of this run in order; evaluations are `eval/<what>`."""
         if self.spec.learns_masks:
             return ["segmenter", "masks", "eval/segmentation"]
-        middle = [
-            "cam",
-            "eval/seed",
-            "confident",
-            "affinity",
-            "walk",
-            "eval/walk",
-            "pseudo",
-            "eval/pseudo",
-        ]
-        return [*self.networks, *middle, "segmenter", "masks", "eval/segmentation"]
+        middle = ["cam", "eval/seed"]
+        if self.spec.decodes:
+            middle += ["decoded", "eval/decoder"]
+        if self.settings.pseudo.source == "walk":
+            middle += ["confident", "affinity", "walk", "eval/walk"]
+        last = ["pseudo", "eval/pseudo", "segmenter", "masks", "eval/segmentation"]
+        return [*self.networks, *middle, *last]
 
     def slice(self, stage: str) -> dict[str, Any]:
         """Return the settings that `stage` uses, and no others, as plain values."""
@@ -133,9 +138,9 @@ class Run:
 
     def code(self, stage: str) -> str:
         """Return the fingerprint of the code that `stage` runs."""
-        if stage in self.spec.networks or stage == "cam":
+        if stage in (*self.spec.networks, "cam", "decoded"):
             module = "classify" if stage in self.spec.networks else MODULES[stage]
-            return fingerprint(f"stages.{module}", f"methods.{self.method}")
+            return fingerprint(f"stages.{module}", f"methods.{registry.module(self.method)}")
         return fingerprint(f"stages.{MODULES[stage.split('/')[0]]}")
 
 
@@ -148,6 +153,7 @@ def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
         return _plain(settings.networks[stage].model_dump(mode="json"))
     parts: dict[str, Any] = {
         "cam": settings.cam.model_dump(mode="json"),
+        "decoded": settings.decoder.model_dump(mode="json"),
         "confident": settings.affinity.confident.model_dump(mode="json"),
         "affinity": settings.affinity.model_dump(mode="json", exclude={"confident"}),
         "walk": settings.walk.model_dump(mode="json"),
@@ -167,14 +173,17 @@ def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
 def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
     evaluation = settings.evaluation
     chosen: dict[str, Any] = {"what": what, "convention": evaluation.convention}
-    fixed = settings.pseudo.threshold if settings.walk.background == "none" else None
+    own = settings.pseudo.source == "walk" and settings.walk.background != "none"
+    fixed = None if own else settings.pseudo.threshold
     if what in ("seed", "walk"):
         level = evaluation.seed_threshold if what == "seed" else fixed
         chosen |= {"threshold": level, "thresholds": evaluation.thresholds}
         chosen["erode_px"] = evaluation.erode_px
-    if what in ("pseudo", "segmentation"):
+    crfs = {"pseudo": settings.pseudo.crf, "decoder": settings.decoder.crf}
+    crfs["segmentation"] = settings.segmenter.test.crf
+    if what in crfs:
         chosen["unlabelled"] = evaluation.unlabelled
-        chosen["crf"] = settings.pseudo.crf if what == "pseudo" else settings.segmenter.test.crf
+        chosen["crf"] = crfs[what]
     if what == "pseudo":
         chosen["threshold"] = fixed
     return chosen
