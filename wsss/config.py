@@ -195,7 +195,7 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Set
     params = Params.model_validate_json(params_json)
     spec = registry.spec(method)
     raw: dict[str, Any] = params.model_dump(include=set(SECTIONS))
-    changes: dict[str, Any] = {}
+    changes = dict(spec.common)
     if protocol == "published":
         changes = merge(changes, _with_preset(spec.published, {}))
     for override in params.overrides:

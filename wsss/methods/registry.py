@@ -39,6 +39,9 @@ class MethodSpec(Strict):
     localizer: str | None = Field(None, description="the network whose CAMs are used")
     warning: str = Field("", description="what is said when it is trained")
     supervision: str = Field("image labels", description="what it learns from")
+    common: dict[str, Any] = Field(
+        {}, description="what belongs to the method under any protocol, by section"
+    )
     published: dict[str, Any] = Field({}, description="the paper's settings, by section")
 
     @property
