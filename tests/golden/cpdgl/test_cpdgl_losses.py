@@ -12,6 +12,7 @@ from scenes import boxes, drawn, given, rows, values
 from torch import Tensor
 
 from wsss.permutohedral import bilateral
+from wsss.resize import in_boxes
 from wsss.single_stage import contrast, energy, labels
 
 GRADIENT = {"rtol": 1e-3, "absolute": 1e-6}
@@ -200,7 +201,7 @@ def test_dense_energy(golden: Golden) -> None:
     truth[:, :10] = 255
     truth[:, 20:40, 10:50] = 3
     truth[0, 12:20] = 255
-    inside = labels.inside(boxes(case["boxes"])[:batch], (height, width))
+    inside = in_boxes(boxes(case["boxes"])[:batch], (height, width))
 
     def loss(point: Tensor) -> Tensor:
         large = F.interpolate(point, (height, width), mode="bilinear", align_corners=False)
