@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.cam import cam_sizes, high_size, joined_cam, to_cam
 from wsss.camstore import Cam, pack, unpack
 from wsss.data.augment import Normalisation
 from wsss.data.images import load_image
@@ -13,13 +15,11 @@ from wsss.localize import (
     Joining,
     Resizing,
     ScaledImages,
-    high_size,
     inference,
     multiscale,
     multisize,
     part,
     plan_batches,
-    to_cam,
 )
 from wsss.resize import resize_by
 from wsss.runtime import Runtime
@@ -156,6 +156,39 @@ def test_images_are_resized_on_their_8_bits_or_normalised(squares: Index) -> Non
     corners = (..., [0, 0, -1, -1], [0, -1, 0, -1])
     aligned = Resizing("bilinear_corners")([image], 1.5, NORMALISE)
     assert torch.allclose(aligned[corners], plain[corners], atol=1e-5)
+
+
+def test_scales_are_of_the_square_that_images_become(squares: Index) -> None:
+    image = load_image(squares.training()[0].path)
+    whole = torch.from_numpy(NORMALISE(image))[None]
+    for kernel in ("picture", "bicubic", "bilinear"):
+        once = Resizing(kernel, square_px=40)
+        twice = Resizing(kernel, square_px=40, again=True)
+        assert once.size((5, 7), 1.5) == (60, 60)
+        assert Resizing(kernel, multiple=16, square_px=40).size((5, 7), 1.5) == (64, 64)
+        assert torch.equal(once([image], 1.0, NORMALISE), twice([image], 1.0, NORMALISE))
+        direct, detour = once([image], 1.5, NORMALISE), twice([image], 1.5, NORMALISE)
+        assert direct.shape == detour.shape == (1, 3, 60, 60)
+        assert not torch.equal(direct, detour)
+    square = F.interpolate(whole, (40, 40), mode="bilinear")
+    grown = F.interpolate(square, (60, 60), mode="bilinear")
+    assert torch.equal(twice([image], 1.5, NORMALISE), grown)
+
+
+def test_maps_of_a_square_reach_from_0_to_1_there_and_fit_the_image() -> None:
+    params = CamParams(square_px=16, stride=4, high_res=True, normalise="stretch")
+    maps = torch.rand(3, 16, 16) + 5
+    assert [rule((20, 33)) for rule in cam_sizes(params)] == [(16, 16)]
+    cam = joined_cam([maps], [0, 2], (20, 33), params)
+    assert cam.cam.shape == (2, 5, 9)
+    assert cam.high is not None
+    assert cam.high.shape == (2, 20, 33)
+    same = params.model_copy(update={"stride": 1, "high_res": False})
+    own = joined_cam([maps], [0, 2], (16, 16), same).cam
+    assert own.min((1, 2)).tolist() == [0, 0]
+    assert np.allclose(own.max((1, 2)), 1, atol=1e-3)
+    empty = joined_cam([maps], [], (20, 33), params)
+    assert empty.cam.shape == (0, 5, 9)
 
 
 def test_a_scale_that_gives_no_whole_size_is_kept_exactly() -> None:

@@ -16,17 +16,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from wsss.cam import NORMALISERS
-from wsss.camstore import Cam, grid
+from wsss.cam import SizeRule
 from wsss.data.augment import Normalisation
 from wsss.data.images import load_image
 from wsss.data.index import Entry
 from wsss.resize import resize_by
 from wsss.runtime import Runtime
-
-HIGH_MULTIPLE = 16  # the stride of IRNet's classifier
-
-SizeRule = Callable[[tuple[int, int]], tuple[int, int]]  # from an image's size to that of its maps
 
 
 def plan_batches(entries: Sequence[Entry], batch: int) -> list[list[Entry]]:
@@ -237,75 +232,3 @@ def inference_at(
     for entries, scaled in zip(batches, loader, strict=True):
         wanted = [size(entries[0].size) for size in sizes]
         yield entries, multisize(look, scaled, params.mirror, wanted, runtime, joining)
-
-
-def to_cam(
-    maps: Tensor,
-    labels: Sequence[int],
-    size: tuple[int, int],
-    stride: int,
-    high: Tensor | None = None,
-    normalise: str = "max",
-) -> Cam:
-    """Return the maps (C, h, w) of the present classes, each brought to [0, 1].
-
-    high: maps of `high_size`, if they are wanted too. normalise: how, one of NORMALISERS.
-    """
-    own = _present(maps, labels, normalise)
-    cut = None if high is None else _present(high[:, : size[0], : size[1]], labels, normalise)
-    return Cam(np.array(labels, np.int16), own, size, stride, cut)
-
-
-def _present(maps: Tensor, labels: Sequence[int], normalise: str) -> NDArray[np.float16]:
-    return _stored(NORMALISERS[normalise](maps[list(labels)]) if labels else maps[:0])
-
-
-def _stored(maps: Tensor) -> NDArray[np.float16]:
-    found: NDArray[np.float16] = maps.cpu().numpy().astype(np.float16)
-    return found
-
-
-def square_cam(maps: Tensor, labels: Sequence[int], size: tuple[int, int], params: Any) -> Cam:
-    """Return what `to_cam` does of the maps (C, s, s) of a square, brought to [0, 1] there.
-
-    size: of the image (h, w). params: `CamParams`.
-    """
-    sizes = [grid(size, params.stride), *([size] if params.high_res else [])]
-    if labels:
-        present = NORMALISERS[params.normalise](maps[list(labels)])[None]
-        found = [F.interpolate(present, own, mode="bilinear")[0] for own in sizes]
-    else:
-        found = [maps.new_zeros(0, *own) for own in sizes]
-    own, *high = map(_stored, found)
-    return Cam(np.array(labels, np.int16), own, size, params.stride, *high)
-
-
-def cam_sizes(params: Any) -> list[SizeRule]:
-    """Return the sizes that looks are joined at: of the CAM and, if wanted, of the image, or a square.
-
-    params: `CamParams`.
-    """
-    if params.square_px:
-        return [lambda _: (params.square_px, params.square_px)]
-    return [cam_size(params.stride), *([high_size] if params.high_res else [])]
-
-
-def joined_cam(
-    maps: Sequence[Tensor], labels: Sequence[int], size: tuple[int, int], params: Any
-) -> Cam:
-    """Return the CAM of an image of `size` (h, w) from its maps (C, h, w) at `cam_sizes(params)`."""
-    if params.square_px:
-        return square_cam(maps[0], labels, size, params)
-    high = maps[1] if params.high_res else None
-    return to_cam(maps[0], labels, size, params.stride, high, params.normalise)
-
-
-def cam_size(stride: int) -> SizeRule:
-    """Return the function from an image's size to its grid at `stride`."""
-    return lambda size: grid(size, stride)
-
-
-def high_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size of the maps that IRNet cuts to the image: the next multiples of 16 px."""
-    rows, columns = grid(size, HIGH_MULTIPLE)
-    return rows * HIGH_MULTIPLE, columns * HIGH_MULTIPLE

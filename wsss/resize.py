@@ -1,4 +1,4 @@
-"""Sizes of batches of images: bicubic by a factor, as OpenCV does, and whole cells."""
+"""Sizes of batches of images: bicubic by a factor, as OpenCV does, whole cells, boxes in them."""
 
 from __future__ import annotations
 
@@ -22,3 +22,12 @@ def pad_to_multiple(images: Tensor, cell: int) -> Tensor:
     """Return images (B, C, H, W) with zeros at the right and below, up to multiples of `cell`."""
     height, width = images.shape[2:]
     return F.pad(images, (0, -width % cell, 0, -height % cell))
+
+
+def in_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return whether each place (B, H, W) lies in its box; boxes: top, left, bottom, right (B, 4)."""
+    rows, columns = (torch.arange(length, device=boxes.device) for length in size)
+    top, left, bottom, right = boxes.unbind(1)
+    tall = (rows >= top[:, None]) & (rows < bottom[:, None])
+    wide = (columns >= left[:, None]) & (columns < right[:, None])
+    return tall[:, :, None] & wide[:, None, :]

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from measure import measure, report
 from PIL import Image
 
+from wsss.cam import cam_size
 from wsss.data.augment import Normalisation
 from wsss.data.index import Entry
-from wsss.localize import cam_size, inference, plan_batches
+from wsss.localize import inference, plan_batches
 from wsss.methods.cam import CamNet
 from wsss.nets.backbone import Backbone
 from wsss.runtime import Runtime

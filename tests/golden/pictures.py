@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from wsss.cam import cam_size, high_size, to_cam
 from wsss.camstore import Cam
 from wsss.data.index import Entry
-from wsss.localize import Resizing, cam_size, high_size, inference_at, to_cam
+from wsss.localize import Resizing, inference_at
 from wsss.methods.base import Method
 from wsss.runtime import Runtime
 from wsss.schema import CamParams

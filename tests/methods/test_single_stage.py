@@ -11,6 +11,7 @@ import torch
 from wsss import checkpoint, config
 from wsss.archive import Reader
 from wsss.camstore import CamReader
+from wsss.data.images import load_image
 from wsss.data.index import Index, save_index
 from wsss.data.loader import Squares, TrainingImages
 from wsss.files import read_json
@@ -26,6 +27,7 @@ from wsss.stages.decode import decode
 from wsss.stages.evaluate import evaluate
 from wsss.stages.gather import gather
 from wsss.stages.localize import localize
+from wsss.stages.predict import Localizer
 from wsss.stages.pseudo import pseudo
 from wsss.train import Trainer, Training, fit
 from wsss.workflow import Flow
@@ -263,6 +265,23 @@ def test_cams_from_a_square_are_stretched_and_stored_at_the_size_of_the_image(
         assert found.high is not None
         assert found.high.shape == (len(entry.labels), *entry.size)
         assert 0 <= found.high.min() <= found.high.max() <= 1
+
+
+def test_panels_of_own_images_have_their_size(
+    work: Path, squares: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = of("toco")
+    published = config.resolve(run.params, "shapes", "toco", "published").cam
+    cam = published.model_copy(update={"square_px": 48, "scales": (1.0, 0.5)})
+    run = replace(run, params=run.params.model_copy(update={"cam": cam}))
+    own = registry.load("toco")(run.settings.networks, len(squares.classes))
+    names = {"classes": list(squares.classes)}
+    checkpoint.save(run.path("classifier.safetensors"), own.build("classifier").state_dict(), names)
+    monkeypatch.setattr("wsss.stages.predict.PRESENT", -1.0)  # every class
+    entry = squares.images[0]
+    found = dict(Localizer(run, CPU)(entry, load_image(entry.path)))
+    assert list(found) == names["classes"]
+    assert {panel.shape[:2] for panel in found.values()} == {entry.size}
 
 
 def test_variants_are_their_base_with_other_settings() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from wsss.data.augment import Draws, Normalisation, change
 from wsss.data.colour import jitter, turn_hue
+from wsss.data.deit import draw_crop
 from wsss.schema import AugmentParams
 
 Picture = NDArray[np.uint8]
@@ -21,8 +21,7 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.4, 0.4, 0.2, 0.1
 BLUR_PX = (0.1, 2.0)  # radius
 BLURRED = {"image": 1.0, "whole": 0.1, "local": 0.5}  # how often
 SOLARISED, SOLARISE_ABOVE = 0.2, 128  # of the whole view
-AREA, ASPECT = (0.4, 1.0), (3 / 4, 4 / 3)  # of the part that is the whole view
-TRIES = 10  # at such a part, before the whole image is taken
+AREA = (0.4, 1.0)  # of the part that is the whole view
 COLOURS = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)  # leaves values as they are
 
 
@@ -72,19 +71,8 @@ def solarised(picture: Picture) -> Picture:
     return np.asarray(ImageOps.solarize(Image.fromarray(picture), SOLARISE_ABOVE))
 
 
-def random_part(image: Picture, side: int, generator: Any) -> Picture:
+def random_part(image: Picture, side: int, generator: np.random.Generator) -> Picture:
     """Return a random part of an image, of random area and aspect, as a square of `side` pixels."""
-    height, width = image.shape[:2]
-    top, left, tall, wide = 0, 0, height, width
-    for _ in range(TRIES):
-        area = height * width * generator.uniform(*AREA)
-        aspect = math.exp(generator.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
-        rows, columns = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
-        if 0 < rows <= height and 0 < columns <= width:
-            top, left = (
-                int(generator.integers(0, n + 1)) for n in (height - rows, width - columns)
-            )
-            tall, wide = rows, columns
-            break
-    part = Image.fromarray(image).crop((left, top, left + wide, top + tall))
+    top, left, height, width = draw_crop((image.shape[0], image.shape[1]), AREA, generator)
+    part = Image.fromarray(image[top : top + height, left : left + width])
     return np.asarray(part.resize((side, side), Image.Resampling.BICUBIC))

@@ -24,7 +24,7 @@ from wsss.nets.backbone import Network
 from wsss.nets.caae import CAAE_LAYOUT, SMALLEST, CAAENet, cosine
 from wsss.nets.semformer import SEMFORMER_LAYOUT, SemFormerNet, spread_out
 from wsss.nets.vit import Shape, shape_of
-from wsss.resize import pad_to_multiple
+from wsss.resize import in_boxes, pad_to_multiple
 
 
 def with_background(labels: Tensor) -> Tensor:
@@ -78,12 +78,8 @@ def content_mask(content: Tensor, side: int, crop: int, like: Tensor) -> Tensor:
 
     content: top, left, bottom, right of the picture in each crop (B, 4).
     """
-    top, left, bottom, right = (content.to(like.device) * side // crop).T[:, :, None]
-    places = torch.arange(side, device=like.device)
-    rows = (places >= top) & (places < bottom)
-    columns = (places >= left) & (places < right)
-    inside: Tensor = rows[:, None, :, None] & columns[:, None, None, :]
-    return inside.to(like.dtype)
+    boxes = content.to(like.device) * side // crop
+    return in_boxes(boxes, (side, side))[:, None].to(like.dtype)
 
 
 class SemFormer(Method):

@@ -21,6 +21,7 @@ from wsss.localize import Joining, Resizing, multiscale
 from wsss.methods.base import Method
 from wsss.nets.deeplab import resize
 from wsss.nets.single_stage import Seen, SingleStageNet, steady
+from wsss.resize import in_boxes
 from wsss.runtime import Runtime
 from wsss.single_stage import energy, labels
 from wsss.single_stage.contrast import pair_loss
@@ -112,7 +113,7 @@ class SingleStage(Method):
     def build(self, network: str) -> SingleStageNet:
         """Return the network."""
         params = self.params[network]
-        return self.network(params.backbone, params.stride, self.classes, params.settings)
+        return self.network(params.backbone, self.classes, params.settings)
 
     def layout(self, network: str) -> Layout:
         """Return the layout of the published files."""
@@ -212,7 +213,7 @@ class SingleStage(Method):
         if now.weights["energy"]:
             mean, std = _colours(net)
             images = views.image * std[:, None, None] + mean[:, None, None]
-            inside = labels.inside(views.box, size)
+            inside = in_boxes(views.box, size)
             terms["energy"] = energy.dense_energy(images, logits, truth, inside)
         return terms
 

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.checkpoint import Layout
-from wsss.nets.backbone import Network, build_backbone
+from wsss.nets.backbone import Network
 from wsss.nets.deeplab import ASPP
-from wsss.nets.vit import ViT
+from wsss.nets.vit import ViT, transformer
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -116,11 +116,9 @@ class SingleStageNet(Network):
 
     backbone: ViT
 
-    def __init__(self, backbone: str, stride: int, classes: int, settings: dict[str, Any]) -> None:
+    def __init__(self, backbone: str, classes: int, settings: dict[str, Any]) -> None:
         super().__init__()
-        self.backbone = build_backbone(backbone, stride)  # type: ignore[assignment]  # checked next
-        if not isinstance(self.backbone, ViT):
-            raise TypeError(f"{backbone} is no transformer")
+        self.backbone = ViT(transformer(backbone))
         width, depth = self.backbone.shape.width, self.backbone.shape.depth
         self.middle = settings["aux_layer"] % depth
         self.classifier = nn.Conv2d(width, classes, 1, bias=False)
@@ -174,8 +172,8 @@ class QueueNet(SingleStageNet):
     queue_tags: Tensor
     queue_next: Tensor
 
-    def __init__(self, backbone: str, stride: int, classes: int, settings: dict[str, Any]) -> None:
-        super().__init__(backbone, stride, classes, settings)
+    def __init__(self, backbone: str, classes: int, settings: dict[str, Any]) -> None:
+        super().__init__(backbone, classes, settings)
         self.teacher = teacher_of(self.backbone)
         width, length = self.backbone.shape.width, settings["queue"]
         self.register_buffer("prototypes", torch.randn(classes, width))

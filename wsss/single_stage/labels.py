@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wsss import par
 from wsss.data.labelmap import IGNORE
+from wsss.resize import in_boxes
 
 UNSURE = -1  # of a region: between background and object
 REGION_BACKGROUND, REGION_UNSURE, REGION_OBJECT = 0, 1, 2  # ToCo's regions
@@ -53,19 +54,10 @@ def regions(valid: Tensor, thresholds: Thresholds) -> Tensor:
     return torch.where(score <= thresholds.low, REGION_BACKGROUND, found)
 
 
-def inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return whether each place (B, H, W) lies in its box; boxes: (B, 4)."""
-    rows, columns = (torch.arange(length, device=boxes.device) for length in size)
-    top, left, bottom, right = boxes.unbind(1)
-    tall = (rows >= top[:, None]) & (rows < bottom[:, None])
-    wide = (columns >= left[:, None]) & (columns < right[:, None])
-    return tall[:, :, None] & wide[:, None, :]
-
-
 def boxed(labels: Tensor, boxes: Tensor) -> Tensor:
     """Return labels (B, H, W) that are 255 outside their box (B, 4)."""
     height, width = labels.shape[1:]
-    return torch.where(inside(boxes, (height, width)), labels, IGNORE)
+    return torch.where(in_boxes(boxes, (height, width)), labels, IGNORE)
 
 
 def cells_of(boxes: Tensor, cell: int) -> Tensor:

@@ -7,18 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 from wsss import archive
+from wsss.cam import cam_sizes, joined_cam
 from wsss.camstore import Cam, pack
 from wsss.data.augment import Normalisation
 from wsss.data.index import Entry, Index, load_index
-from wsss.localize import (
-    Joining,
-    Resizing,
-    cam_sizes,
-    inference_at,
-    joined_cam,
-    part,
-    plan_batches,
-)
+from wsss.localize import Joining, Resizing, inference_at, part, plan_batches
 from wsss.methods.base import Method
 from wsss.nets.backbone import Network
 from wsss.plan import Run

@@ -13,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from wsss import checkpoint, show
+from wsss.cam import cam_sizes, joined_cam
 from wsss.data import labelmap
 from wsss.data.images import load_image
 from wsss.data.index import Entry
 from wsss.errors import DatasetError
 from wsss.files import replacing
-from wsss.localize import ScaledImages, cam_sizes, joined_cam, multiscale
+from wsss.localize import ScaledImages, multiscale
 from wsss.plan import Run
 from wsss.progress import log, progress
 from wsss.runtime import Runtime

@@ -1,5 +1,7 @@
 """Pictures, made-up CAMs and tensors of the reference values."""
 
+import functools
+import json
 from typing import Any
 
 import fill
@@ -91,14 +93,19 @@ def given(golden: Golden, *names: str) -> Any:
     return found
 
 
+class Values(dict[str, Any]):
+    """Values by name; a test that asks for one that is not there is skipped."""
+
+    def __missing__(self, name: str) -> Any:
+        pytest.skip(f"the set has no value {name}")
+
+
 def values(golden: Golden, *names: str) -> Any:
     """Return an entry of values.json; skips the test if the set has no such value."""
-    found = golden.json("values.json")
-    for name in names:
-        if name not in found:
-            pytest.skip(f"the set has no value {'/'.join(names)}")
-        found = found[name]
-    return found
+    text = golden.path("values.json").read_text(encoding="utf-8")
+    return functools.reduce(
+        lambda found, name: found[name], names, json.loads(text, object_hook=Values)
+    )
 
 
 def rows(values: Tensor) -> Tensor:

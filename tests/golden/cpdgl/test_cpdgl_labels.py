@@ -3,13 +3,11 @@
 import torch
 import torch.nn.functional as F
 from golden import FORWARD, Golden
-from scenes import MEAN, STD, Scene, normalised
+from scenes import MEAN, STD, Scene, given, normalised
 
 from wsss import par
 from wsss.single_stage import crops, labels
 from wsss.single_stage.crops import CropRule
-
-LOW_RESOLUTION = 8  # pixels per cell of the small label maps
 
 
 def test_labels_of_pixels(golden: Golden) -> None:
@@ -28,12 +26,13 @@ def test_labels_of_pixels(golden: Golden) -> None:
 
 def test_labels_of_cells_and_pairs(golden: Golden) -> None:
     expected, scene = golden.arrays("labels.npz"), Scene(golden, "labels")
-    size = [length // LOW_RESOLUTION for length in scene.cams.shape[2:]]
+    cell = given(golden, "labels", "cell")  # in pixels
+    size = [length // cell for length in scene.cams.shape[2:]]
     cams = F.interpolate(scene.cams, size, mode="bilinear", align_corners=False)
     small = labels.three_way(labels.valid_cam(cams, scene.labels), scene.thresholds)
     pixelbox = labels.boxed(small, scene.boxes)
     golden.same("labels of cells, box in pixels", pixelbox, expected["label_small_pixelbox"])
-    found = labels.boxed(small, scene.boxes // LOW_RESOLUTION)
+    found = labels.boxed(small, scene.boxes // cell)
     golden.same("labels of cells, box in cells", found, expected["label_small_scaledbox"])
     golden.same("pairs of cells", labels.pairs(pixelbox), expected["aff_mask"])
 
@@ -57,9 +56,11 @@ def test_par(golden: Golden) -> None:
     golden.close("PAR, 10 iterations", found, expected["par_iter10"], **FORWARD)
     found = par.refine(scene.unit[:1], own[:, :1], iterations=1)
     golden.close("PAR, 1 iteration", found, expected["par_iter1"], **FORWARD)
-    size = [length // LOW_RESOLUTION for length in own.shape[2:]]
+    case = given(golden, "labels")
+    size = [length // case["cell"] for length in own.shape[2:]]
     small = F.interpolate(own[:, :1], size, mode="bilinear", align_corners=False)
-    found = par.refine(scene.unit[:1], small, (1, 2), 3)
+    how = (case["par_dilations"], case["par_iterations"])
+    found = par.refine(scene.unit[:1], small, *how)
     golden.close("PAR, smaller scores", found, expected["par_lowres_mask"], **FORWARD)
 
 

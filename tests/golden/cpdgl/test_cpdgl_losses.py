@@ -12,6 +12,7 @@ from scenes import boxes, drawn, given, rows, values
 from torch import Tensor
 
 from wsss.permutohedral import bilateral
+from wsss.resize import in_boxes
 from wsss.single_stage import contrast, energy, labels
 
 GRADIENT = {"rtol": 1e-3, "absolute": 1e-6}
@@ -78,19 +79,19 @@ class Contrast:
         self.golden, self.inputs = golden, golden.arrays("losses_inputs.npz")
         self.tags = torch.from_numpy(self.inputs["flags"])
         self.others = torch.cat([self.tags, torch.from_numpy(self.inputs["queue_flags"])])
-        self.centres = rows(
-            drawn(golden, "centres", (given(golden, "losses", "centres"), 768), 27.7)
-        )
+        self.width = given(golden, "memory", "width")
+        shape = (given(golden, "losses", "centres"), self.width)
+        self.centres = rows(drawn(golden, "centres", shape, 27.7))
         self.anchors = self.around("anchor", self.tags)
         keys = self.around("key", self.tags)
         queue = self.around("queue_feat", self.others[len(self.tags) :])
         self.candidates = torch.cat([keys, queue])
-        noise = drawn(golden, "proto_noise", (len(self.centres) - 2, 768), 27.7)
+        noise = drawn(golden, "proto_noise", (len(self.centres) - 2, self.width), 27.7)
         self.prototypes = rows(self.centres[2:] + 0.04 * noise)
 
     def around(self, name: str, tags: Tensor) -> Tensor:
         """Return features (n, D) of tags (n,)."""
-        noise = drawn(self.golden, name, (len(tags), 768), 27.7)
+        noise = drawn(self.golden, name, (len(tags), self.width), 27.7)
         centre = self.centres[(tags.long() + 1).clamp(max=len(self.centres) - 1)]
         return rows(centre + 0.04 * noise)
 
@@ -130,12 +131,12 @@ def test_contrastive_losses(golden: Golden) -> None:
 
 def test_tags_that_are_not_believed(golden: Golden) -> None:
     losses = values(golden, "losses")
-    count = given(golden, "losses", "noise_queue")
-    anchors = rows(drawn(golden, "noise_anchor", (4, 768), 27.7))
-    noise = drawn(golden, "noise_q", (count, 768), 27.7)
+    count, width = given(golden, "losses", "noise_queue"), given(golden, "memory", "width")
+    anchors = rows(drawn(golden, "noise_anchor", (4, width), 27.7))
+    noise = drawn(golden, "noise_q", (count, width), 27.7)
     queue = rows(0.9 * anchors[2] - anchors[0] + 0.02 * noise)
     queue[0] = anchors[0]
-    queue[-3:] = rows(anchors[2] + 0.02 * drawn(golden, "noise_q2", (3, 768), 27.7))
+    queue[-3:] = rows(anchors[2] + 0.02 * drawn(golden, "noise_q2", (3, width), 27.7))
     tags = torch.tensor([1.0, 1.0, 2.0, -1.0])
     others = torch.cat([tags, torch.ones(count - 3), torch.full((3,), 2.0)])
     heat = given(golden, "losses", "temperature_local")
@@ -197,10 +198,11 @@ def test_dense_energy(golden: Golden) -> None:
     pictures = [fill.image(height, width, case["seed"] + i) for i in range(batch)]
     images = torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2)).float()
     truth = torch.zeros(batch, height, width, dtype=torch.long)
-    truth[:, :10] = 255
-    truth[:, 20:40, 10:50] = 3
-    truth[0, 12:20] = 255
-    inside = labels.inside(boxes(case["boxes"])[:batch], (height, width))
+    thing = case["object"]
+    truth[:, : case["silent_rows"]] = 255
+    truth[:, slice(*thing["rows"]), slice(*thing["columns"])] = thing["label"]
+    truth[0, slice(*case["silent_rows_of_the_first"])] = 255
+    inside = in_boxes(boxes(case["boxes"])[:batch], (height, width))
 
     def loss(point: Tensor) -> Tensor:
         large = F.interpolate(point, (height, width), mode="bilinear", align_corners=False)

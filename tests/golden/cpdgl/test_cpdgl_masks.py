@@ -11,7 +11,7 @@ import torch
 from family import adopted
 from golden import FORWARD, Golden
 from PIL import Image
-from scenes import Scene, values
+from scenes import Scene, given, values
 
 from wsss import config, crf
 from wsss.data.augment import Draws, Normalisation, change, content
@@ -87,19 +87,23 @@ def test_crfs(golden: Golden) -> None:
     logits = torch.cat([torch.full_like(cams[:1], 3.0), 6 * cams])
     scores = logits.softmax(0).float().numpy()
     blobs = [0, *(int(blob[0]) + 1 for blob in scene.case["images"][0]["blobs"])]
+    step = given(golden, "strides", "crf")
     for name, key in (("toco_seg", "seg"), ("toco_cam", "camlabel")):
         found = crf.refine_scores(scene.pictures[0], scores, name)
         golden.same(f"crf {key}, labels", found.argmax(0), expected[f"argmax_{key}"], 0.995)
-        golden.close(f"crf {key}, Q", found[blobs][:, ::2, ::2], expected[f"q_{key}"],
+        golden.close(f"crf {key}, Q", found[blobs][:, ::step, ::step], expected[f"q_{key}"],
                      absolute=1e-3, share=0.99)  # fmt: skip
 
 
 def test_scores(golden: Golden) -> None:
     misc, shape = values(golden, "misc"), (2, *golden.case("eval_shape"))
-    draw = np.random.Generator(np.random.PCG64(9))
-    truth = draw.choice([0, 0, 0, 1, 5, 20, 255], shape)
-    kept = draw.random(shape) < 0.7
-    guess = np.where(kept, np.where(truth == 255, 0, truth), draw.integers(0, 21, shape))
+    case = given(golden, "scores")
+    draw = np.random.Generator(np.random.PCG64(case["seed"]))
+    truth = draw.choice(case["draws"], shape)
+    kept = draw.random(shape) < case["kept"]
+    guess = np.where(
+        kept, np.where(truth == 255, 0, truth), draw.integers(0, case["guesses"], shape)
+    )
     for name in ("scores21", "scores81"):
         wanted, counts = misc[name], confusion(truth, guess, int(name[6:]))
         golden.close(f"{name}, mIoU", mean_iou(counts, "B"), wanted["miou"], rtol=1e-6)
@@ -114,6 +118,7 @@ def test_scores(golden: Golden) -> None:
 
 def test_random_crop(golden: Golden) -> None:
     plain = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
+    picture = given(golden, "random_crop", "picture")
     for number, case in enumerate(values(golden, "misc", "random_crop")):
         height, width, side = case["h"], case["w"], case["size"]
         random.seed(case["seed"])
@@ -124,7 +129,7 @@ def test_random_crop(golden: Golden) -> None:
         top, left = random.randint(0, tall - side), random.randint(0, wide - side)  # noqa: S311
         draws = Draws((height, width), top=top - down, left=left - right)
         params = AugmentParams(crop_px=side, image_fill="black", interpolation="bilinear")
-        image = change(fill.image(height, width, 77), None, draws, params, plain)[0]
+        image = change(fill.image(height, width, picture), None, draws, params, plain)[0]
         top, left, bottom, right = content(draws, params)
         golden.same(f"random crop {number}, box", (top, bottom, left, right), case["img_box"])
         golden.same(f"random crop {number}, sum", int(image.sum()), case["crop_sum"])

@@ -29,10 +29,11 @@ def seen_by(golden: Golden, net: Any, images: Tensor) -> dict[str, Tensor]:
     seen = net.see(images)
     (scores, aux), (cam, cam_aux) = net.scores(seen), net.cams(seen)
     found = {"cls": scores, "aux": aux, "seg": net(images), "cam": cam, "cam_aux": cam_aux}
-    found["proj"] = net.student_head(seen.token)[:, ::4]
-    found["proj_t"] = net.teacher_head(seen.token)[:, ::4]
-    found["token"], found["feat"] = seen.token, seen.features[:, ::16]
-    found["auxfeat"] = seen.middle.flatten(2).transpose(1, 2)[..., ::16]
+    step, coarse = (given(golden, "strides", name) for name in ("projection", "features"))
+    found["proj"] = net.student_head(seen.token)[:, ::step]
+    found["proj_t"] = net.teacher_head(seen.token)[:, ::step]
+    found["token"], found["feat"] = seen.token, seen.features[:, ::coarse]
+    found["auxfeat"] = seen.middle.flatten(2).transpose(1, 2)[..., ::coarse]
     if isinstance(net, QueueNet):
         found["token_k"] = class_token(net.teacher, images)
     return found
@@ -98,19 +99,19 @@ def filled(module: nn.Module, stem: str, layout: Any, prefix: str = "") -> nn.Mo
 
 def test_heads(golden: Golden) -> None:
     heads, basic = golden.arrays("heads_cpdgl.npz"), golden.arrays("toco_basic.npz")
-    channels = given(golden, "memory", "width")
+    channels, step = given(golden, "memory", "width"), given(golden, "strides", "projection")
     batch, classes, *grid = heads["aspp"].shape
     tokens = drawn(golden, "tokens", (len(heads["dino_head"]), channels), 27.7)
     maps = drawn(golden, "feat", (batch, channels, *grid), 20)
     with torch.inference_mode():
         head = filled(Projection(channels, 2048, channels, 0), "proj_head.", QUEUE_LAYOUT)
-        golden.close("cpdgl projection", head(tokens)[:, ::4], heads["dino_head"], **FORWARD)
+        golden.close("cpdgl projection", head(tokens)[:, ::step], heads["dino_head"], **FORWARD)
         decoder = filled(
             SummedDilations([channels], classes, (6, 12, 18, 24)), "decoder.", QUEUE_LAYOUT
         )
         golden.close("cpdgl decoder", decoder(maps), heads["aspp"], **FORWARD)
         head = filled(Projection(channels, 2048, 256, 1024), "proj_head.", TOCO_LAYOUT)
-        golden.close("toco projection", head(tokens)[:, ::4], basic["ctc_head"], **FORWARD)
+        golden.close("toco projection", head(tokens)[:, ::step], basic["ctc_head"], **FORWARD)
         decoder = filled(LargeFOV(channels, classes, 5, 512), "decoder.", TOCO_LAYOUT)
         golden.close("toco decoder", decoder(maps), basic["largefov"], **FORWARD)
 
@@ -129,19 +130,20 @@ class Memory(QueueNet):
 def test_prototypes(golden: Golden) -> None:
     expected, case = golden.arrays("memory.npz"), given(golden, "memory")
     width, momentum = case["width"], case["momentum"]
+    stride = given(golden, "strides", "prototypes")
     start = drawn(golden, "prototypes", (case["classes"], width), 27.7)
     classes = torch.tensor(golden.case("proto_labels"))
     memory = Memory(start, torch.zeros(1, width))
     for number, name in enumerate(("class_tokens", "class_tokens2"), 1):
         tokens = drawn(golden, name, (len(classes), width), 27.7)
         memory.learn_prototypes(tokens, classes, momentum)
-        found = memory.prototypes[:, ::8]
+        found = memory.prototypes[:, ::stride]
         golden.close(
             f"prototypes after {number}", found, expected[f"proto_after{number}"], **FORWARD
         )
     memory = Memory(start, torch.zeros(1, width))
     memory.learn_prototypes(torch.ones(len(classes), width), torch.ones_like(classes), momentum)
-    found = memory.prototypes[:, ::8]
+    found = memory.prototypes[:, ::stride]
     golden.close("prototypes, gather of ones", found, expected["proto_published"], **FORWARD)
 
 
@@ -151,11 +153,14 @@ def test_queue(golden: Golden) -> None:
     length, width = case["queue"], case["width"]
     count = len(expected["queue_identity_labels"])
     queue = F.normalize(drawn(golden, "queue", (length, width), 27.7), dim=0)
-    golden.close("queue at first", queue[::512, ::16], expected["queue_init_sub"], **FORWARD)
+    down, right = given(golden, "strides", "queue")
+    some = queue[::down, ::right]
+    golden.close("queue at first", some, expected["queue_init_sub"], **FORWARD)
     norm = queue.norm(dim=1).mean()
     golden.close("queue at first, norms", norm, expected["queue_init_row_norm_mean"], **FORWARD)
     keys = drawn(golden, "keys", (count, width))
-    tags = torch.tensor([(7 * i) % 22 - 1 for i in range(count)])
+    tags = torch.arange(count) * case["tag_step"] % case["tags"] - 1
+    down, right = given(golden, "strides", "enqueued")
     start = golden.case("queue_ptr")
     for kind, rows, own in (
         ("identity", keys, tags),
@@ -165,7 +170,8 @@ def test_queue(golden: Golden) -> None:
         memory.queue_next.fill_(start)
         memory.enqueue(rows, own)
         written = memory.queue[np.arange(start, start + count)]
-        golden.close(f"queue {kind}", written[::6, ::16], expected[f"queue_{kind}_rows"], **FORWARD)
+        some = written[::down, ::right]
+        golden.close(f"queue {kind}", some, expected[f"queue_{kind}_rows"], **FORWARD)
         found = memory.queue_tags[start : start + count, 0]
         golden.same(f"queue {kind}, tags", found, expected[f"queue_{kind}_labels"])
         golden.same(f"queue {kind}, next", memory.queue_next[0], wanted[f"queue_{kind}_ptr"])

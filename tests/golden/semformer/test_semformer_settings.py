@@ -10,9 +10,10 @@ from networks import PUBLISHED, method, thin
 from torch import Tensor, nn
 
 from wsss import checkpoint
+from wsss.cam import high_size
 from wsss.camstore import grid
 from wsss.data.augment import Draws, change, content
-from wsss.localize import Resizing, high_size
+from wsss.localize import Resizing
 from wsss.nets.backbone import load_backbone
 from wsss.optimize import optimizer, parameter_groups, rate
 from wsss.resize import pad_to_multiple

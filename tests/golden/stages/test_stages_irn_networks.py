@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pictures import localized, normalised
 
 from wsss import checkpoint
-from wsss.localize import high_size
+from wsss.cam import high_size
 from wsss.methods.cam import CAM, CamNet
 from wsss.nets.irn import IRN, IRN_LAYOUT, edge_displacement, measure_mean
 from wsss.schema import CamParams, ClassifierParams, IrnParams, WalkParams
