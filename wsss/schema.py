@@ -285,6 +285,8 @@ FIXED = {
     "deit_base_patch16_224": (16, "deit_base_patch16_224.fb_in1k"),
     "deit_base_distilled_patch16_224": (16, "deit_base_distilled_patch16_224.fb_in1k"),
     "vit_base_patch16_224": (16, "vit_base_patch16_224.orig_in21k_ft_in1k"),
+    "conformer_toy": (8, "conformer_toy"),
+    "conformer_small_patch16": (16, "conformer_small_patch16"),
 }
 
 

@@ -23,6 +23,9 @@ class NetworkSpec(Strict):
     """One network of a method's chain."""
 
     after: tuple[str, ...] = Field((), description="networks that must be trained before")
+    derived: bool = Field(
+        False, description="tensors that are computed from those networks, instead of trained"
+    )
     settings: dict[str, Any] = Field({}, description="settings of its own, with their defaults")
     common: dict[str, Any] = Field({}, description="changes to `classifier` for this network")
 
@@ -32,6 +35,9 @@ class MethodSpec(Strict):
 
     title: str
     paper: str = ""
+    module: str | None = Field(
+        None, description="the module with its class; null: that of its own name"
+    )
     networks: dict[str, NetworkSpec] = Field({}, description="the chain, in training order")
     localizer: str | None = Field(None, description="the network whose CAMs are used")
     supervision: str = Field("image labels", description="what it learns from")
@@ -61,8 +67,13 @@ def spec(name: str) -> MethodSpec:
         raise ConfigError(f"{path} does not describe a method: {error}") from None
 
 
+def module_of(name: str) -> str:
+    """Return the module under wsss.methods that a method is in."""
+    return spec(name).module or name
+
+
 def load(name: str) -> type[Method]:
     """Import and return the class of a method."""
-    module = importlib.import_module(f"wsss.methods.{name}")
+    module = importlib.import_module(f"wsss.methods.{module_of(name)}")
     found: type[Method] = module.METHOD
     return found

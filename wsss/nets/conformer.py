@@ -7,7 +7,6 @@ as in the published files, but for the stages after the first, which are `stages
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from wsss.checkpoint import Layout
 from wsss.nets.backbone import IMAGENET, Backbone
-from wsss.nets.vit import EPS, Attention, Block, initialise, look_alike
+from wsss.nets.vit import EPS, Block, initialise, look_alike
 
 STEM_EPS = 1e-5  # of the stem's BatchNorm and the last LayerNorm; everything else has EPS
 
@@ -39,7 +38,7 @@ class Conformed:
     @property
     def stride(self) -> int:
         """Pixels per token."""
-        return (4 if self.pool else 2) * 2 ** (len(self.stages) - 1)
+        return int((4 if self.pool else 2) * 2 ** (len(self.stages) - 1))
 
 
 SHAPES = {
@@ -143,7 +142,7 @@ class Stage(nn.Module):
         # The class token is among what is added, so it enters the block doubled.
         tokens = tokens + torch.cat([tokens[:, :1], squeezed], 1)
         tokens, weights = self.trans_block(tokens, "mean" if attention else "none")
-        patches = tokens[:, 1:].transpose(1, 2).unflatten(2, (height, width))
+        patches = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, height, width)
         return self.fusion_block(x, self.expand_block(patches))[0], tokens, weights
 
 
@@ -193,7 +192,7 @@ class Conformer(Backbone):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         if not self.shape.pool:  # of toy size: trained from nothing
-            look_alike([cast("Attention", block.attn) for block in self._blocks()])
+            look_alike([block.attn for block in self._blocks()])
 
     def _blocks(self) -> list[Block]:
         return [layer for layer in self.modules() if isinstance(layer, Block)]

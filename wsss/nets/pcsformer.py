@@ -22,13 +22,22 @@ class ConformerNet(Network):
     """A score per class from the mean of a map and from the class token, and so for clusters.
 
     classes: without background; the heads have it in front, untrained, as the published files do.
-    clusters: of all classes; 0 is none.
+    clusters: of all classes; 0 is none. kind: of the maps that become CAMs. signed: whether their
+    negative scores count too, until the maps of all scales are summed.
     """
 
     backbone: Conformer
 
-    def __init__(self, shape: Conformed, classes: int, clusters: int = 0) -> None:
+    def __init__(
+        self,
+        shape: Conformed,
+        classes: int,
+        clusters: int = 0,
+        kind: MapKind = "transcam",
+        signed: bool = False,
+    ) -> None:
         super().__init__()
+        self._kind, self._signed = kind, signed
         self.backbone = Conformer(shape)
         channels, width = self.backbone.channels[-1], shape.width
         self.conv_head = nn.Conv2d(channels, classes + 1, 3, padding=1)
@@ -43,13 +52,13 @@ class ConformerNet(Network):
 
     @classmethod
     def of(cls, params: ClassifierParams, classes: int, clusters: int = 0) -> ConformerNet:
-        """Return the network on the backbone that the settings name.
+        """Return the network that the settings describe.
 
         Raises:
             ConfigError: the backbone is no Conformer.
         """
         if shape := conformer_of(params.backbone):
-            return cls(shape, classes, clusters)
+            return cls(shape, classes, clusters, params.settings["maps"], params.settings["signed"])
         raise ConfigError(
             f"{params.backbone} is no Conformer, and this method needs one: set backbone to "
             "conformer_small_patch16, or to conformer_toy on small data."
@@ -94,6 +103,11 @@ class ConformerNet(Network):
         """Return the mean over space of the CNN's last features (B, C)."""
         return self.look(images).maps.mean((2, 3))
 
+    def cams(self, images: Tensor) -> Tensor:
+        """Return the maps (B, classes, h, w) that become CAMs; negative only if they are signed."""
+        found = self.maps(self.look(images, self._kind != "convcam"), self._kind)[:, 1:]
+        return found if self._signed else F.relu(found)
+
     def maps(self, seen: Sight, kind: MapKind = "transcam") -> Tensor:
         """Return the maps (B, 1 + classes, h, w), background first, which may be negative.
 
@@ -111,7 +125,7 @@ class ConformerNet(Network):
         else:
             order = "bqk,bck->bcq" if kind == "transcam" else "bkq,bck->bcq"
             found = torch.einsum(order, seen.attention[:, 1:, 1:], flat)
-        return found.unflatten(2, scores.shape[2:])
+        return found.reshape(scores.shape)
 
 
 # The authors' files of every stage: PC, and SP, which has heads for 10 clusters of each of 20 classes.

@@ -10,15 +10,28 @@ from golden import Golden
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsss import checkpoint
+from wsss import checkpoint, config
 from wsss.checkpoint import Layout
-from wsss.nets.conformer import SHAPES
-from wsss.nets.pcsformer import CONFORMER_LAYOUT, ConformerNet
+from wsss.methods.pcsformer import PCSformer
+from wsss.nets.pcsformer import ConformerNet
+from wsss.schema import Params
 
 CLASSES = 20
 EXACT = {"atol": 1e-5}  # in units of the largest value; 1e-4 would hide wrong constants
 LOSS = {"rtol": 1e-5}
 GRADIENT = {"rtol": 2e-3}  # noise of float32 against float64: up to 6e-4
+
+
+PUBLISHED = config.resolve(Params(), "voc12", "pcsformer", "published")
+
+
+def method(changes: Mapping[str, Mapping[str, Any]] | None = None) -> PCSformer:
+    """Return the method with its published settings. changes: of the networks' own."""
+    networks = dict(PUBLISHED.networks)
+    for name, own in (changes or {}).items():
+        settings = {**networks[name].settings, **own}
+        networks[name] = networks[name].model_copy(update={"settings": settings})
+    return PCSformer(networks, CLASSES)
 
 
 def weights(golden: Golden, manifest: str, rules: str = "") -> Path:
@@ -33,15 +46,9 @@ def conformer(
     golden: Golden, stage: str, rules: str = "conformer_s", drop_path: bool = True
 ) -> ConformerNet:
     """Return the network of a stage, pc or sp, in evaluation mode."""
-    manifest = f"conformer_s_{stage}"
-    shapes = golden.json(f"manifest_{manifest}.json")
-    clusters = sum(
-        shape[0]
-        for key, shape in shapes.items()
-        if "cls_head_" in key and "trans" in key and key.endswith("weight")
-    )
-    net = ConformerNet(SHAPES["conformer_small_patch16"], CLASSES, clusters).eval()
-    checkpoint.adopt(net, weights(golden, manifest, rules), CONFORMER_LAYOUT)
+    net = method().build(stage).eval()
+    path = weights(golden, f"conformer_s_{stage}", rules)
+    checkpoint.adopt(net, path, method().layout(stage))
     if not drop_path:
         for layer in net.modules():
             if hasattr(layer, "drop_path"):
