@@ -29,12 +29,16 @@ def over_range_cut(maps: Tensor) -> Tensor:
 def over_range_signed(maps: Tensor) -> Tensor:
     """Do what `over_range_cut` does, but leave what becomes negative so (TransCAM, PCSformer).
 
-    That is what is no more than 1e-5 above the smallest score; a map without positive scores is -1.
+    That is what is no more than 1e-5 above the smallest score; a map of zeros becomes -1.
     """
-    maps = F.relu(maps)
     low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
     kept = maps.masked_fill(maps < low + 1e-5, 0)
     return (kept - low - 1e-5) / (high - low + 1e-5)
+
+
+def stretch(maps: Tensor) -> Tensor:
+    """Return maps (..., h, w), each less its smallest score, then divided by its largest (ToCo)."""
+    return over_max(maps - maps.amin((-2, -1), keepdim=True))
 
 
 NORMALISERS = {
@@ -42,4 +46,5 @@ NORMALISERS = {
     "range": over_range,
     "range_cut": over_range_cut,
     "range_signed": over_range_signed,
+    "stretch": stretch,
 }

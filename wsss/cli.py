@@ -114,17 +114,31 @@ def train(run: RunName, network: str, params: ParamFiles = None) -> None:
 
 @app.command()
 def cam(
-    run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
+    run: RunName,
+    network: Annotated[str | None, typer.Argument(help="Of the chain; else the last.")] = None,
+    shard: Shard = "1-of-1",
+    processes: Processes = 0,
+    params: ParamFiles = None,
 ) -> None:
     """Write the CAMs of the training images."""
     from wsss.stages.localize import localize
 
-    localize(_run(run, params), _shard(shard), processes)
+    localize(_run(run, params), _shard(shard), processes, network)
+
+
+@app.command()
+def decode(
+    run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
+) -> None:
+    """Predict the validation images with the method's own decoder."""
+    from wsss.stages.decode import decode as stage
+
+    stage(_run(run, params), _shard(shard), processes)
 
 
 @app.command()
 def gather(run: RunName, stage: str, params: ParamFiles = None) -> None:
-    """Join the shards of cam, walk, instances or masks."""
+    """Join the shards of cam, decoded, walk, instances or masks."""
     from wsss.stages.gather import gather as join
 
     join(_run(run, params), stage)
@@ -190,7 +204,7 @@ def masks(
 
 @app.command()
 def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
-    """Score seed, walk, pseudo or segmentation."""
+    """Score seed (or seed-NETWORK), decoder, walk, pseudo or segmentation."""
     from wsss.stages.evaluate import evaluate as stage
 
     stage(_run(run, params), what)

@@ -15,16 +15,25 @@ from typing import Any
 from wsss import plan, published
 from wsss.errors import MissingError, StaleError
 from wsss.files import read_json
-from wsss.guard import data_record, records, trained
+from wsss.guard import data_record, records
 from wsss.plan import Run
 from wsss.schema import Params
 
 STAGE_TITLES = {
     "seed": "seed",
+    "decoder": "own decoder",
     "walk": "random walk",
     "pseudo": "pseudo label",
     "segmentation": "segmentation",
 }
+
+
+def stage_title(what: str) -> str:
+    """Return an evaluation in words: that of `seed-pc` is `seed of pc`."""
+    own, _, network = what.partition("-")
+    return f"{STAGE_TITLES[own]} of {network}" if network else STAGE_TITLES[own]
+
+
 PROTOCOL = ("split", "images", "labels_used", "crf", "convention", "threshold")
 DIGITS = 6  # kept of a score
 
@@ -90,7 +99,7 @@ def read(path: Path, params: Params) -> Score:
         ]
     except (KeyError, TypeError) as error:
         raise MissingError(f"{path} is no evaluation ({error}). Delete it and run again.") from None
-    if absent or score.what not in STAGE_TITLES:
+    if absent or plan.kind(score.what) not in STAGE_TITLES:
         lack = f"does not say {absent[0]!r}" if absent else f"scores an unknown {score.what!r}"
         raise MissingError(f"{path} {lack}, so it is not printed. Delete it and run again.")
     return score
@@ -100,7 +109,7 @@ def collect(params: Params) -> list[Score]:
     """Return every evaluation of the runs that the parameters select."""
     scores = []
     for run in plan.runs(params):
-        for what in (what for what in plan.SCORED if f"eval/{what}" in run.stages()):
+        for what in run.scored:
             path = run.path(f"eval/{what}.json")
             score = read(path, params)
             if (str(score.run), score.what) != (str(run), what):
@@ -165,7 +174,7 @@ def networks(run: Run, what: str) -> str:
     """Return the backbones and initial weights of all networks that `what` depends on."""
     before = run.stages()[: run.stages().index(f"eval/{what}")]
     starts: dict[str, list[str]] = {}
-    for stage in (stage for stage in trained(run) if stage in before):
+    for stage in (stage for stage in run.trained if stage in before):
         part: Any = run.settings.networks.get(stage) or getattr(run.settings, stage)
         weights = "random" if part.weights == "none" else part.weights
         weights = "published" if getattr(part, "checkpoint", None) else weights

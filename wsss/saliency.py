@@ -25,7 +25,7 @@ def attention_image(scores: Array, *, wraps: bool = False) -> NDArray[np.uint8] 
     """
     found = scores / (scores.max() + 1e-8)
     if wraps:
-        return (found * 255).astype(np.int64).astype(np.uint8)  # -1 becomes 255
+        return np.asarray((found * 255).astype(np.int64).astype(np.uint8))
     if scores.max() <= 0:
         return None
     return np.asarray((found.clip(0, 1) * 255).astype(np.uint8))
@@ -67,4 +67,4 @@ def from_saliency(
     found = np.array(names, np.uint8)[stacked.argmax(0)]
     found[(stacked > np.float32(SURE)).sum(0) > 1] = IGNORE
     found[(found == 0) & (salient >= SALIENT)] = IGNORE
-    return found
+    return np.asarray(found)

@@ -133,9 +133,9 @@ class AugmentParams(Strict):
     whole_px: Literal["round", "floor"] = Field(
         "round", description="how a scaled side becomes whole (DeepLab-v2, MCTformer: floor)"
     )
-    interpolation: Literal["bicubic", "bicubic_plain", "bilinear_plain"] = Field(
+    interpolation: Literal["bicubic", "bilinear", "bicubic_plain", "bilinear_plain"] = Field(
         "bicubic",
-        description="bicubic: on 8 bits, smoothed where it shrinks (Pillow); bicubic_plain, "
+        description="bicubic, bilinear: on 8 bits, smoothed where it shrinks (Pillow); bicubic_plain, "
         "bilinear_plain: OpenCV's, the first on 8 bits, the second not rounded",
     )
     label_cell: Literal["centre", "corner"] = Field(
@@ -169,6 +169,14 @@ class AugmentParams(Strict):
     )
     label_fill: Literal[255, 0] = Field(
         255, description="label around such an image (MCTformer: 0, the background)"
+    )
+    strong: tuple[Literal["image", "whole", "local"], ...] = Field(
+        (),
+        description="looks with strongly changed colours, for methods that contrast views (ToCo). "
+        "image: the crop itself; whole: also a random part of the original; local: also the crop",
+    )
+    strong_mirror: bool = Field(
+        False, description="mirror every second local look, as published, though labels stay"
     )
 
     @model_validator(mode="after")
@@ -247,6 +255,11 @@ class TrainParams(Strict):
         0, description="steps by which the schedule outlasts the training (DeepLab-v1: 1)"
     )
     warmup: Fraction = Field(0.05, description="share of the steps in which the rate rises from 0")
+    warmup_start: Fraction | None = Field(
+        None,
+        description="factor that it rises from, and the fall counts from the first step, so that the "
+        "rate drops where the rise ends (ToCo 0.000001); null: the fall begins after the rise",
+    )
     clip: Annotated[float, Field(ge=0)] = Field(0.0, description="largest gradient norm; 0 is none")
     freeze_norm: bool | tuple[str, ...] = Field(
         False,
@@ -356,6 +369,13 @@ class ClassifierParams(NetParams):
         return None if self.checkpoint else super().initial
 
 
+Resize = Literal["picture", "bicubic", "bilinear", "bilinear_corners"]
+RESIZE = (
+    "picture: the 8 bits, smoothed bicubic (Pillow); else the normalised image: OpenCV's bicubic, "
+    "bilinear, or bilinear with aligned corners"
+)
+
+
 class CamParams(Strict):
     """Multi-scale CAM inference."""
 
@@ -369,16 +389,55 @@ class CamParams(Strict):
         description="also store the CAM at the size of the image, resized to multiples of 16 px and "
         "cut, and use it there, as IRNet does",
     )
-    normalise: Literal["max", "range", "range_cut"] = Field(
+    normalise: Literal["max", "range", "range_cut", "range_signed", "stretch"] = Field(
         "max",
         description="each map is divided by its largest score (PSA, IRNet), or less its smallest "
-        "score by its range (MCTformer), or so with 1e-5 cut off (PCSS)",
+        "score by its range (MCTformer), or so with 1e-5 cut off (PCSS), or so with what becomes "
+        "negative kept (TransCAM, PCSformer), or less its smallest score as max (ToCo)",
     )
     multiple: PositiveInt = Field(
         1,
         description="stretch images at each scale to sides that are multiples of it (SemFormer 16)",
     )
+    multiple_way: Literal["up", "down"] = Field(
+        "up", description="or shrink them to such sides (PCSformer: down)"
+    )
+    long_side_px: PositiveInt | None = Field(
+        None, description="long side that images are brought to before the scales (PCSformer 500)"
+    )
+    square_px: PositiveInt | None = Field(
+        None,
+        description="side of the square that images are brought to first (ToCo 448)",
+    )
+    joined_at: Literal["square", "image"] = Field(
+        "square",
+        description="where maps are joined and normalised if there is such a square; image: images go "
+        "to the scales of the square directly (TransCAM)",
+    )
+    resize: Resize = Field("picture", description=RESIZE)
+    whole_px: Literal["round", "floor"] = Field(
+        "round", description="how a scaled side becomes whole (ToCo: floor)"
+    )
+    mirror_join: Literal["sum", "max"] = Field(
+        "sum", description="of an image and its mirror image; scales are summed (ToCo: max)"
+    )
+    clip: Literal["first", "last", "sum"] = Field(
+        "first",
+        description="negative scores become 0 first, or after resizing and joining with the mirror "
+        "image (ToCo: last), or in the sum of all looks (TransCAM, PCSformer)",
+    )
     batch: PositiveInt = Field(32, description="images of one size worked on together")
+
+    @model_validator(mode="after")
+    def _one_base(self) -> CamParams:
+        if self.square_px and self.long_side_px:
+            raise ValueError("square_px and long_side_px exclude each other")
+        return self
+
+    @property
+    def at_square(self) -> bool:
+        """Whether maps are joined at the square."""
+        return self.square_px is not None and self.joined_at == "square"
 
 
 AMONG = (
@@ -508,6 +567,9 @@ class WalkParams(Strict):
 class PseudoParams(Strict):
     """From walked maps to pseudo labels; where a background walked along, the highest map wins."""
 
+    source: Literal["walk", "cam"] = Field(
+        "walk", description="the maps; with cam no affinities are learned and nothing walks"
+    )
     threshold: Fraction = Field(
         0.45, description="background score, unless a background walked along (IRNet 0.25)"
     )
@@ -523,11 +585,7 @@ class SegmenterTestParams(Strict):
 
     scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), description="resize factors")
     mirror: bool = Field(True, description="also look at the mirrored image")
-    resize: Literal["picture", "bicubic", "bilinear", "bilinear_corners"] = Field(
-        "picture",
-        description="picture: the 8 bits, smoothed bicubic (Pillow); else the normalised image: "
-        "OpenCV's bicubic, bilinear, or bilinear with aligned corners",
-    )
+    resize: Resize = Field("picture", description=RESIZE)
     whole_px: Literal["round", "floor"] = Field(
         "round", description="how a scaled side becomes whole (MCTformer: floor)"
     )
@@ -541,6 +599,20 @@ class SegmenterTestParams(Strict):
         "back and cut to 8 bits (DeepLab-v1), mean-subtracted and wrapped to 8 bits (DeepLab-v2)",
     )
     batch: PositiveInt = Field(32, description="images of one size worked on together")
+
+
+class DecoderParams(SegmenterTestParams):
+    """Inference of the decoder of a method that learns masks by itself (ToCo, SeCo, CPDGL)."""
+
+    square_px: PositiveInt | None = Field(
+        None, description="side of the square that scales are of, instead of the image (CPDGL 448)"
+    )
+    square_first: bool = Field(
+        False, description="images are brought to that square before its scales (ToCo on COCO)"
+    )
+    mirror_join: Literal["join", "sum", "max"] = Field(
+        "join", description="of an image and its mirror image; join: as of the scales"
+    )
 
 
 class SegmenterParams(BegunParams):
@@ -652,6 +724,7 @@ class RunSections(Strict):
     walk: WalkParams = WalkParams()
     pseudo: PseudoParams = PseudoParams()
     segmenter: SegmenterParams = SegmenterParams()
+    decoder: DecoderParams = DecoderParams()
     evaluation: EvaluationParams = EvaluationParams()
 
 

@@ -20,6 +20,7 @@ Array = NDArray[Any]
 Size = tuple[int, int]  # height, width
 Content = tuple[int, int, int, int]  # top, left, bottom, right, in pixels
 KERNELS = {"bicubic_plain": "bicubic", "bilinear_plain": "bilinear"}
+SMOOTH = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,10 @@ def augment(
     params: AugmentParams,
     normalise: Normalisation,
     generator: np.random.Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, Content]:
-    """Return a random crop (3, crop, crop), normalised, that of the labels, and where it has image."""
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, Draws]:
+    """Return a random crop (3, crop, crop), normalised, that of the labels, and what was drawn."""
     draws = draw(image.shape[:2], params, generator)
-    return *change(image, mask, draws, params, normalise), content(draws, params)
+    return *change(image, mask, draws, params, normalise), draws
 
 
 def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> Draws:
@@ -164,9 +165,10 @@ def _scale(
         top, left, height, width = draws.box
         picture = picture[top : top + height, left : left + width]
         labels = None if labels is None else labels[top : top + height, left : left + width]
-    if params.interpolation == "bicubic":
+    if params.interpolation in SMOOTH:
         wanted = draws.size[::-1]
-        picture = np.asarray(Image.fromarray(picture).resize(wanted, Image.Resampling.BICUBIC))
+        kernel = SMOOTH[params.interpolation]
+        picture = np.asarray(Image.fromarray(picture).resize(wanted, kernel))
     else:
         found = resize_plain(picture, draws.size, KERNELS[params.interpolation])
         eight_bits = params.interpolation == "bicubic_plain"

@@ -100,9 +100,13 @@ class PCSformer(Method):
         """Return the sum of the scores of CNN and transformer."""
         return net(images)  # type: ignore[no-any-return]  # nn.Module call
 
-    def cam(self, net: nn.Module, images: Tensor) -> Tensor:
+    def evidence(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return the CNN's scores, gathered by the transformer's attention."""
-        return cast("ConformerNet", net).cams(images)
+        return cast("ConformerNet", net).evidence(images)
+
+    def cam(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return the positive part of the evidence."""
+        return F.relu(self.evidence(net, images))
 
 
 def views(images: Tensor, second_px: int) -> dict[str, Tensor]:

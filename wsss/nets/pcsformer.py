@@ -22,8 +22,7 @@ class ConformerNet(Network):
     """A score per class from the mean of a map and from the class token, and so for clusters.
 
     classes: without background; the heads have it in front, untrained, as the published files do.
-    clusters: of all classes; 0 is none. kind: of the maps that become CAMs. signed: whether their
-    negative scores count too, until the maps of all scales are summed.
+    clusters: of all classes; 0 is none. kind: of the maps that become CAMs.
     """
 
     backbone: Conformer
@@ -34,10 +33,9 @@ class ConformerNet(Network):
         classes: int,
         clusters: int = 0,
         kind: MapKind = "transcam",
-        signed: bool = False,
     ) -> None:
         super().__init__()
-        self._kind, self._signed = kind, signed
+        self._kind = kind
         self.backbone = Conformer(shape)
         channels, width = self.backbone.channels[-1], shape.width
         self.conv_head = nn.Conv2d(channels, classes + 1, 3, padding=1)
@@ -58,7 +56,7 @@ class ConformerNet(Network):
             ConfigError: the backbone is no Conformer.
         """
         if shape := conformer_of(params.backbone):
-            return cls(shape, classes, clusters, params.settings["maps"], params.settings["signed"])
+            return cls(shape, classes, clusters, params.settings["maps"])
         raise ConfigError(
             f"{params.backbone} is no Conformer, and this method needs one: set backbone to "
             "conformer_small_patch16, or to conformer_toy on small data."
@@ -103,10 +101,9 @@ class ConformerNet(Network):
         """Return the mean over space of the CNN's last features (B, C)."""
         return self.look(images).maps.mean((2, 3))
 
-    def cams(self, images: Tensor) -> Tensor:
-        """Return the maps (B, classes, h, w) that become CAMs; negative only if they are signed."""
-        found = self.maps(self.look(images, self._kind != "convcam"), self._kind)[:, 1:]
-        return found if self._signed else F.relu(found)
+    def evidence(self, images: Tensor) -> Tensor:
+        """Return the maps (B, classes, h, w) that become CAMs, with negative scores."""
+        return self.maps(self.look(images, self._kind != "convcam"), self._kind)[:, 1:]
 
     def maps(self, seen: Sight, kind: MapKind = "transcam") -> Tensor:
         """Return the maps (B, 1 + classes, h, w), background first, which may be negative.
@@ -125,7 +122,7 @@ class ConformerNet(Network):
         else:
             order = "bqk,bck->bcq" if kind == "transcam" else "bkq,bck->bcq"
             found = torch.einsum(order, seen.attention[:, 1:, 1:], flat)
-        return found.reshape(scores.shape)
+        return found.reshape(scores.shape)  # type: ignore[no-any-return]  # of a Tensor
 
 
 # The authors' files of every stage: PC, and SP, which has heads for 10 clusters of each of 20 classes.
