@@ -85,6 +85,11 @@ class CocoParams(Strict):
         description="annotated: 82 081 and 40 137 images (ToCo, CPDGL); all: 82 783 and 40 504 "
         "(MCTformer, PCSS)",
     )
+    seeds: Literal["all", "small"] = Field(
+        "all",
+        description="training images that seeds and pseudo labels are scored on; small: the 5 208 "
+        "of MCTformer and PCSS",
+    )
 
 
 class CubParams(Strict):

@@ -34,7 +34,8 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "data.stamps.size_px": 64, "data.stamps.seed": 3, "data.voc12.root": "elsewhere",
         "data.voc12.sbd_masks": "other", "data.voc12.sbd": "elsewhere",
         "data.voc12.saliency": "elsewhere", "data.coco14.root": "elsewhere",
-        "data.coco14.overlap": "last", "data.coco14.images": "all", "data.cub.root": "elsewhere",
+        "data.coco14.overlap": "last", "data.coco14.images": "all", "data.coco14.seeds": "small",
+        "data.cub.root": "elsewhere",
         "data.csv": {"mine": {"table": "mine.csv"}},
     }),
     ("classifier", {"train"} | LOCALIZED, {

@@ -44,9 +44,9 @@ def one_hot(case: Any) -> Tensor:
     return found
 
 
-def boxes(images: Any) -> Tensor:
-    """Return where images are in their crops (B, 4): top, left, bottom, right."""
-    return torch.tensor([image["box"] for image in images])[:, [0, 2, 1, 3]]
+def boxes(published: Any) -> Tensor:
+    """Return where images are in their crops (B, 4), of boxes as top, bottom, left, right."""
+    return torch.tensor(published)[:, [0, 2, 1, 3]]
 
 
 class Scene:
@@ -57,7 +57,7 @@ class Scene:
         images = self.case["images"]
         self.pictures = [fill.image(self.case["h"], self.case["w"], i["seed"]) for i in images]
         self.labels = one_hot(self.case)
-        self.boxes = boxes(images)
+        self.boxes = boxes([image["box"] for image in images])
         self.thresholds, self.background = thresholds(golden)
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from golden import FORWARD, Golden
-from scenes import drawn, given, rows, values
+from scenes import boxes, drawn, given, rows, values
 from torch import Tensor
 
 from wsss.permutohedral import bilateral
@@ -200,11 +200,11 @@ def test_dense_energy(golden: Golden) -> None:
     truth[:, :10] = 255
     truth[:, 20:40, 10:50] = 3
     truth[0, 12:20] = 255
-    boxes = labels.inside(torch.tensor(case["boxes"])[:batch], (height, width))
+    inside = labels.inside(boxes(case["boxes"])[:batch], (height, width))
 
     def loss(point: Tensor) -> Tensor:
         large = F.interpolate(point, (height, width), mode="bilinear", align_corners=False)
-        return energy.dense_energy(images, large, truth, boxes)
+        return energy.dense_energy(images, large, truth, inside)
 
     point = logits.clone().requires_grad_()
     value = loss(point)

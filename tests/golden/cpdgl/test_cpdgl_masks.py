@@ -113,7 +113,7 @@ def test_scores(golden: Golden) -> None:
 
 
 def test_random_crop(golden: Golden) -> None:
-    values = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
+    plain = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
     for number, case in enumerate(values(golden, "misc", "random_crop")):
         height, width, side = case["h"], case["w"], case["size"]
         random.seed(case["seed"])
@@ -124,7 +124,7 @@ def test_random_crop(golden: Golden) -> None:
         top, left = random.randint(0, tall - side), random.randint(0, wide - side)  # noqa: S311
         draws = Draws((height, width), top=top - down, left=left - right)
         params = AugmentParams(crop_px=side, image_fill="black", interpolation="bilinear")
-        image = change(fill.image(height, width, 77), None, draws, params, values)[0]
+        image = change(fill.image(height, width, 77), None, draws, params, plain)[0]
         top, left, bottom, right = content(draws, params)
         golden.same(f"random crop {number}, box", (top, bottom, left, right), case["img_box"])
         golden.same(f"random crop {number}, sum", int(image.sum()), case["crop_sum"])

@@ -36,7 +36,7 @@ def views(golden: Golden) -> dict[str, Any]:
     }
     batch: dict[str, Any] = {key: normalised(*own) for key, own in pictures.items()}
     batch["label"] = one_hot(case)
-    batch["content"] = boxes(case["images"])
+    batch["content"] = boxes([image["box"] for image in case["images"]])
     return batch
 
 
