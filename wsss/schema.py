@@ -569,6 +569,22 @@ class WalkParams(Strict):
     )
 
 
+class SaliencyParams(Strict):
+    """Labels are kept where attention and saliency lead to the same (PCSformer's CSE)."""
+
+    use: bool = Field(
+        False,
+        description="do so; every training image needs a saliency map, as in data.voc12.saliency",
+    )
+    wraps: bool = Field(
+        False, description="negative scores of a CAM become strong attention, as published"
+    )
+    unlisted: Literal["none", "voc12"] = Field(
+        "none",
+        description="labels that are left out here; voc12: the 903 that PCSformer's list lacks",
+    )
+
+
 class PseudoParams(Strict):
     """From walked maps to pseudo labels; where a background walked along, the highest map wins."""
 
@@ -583,6 +599,12 @@ class PseudoParams(Strict):
         "scores", description="what the CRF starts from: the maps, or their labels (SemFormer)"
     )
     among: Literal["present", "all"] = Field("present", description=AMONG)
+    crf_picture: Literal["original", "padded"] = Field(
+        "original",
+        description="what the CRF sees: the file; or, as published, what the affinity network sees, "
+        "filled up to whole cells and scaled back to 8 bits, most of them one too small (PCSformer)",
+    )
+    saliency: SaliencyParams = SaliencyParams()
 
 
 class SegmenterTestParams(Strict):

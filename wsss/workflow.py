@@ -185,10 +185,12 @@ class Flow:
         """Return the file of that network."""
         return self.run(wildcards).path(f"{self.viewer(wildcards)}.safetensors").as_posix()
 
-    def maps(self, wildcards: Wildcards) -> str:
-        """Return the maps that become pseudo labels."""
+    def maps(self, wildcards: Wildcards) -> list[str]:
+        """Return the maps that become pseudo labels, and the CAMs whose attention has to agree."""
         run = self.run(wildcards)
-        return run.path(f"{run.settings.pseudo.source}.zip").as_posix()
+        params = run.settings.pseudo
+        sources = _unique([params.source, *(["cam"] if params.saliency.use else [])])
+        return [run.path(f"{source}.zip").as_posix() for source in sources]
 
     def labels(self, wildcards: Wildcards) -> list[str]:
         """Return what the segmenter learns from, if not from true masks."""

@@ -75,7 +75,16 @@ def _content(name: str) -> dict[str, Any]:
     """Return the content of a method's YAML, laid over that of the method it is `like`."""
     own: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     base = own.pop("like", None)
-    return merge({"module": base, **_content(base)}, own) if base else own
+    return _without_nulls(merge({"module": base, **_content(base)}, own)) if base else own
+
+
+def _without_nulls(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a method's YAML without the networks of another's chain that are null in its own."""
+    networks = {name: each for name, each in content["networks"].items() if each is not None}
+    published = content.get("published", {})
+    own = {name: published.get("networks", {}).get(name) for name in networks}
+    kept = {name: each for name, each in own.items() if each is not None}
+    return {**content, "networks": networks, "published": {**published, "networks": kept}}
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

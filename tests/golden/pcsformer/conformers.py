@@ -42,17 +42,25 @@ def weights(golden: Golden, manifest: str, rules: str = "") -> Path:
     return golden.checkpoint(manifest, scale)
 
 
-def conformer(
-    golden: Golden, stage: str, rules: str = "conformer_s", drop_path: bool = True
-) -> ConformerNet:
-    """Return the network of a stage, pc or sp, in evaluation mode."""
+LOADED: dict[tuple[str, str], ConformerNet] = {}  # networks that were read once, by their weights
+
+
+def conformer(golden: Golden, stage: str, rules: str = "conformer_s") -> ConformerNet:
+    """Return the network of a stage, pc or sp, in evaluation mode; tests share it."""
+    key = (stage, rules)
+    if key not in LOADED:
+        LOADED[key] = trainable(golden, stage, rules)
+    return LOADED[key]
+
+
+def trainable(golden: Golden, stage: str, rules: str = "conformer_s") -> ConformerNet:
+    """Return a network of its own, which skips no branch in training."""
     net = method().build(stage).eval()
     path = weights(golden, f"conformer_s_{stage}", rules)
     checkpoint.adopt(net, path, method().layout(stage))
-    if not drop_path:
-        for layer in net.modules():
-            if hasattr(layer, "drop_path"):
-                layer.drop_path = 0.0
+    for layer in net.modules():
+        if hasattr(layer, "drop_path"):
+            layer.drop_path = 0.0
     return net
 
 

@@ -8,15 +8,14 @@ import pytest
 import torch
 from conformers import (
     CLASSES,
-    CONFORMER_LAYOUT,
     EXACT,
     GRADIENT,
     LOSS,
-    conformer,
     gradient_norms,
     labels,
     method,
     total,
+    trainable,
 )
 from golden import Golden
 from pictures import normalised
@@ -26,6 +25,7 @@ from wsss import checkpoint
 from wsss.clusters import class_major, cluster_classes
 from wsss.methods.base import Derived
 from wsss.methods.pcsformer import in_order, views
+from wsss.nets.pcsformer import CONFORMER_LAYOUT
 from wsss.optimize import optimizer
 
 MODES = ("bn_train", "bn_eval")
@@ -38,7 +38,7 @@ class Step:
         self.case = golden.json(f"{stage}_losses.json")
         second = self.case.get("view_sizes", [0, 0])[1]
         self.stage, self.method = stage, method({stage: {"second_px": second}})
-        self.net = conformer(golden, stage, drop_path=False).train(mode == "bn_train")
+        self.net = trainable(golden, stage).train(mode == "bn_train")
         side = self.case.get("size") or self.case["view_sizes"][0]
         pictures = [(side, side, seed) for seed in self.case["images_seeds"]]
         self.batch: dict[str, Any] = {

@@ -1,14 +1,14 @@
 """Conformer-S with the heads of PC and SP: every stage, logits, attention, maps, features."""
 
 import torch
-from conformers import CONFORMER_LAYOUT, EXACT, conformer, sampled, statistics
+from conformers import EXACT, conformer, sampled, statistics
 from golden import Golden
 from pictures import normalised
 from torch import Tensor, nn
 
 from wsss import checkpoint
 from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
-from wsss.nets.pcsformer import ConformerNet
+from wsss.nets.pcsformer import CONFORMER_LAYOUT, ConformerNet
 
 
 class Watched:

@@ -1,5 +1,6 @@
 """What follows the CAMs with the published settings: labels, AffinityNet, its training, the walk."""
 
+from pathlib import Path
 from typing import Any
 
 import fill
@@ -21,9 +22,10 @@ from conformers import (
 from golden import Golden
 from numpy.typing import NDArray
 from pictures import normalised
+from PIL import Image
 from torch import Tensor, nn
 
-from wsss import checkpoint, crf
+from wsss import archive, checkpoint, crf
 from wsss.affinity import (
     WEIGHTS,
     affinity_loss,
@@ -34,12 +36,15 @@ from wsss.affinity import (
     reduce_labels,
     windows,
 )
+from wsss.camstore import Cam, pack
 from wsss.data.augment import Draws, Normalisation, change
+from wsss.data.index import Entry
 from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
 from wsss.nets.backbone import IMAGENET
 from wsss.optimize import freeze, optimizer, parameter_groups, rate
 from wsss.resize import pad_to_multiple
 from wsss.stages.affinity import margin_of
+from wsss.stages.pseudo import label
 from wsss.walk import cells, random_walk, transition, with_background
 
 AFFINITY, WALK = PUBLISHED.affinity, PUBLISHED.walk
@@ -229,3 +234,21 @@ def from_matrix(
         if numbers[here].size:
             found.append((step, given[numbers[here], numbers[there]][None]))
     return found, 0
+
+
+def test_labels_after_the_walk(golden: Golden, tmp_path: Path) -> None:
+    expected, (height, width, number) = (
+        golden.arrays("random_walk.npz"),
+        golden.case("walk", "picture"),
+    )
+    picture = tmp_path / "picture.png"
+    Image.fromarray(fill.image(height, width, number)).save(picture)
+    item = Entry("picture", str(picture), None, (), "train", (height, width), "")
+    names = expected["classes"].astype(np.int16)
+    for kind in ("net", "syn"):
+        walked = expected[f"{kind}_walk_lowres"].astype(np.float16)
+        cam = Cam(names, walked[1:], (height, width), STRIDE, background=walked[:1])
+        with archive.Writer(tmp_path / f"{kind}.zip") as writer:
+            writer.add("picture.npz", pack(cam))
+        found = label(tmp_path / f"{kind}.zip", PUBLISHED.pseudo, CLASSES + 1, item)
+        golden.same(f"pseudo labels {kind}", found, expected[f"{kind}_label_crf"], CRF_LABELS)

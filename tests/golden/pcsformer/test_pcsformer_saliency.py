@@ -2,6 +2,9 @@
 
 from golden import Golden
 
+from wsss.data.index import Entry
+from wsss.data.unlisted import unlisted
+from wsss.data.voc import CLASSES
 from wsss.saliency import attention_image, keep_agreed
 
 
@@ -23,3 +26,11 @@ def test_attention_images(golden: Golden) -> None:
         for key in (key for key in expected if "att_" in key):
             found = attention_image(expected[key.replace("att_", "cam_")], wraps=True)
             golden.same(f"{name} {key}", found, expected[key])
+
+
+def test_the_labels_that_a_published_list_lacks(golden: Golden) -> None:
+    expected = golden.json("cse_label_differences.json")
+    for name, numbers in expected.items():
+        entry = Entry(name, "", None, CLASSES, "train", (1, 1), "")
+        assert unlisted("voc12", entry) == [CLASSES[number] for number in numbers]
+    assert unlisted("voc12", Entry("other", "", None, CLASSES, "train", (1, 1), "")) == []
