@@ -23,26 +23,28 @@ STEM_EPS = 1e-5  # of the stem's BatchNorm and the last LayerNorm; everything el
 class Conformed:
     """A size of Conformer.
 
-    width, heads: of the transformer. stages: at each of the levels, whose strides are 1, 2 and 4 times
-    the first. channels: of the CNN at the first level. pool: whether the stem halves twice.
-    drop_path: of the last transformer block, from 0 in the first.
+    width, heads: of the transformer. stages: at each of the levels, the first of stride 4, each other of
+    twice the one before. channels: of the CNN at the first level. stem: channels before. from_nothing:
+    tokens attend at first to those that look alike. drop_path: of the last transformer block, from 0
+    in the first.
     """
 
     width: int
     heads: int
     stages: tuple[int, ...]
     channels: int
-    pool: bool = True
+    stem: int = 64
+    from_nothing: bool = False
     drop_path: float = 0.1
 
     @property
     def stride(self) -> int:
         """Pixels per token."""
-        return int((4 if self.pool else 2) * 2 ** (len(self.stages) - 1))
+        return int(4 * 2 ** (len(self.stages) - 1))
 
 
 SHAPES = {
-    "conformer_toy": Conformed(64, 4, (2, 2, 2), 64, pool=False),
+    "conformer_toy": Conformed(64, 4, (2, 3), 64, stem=32, from_nothing=True),
     "conformer_small_patch16": Conformed(384, 6, (4, 4, 4), 256),
 }
 # Initial weights (Conformer_small_patch16.pth) end in classifiers of ImageNet's classes.
@@ -173,11 +175,11 @@ class Conformer(Backbone):
         self.strides = (shape.stride,)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.width))
         self.trans_norm = nn.LayerNorm(shape.width, STEM_EPS)
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64, STEM_EPS)
-        self.conv_1 = ConvBlock(64, shape.channels, 1, residual=True)
+        self.conv1 = nn.Conv2d(3, shape.stem, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(shape.stem, STEM_EPS)
+        self.conv_1 = ConvBlock(shape.stem, shape.channels, 1, residual=True)
         cells = 2 ** levels[-1]
-        self.trans_patch_conv = nn.Conv2d(64, shape.width, cells, cells)
+        self.trans_patch_conv = nn.Conv2d(shape.stem, shape.width, cells, cells)
         self.trans_1 = Block(shape.width, shape.heads)
         self.stages = nn.ModuleDict()
         for number, level in enumerate(levels[1:], 1):
@@ -191,7 +193,7 @@ class Conformer(Backbone):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        if not self.shape.pool:  # of toy size: trained from nothing
+        if self.shape.from_nothing:
             look_alike([block.attn for block in self._blocks()])
 
     def _blocks(self) -> list[Block]:
@@ -203,9 +205,7 @@ class Conformer(Backbone):
 
     def look(self, images: Tensor, attention: bool = False) -> Sight:
         """Return what both branches see of images (B, 3, H, W) whose sides are whole tokens."""
-        stem = F.relu(self.bn1(self.conv1(images)))
-        if self.shape.pool:
-            stem = F.max_pool2d(stem, 3, 2, 1)
+        stem = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, 2, 1)
         x, _ = self.conv_1(stem)
         patches = self.trans_patch_conv(stem).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], 1)
