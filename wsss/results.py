@@ -149,7 +149,7 @@ def _row(scores: Sequence[Score]) -> Row:
         best_thresholds=(min(levels), max(levels)) if levels else None,
         published=round(reference[0].miou / 100, DIGITS) if reference else None,
         source=f"{reference[1].paper}; {reference[1].source}" if reference else "",
-        supervision=run.spec.supervision,
+        supervision=supervision(run, first.what),
         networks=networks(run, first.what),
         coverage=_mean([float(score.record["coverage"]) for score in scores]),
         **{key: protocol[key] for key in PROTOCOL},
@@ -168,6 +168,13 @@ def _published(score: Score) -> tuple[published.Value, published.Paper] | None:
     part = localizer or run.settings.segmenter
     split = score.record["protocol"]["split"]
     return published.find(run.method, run.dataset, score.what, split, part.relative.split(".")[0])
+
+
+def supervision(run: Run, what: str) -> str:
+    """Return what is known of the training images that `what` depends on."""
+    uses = not run.spec.learns_masks and run.settings.pseudo.saliency.use
+    extra = ", saliency maps" if uses and what in ("pseudo", "segmentation") else ""
+    return run.spec.supervision + extra
 
 
 def networks(run: Run, what: str) -> str:
