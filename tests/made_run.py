@@ -12,7 +12,6 @@ from wsss.data import labelmap
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, save_index
 from wsss.files import write_text
-from wsss.guard import trained
 from wsss.metrics import seed
 from wsss.plan import Run
 from wsss.record import Recorder
@@ -50,7 +49,7 @@ def make_run(run: Run, index: Index) -> None:
 
 
 def _make(run: Run, stage: str, index: Index) -> Path:
-    if stage in trained(run):
+    if stage in run.trained:
         lines = (f"{step},0,0.1,{1 / step + run.seed / 9:.4f},50" for step in range(1, 21))
         write_text(run.path(f"{stage}.csv"), "step,epoch,lr,loss,images_per_s\n" + "\n".join(lines))
         write_text(run.path(f"{stage}.safetensors"), f"weights of {run} {stage}")

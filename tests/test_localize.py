@@ -201,3 +201,31 @@ def test_a_scale_that_gives_no_whole_size_is_kept_exactly() -> None:
         inner = (places > 2) & (places < 54)
         # this kernel gives a ramp back to within 0.06; by the sizes it would be up to 1 away
         assert torch.allclose(found[0, 0, 4 % size[0], inner], places[inner], atol=0.06)
+
+
+def test_images_come_to_a_long_side_before_their_scales_and_sides_shrink_to_multiples() -> None:
+    how = Resizing(multiple=16, down=True, again=True, long_side_px=100)
+    assert how.base((30, 60)) == (50, 100)
+    assert how.base((60, 30)) == (100, 50)
+    assert [how.size((30, 60), scale) for scale in (0.1, 1.0)] == [(16, 16), (48, 96)]
+    image = np.random.default_rng(0).integers(0, 255, (30, 60, 3), np.uint8)
+    large = Resizing(long_side_px=100, again=True)([image], 1.0, NORMALISE)
+    wanted = Resizing()([image], 100 / 60, NORMALISE)
+    assert torch.equal(large, wanted)
+
+
+def test_negative_scores_count_until_looks_are_summed() -> None:
+    maps = torch.tensor([[[[2.0, -3.0]]], [[[-1.0, 1.0]]]])
+    params = CamParams(clip="sum", normalise="max", stride=1)
+    cam = joined_cam([maps.sum(0)], [0], (1, 2), params)
+    assert cam.cam[0, 0].tolist() == [1.0, 0.0]
+    signed = CamParams(clip="sum", normalise="range_signed", stride=1)
+    assert (joined_cam([-maps.abs().sum(0)], [0], (1, 2), signed).cam == -1).all()
+
+
+def test_a_square_may_be_that_of_the_scales_alone() -> None:
+    params = CamParams(square_px=32, joined_at="image", stride=1)
+    assert not params.at_square
+    assert cam_sizes(params)[0]((10, 20)) == (10, 20)
+    with pytest.raises(ValueError, match="exclude each other"):
+        CamParams(square_px=32, long_side_px=32)

@@ -6,7 +6,7 @@ import torch
 from wsss import config
 from wsss.errors import ConfigError
 from wsss.methods import registry
-from wsss.methods.base import Method
+from wsss.methods.base import Derived, Method
 from wsss.plan import Run
 from wsss.schema import Params
 
@@ -21,12 +21,31 @@ def method(request: pytest.FixtureRequest) -> Method:
     return registry.load(request.param)(settings.networks, CLASSES)
 
 
+def described(method: Method) -> registry.MethodSpec:
+    known = {name: registry.spec(name) for name in WITH_NETWORKS}
+    return next(
+        spec
+        for name, spec in known.items()
+        if type(method) is registry.load(name) and set(spec.networks) == set(method.params)
+    )
+
+
 def localizer(method: Method) -> torch.nn.Module:
     torch.manual_seed(0)
-    spec = next(
-        registry.spec(name) for name in WITH_NETWORKS if type(method) is registry.load(name)
-    )
-    return method.build(str(spec.localizer)).eval()
+    return method.build(str(described(method).localizer)).eval()
+
+
+def networks(method: Method) -> dict[str, torch.nn.Module]:
+    """Return all networks of a chain, those that are derived too."""
+    nets: dict[str, torch.nn.Module] = {}
+    for name, entry in described(method).networks.items():
+        if entry.derived:
+            with torch.inference_mode():
+                found = method.derive(name, nets, lambda *_: iter([batch()]))
+            nets[name] = Derived({key: tensor.clone() for key, tensor in found.items()})
+        else:
+            nets[name] = method.build(name)
+    return nets
 
 
 def batch(count: int = 3) -> dict[str, object]:
@@ -37,6 +56,7 @@ def batch(count: int = 3) -> dict[str, object]:
         "image": torch.randn(count, 3, 64, 64),
         "label": label,
         "name": [str(i) for i in range(count)],
+        "number": torch.arange(count),
         "content": torch.tensor([[0, 0, 64, 64]]).expand(count, -1),
     }
 
@@ -59,8 +79,8 @@ def test_maps_are_not_negative_and_have_a_channel_per_class(method: Method) -> N
 
 
 def test_losses_are_finite_and_reach_every_weight(method: Method) -> None:
-    for name in method.params:
-        nets = {other: method.build(other) for other in method.params}
+    nets = networks(method)
+    for name in (name for name in nets if not described(method).networks[name].derived):
         for step in (0, LATE):
             torch.stack(list(method.losses(name, nets, batch(), step).values())).sum().backward()
         for key, weight in nets[name].named_parameters():

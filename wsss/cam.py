@@ -36,6 +36,16 @@ def over_range_cut(maps: Tensor) -> Tensor:
     return F.relu(maps - low - 1e-5) / (high - low + 1e-5)
 
 
+def over_range_signed(maps: Tensor) -> Tensor:
+    """Do what `over_range_cut` does, but leave what becomes negative so (TransCAM, PCSformer).
+
+    That is what is no more than 1e-5 above the smallest score; a map of zeros becomes -1.
+    """
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    kept = maps.masked_fill(maps < low + 1e-5, 0)
+    return (kept - low - 1e-5) / (high - low + 1e-5)
+
+
 def stretch(maps: Tensor) -> Tensor:
     """Return maps (..., h, w), each less its smallest score, then divided by its largest (ToCo)."""
     return over_max(maps - maps.amin((-2, -1), keepdim=True))
@@ -45,6 +55,7 @@ NORMALISERS = {
     "max": over_max,
     "range": over_range,
     "range_cut": over_range_cut,
+    "range_signed": over_range_signed,
     "stretch": stretch,
 }
 
@@ -95,7 +106,7 @@ def cam_sizes(params: Any) -> list[SizeRule]:
 
     params: `CamParams`.
     """
-    if params.square_px:
+    if params.at_square:
         return [lambda _: (params.square_px, params.square_px)]
     return [cam_size(params.stride), *([high_size] if params.high_res else [])]
 
@@ -104,7 +115,9 @@ def joined_cam(
     maps: Sequence[Tensor], labels: Sequence[int], size: tuple[int, int], params: Any
 ) -> Cam:
     """Return the CAM of an image of `size` (h, w) from its maps (C, h, w) at `cam_sizes(params)`."""
-    if params.square_px:
+    if params.clip == "sum":
+        maps = [F.relu(own) for own in maps]
+    if params.at_square:
         return square_cam(maps[0], labels, size, params)
     high = maps[1] if params.high_res else None
     return to_cam(maps[0], labels, size, params.stride, high, params.normalise)

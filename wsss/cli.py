@@ -114,12 +114,16 @@ def train(run: RunName, network: str, params: ParamFiles = None) -> None:
 
 @app.command()
 def cam(
-    run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
+    run: RunName,
+    network: Annotated[str | None, typer.Argument(help="Of the chain; else the last.")] = None,
+    shard: Shard = "1-of-1",
+    processes: Processes = 0,
+    params: ParamFiles = None,
 ) -> None:
     """Write the CAMs of the training images."""
     from wsss.stages.localize import localize
 
-    localize(_run(run, params), _shard(shard), processes)
+    localize(_run(run, params), _shard(shard), processes, network)
 
 
 @app.command()
@@ -200,7 +204,7 @@ def masks(
 
 @app.command()
 def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
-    """Score seed, decoder, walk, pseudo or segmentation."""
+    """Score seed (or seed-NETWORK), decoder, walk, pseudo or segmentation."""
     from wsss.stages.evaluate import evaluate as stage
 
     stage(_run(run, params), what)

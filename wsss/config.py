@@ -227,7 +227,8 @@ def _network(
     classifier: Mapping[str, Any], network: registry.NetworkSpec, own: Mapping[str, Any]
 ) -> dict[str, Any]:
     settings = {"settings": network.settings}
-    merged = merge(merge(merge(classifier, settings), network.common), own)
+    trained = {} if network.derived else classifier
+    merged = merge(merge(merge(trained, settings), network.common), own)
     check_settings(merged["settings"], network.settings)
     return merged
 

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from wsss.files import replacing
-from wsss.results import STAGE_TITLES, Score
+from wsss.results import Score, stage_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,7 +145,7 @@ def curves(scores: Sequence[Score], path: Path) -> None:
     grouped: dict[tuple[str, str], dict[tuple[str, str], list[dict[str, Any]]]] = {}
     for score in (score for score in scores if score.record["curve"]):
         facet = grouped.setdefault((score.run.dataset, score.run.protocol), {})
-        series = (score.run.spec.title, STAGE_TITLES[score.what])
+        series = (score.run.spec.title, stage_title(score.what))
         facet.setdefault(series, []).append(score.record)
     if not grouped:
         return empty(path, "No run has class maps, so there is no threshold curve.")
@@ -188,7 +188,7 @@ def classes(scores: Sequence[Score], path: Path) -> None:
     """Draw the IoU of every class as bars, a panel for each dataset, protocol and stage."""
     grouped: dict[tuple[str, str], dict[str, list[Score]]] = {}
     for score in scores:
-        key = (f"{score.run.dataset}, {score.run.protocol}", STAGE_TITLES[score.what])
+        key = (f"{score.run.dataset}, {score.run.protocol}", stage_title(score.what))
         grouped.setdefault(key, {}).setdefault(score.run.spec.title, []).append(score)
     look = looks([score.run.spec.title for score in scores])
     names = max(len(score.record["classes"]) for score in scores)

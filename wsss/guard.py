@@ -32,13 +32,6 @@ def records(run: Run) -> dict[str, Record]:
     return {stage: read_json(run.path(f"{stage}.json")) for stage in run.stages()}
 
 
-def trained(run: Run) -> list[str]:
-    """Return the stages of a run that train a network, in order."""
-    return [
-        stage for stage in run.stages() if stage in (*run.spec.networks, "affinity", "segmenter")
-    ]
-
-
 def data_record(dataset: str) -> Record:
     """Return the record of a dataset."""
     found: Record = read_json(plan.WORK / dataset / "data.json")
@@ -71,7 +64,7 @@ def differences(run: Run) -> Iterator[str]:
         f"data.{run.dataset}",
     )
     for stage, record in made.items():
-        section = "" if stage.startswith("eval/") else SECTIONS.get(stage, stage)
+        section = "" if stage.startswith("eval/") else SECTIONS.get(stage, plan.kind(stage))
         yield from _against(f"{run} {stage}", record, run.slice(stage), run.code(stage), section)
         if record.get("seed") is not None and record["seed"] != run.seed:
             yield f"{run} {stage}: seed was {record['seed']}, is {run.seed}"
@@ -125,7 +118,7 @@ def _written(run: Run, made: Mapping[str, Record]) -> dict[str, tuple[str, str]]
 
 def _pretrained(run: Run) -> list[Path]:
     """Return the records of the initial weights that the networks of a run start from."""
-    names = {plan.pretrained(run.settings, stage) for stage in trained(run)}
+    names = {plan.pretrained(run.settings, stage) for stage in run.trained}
     return [plan.pretrained_path(name).with_suffix(".json") for name in sorted(filter(None, names))]
 
 
@@ -133,5 +126,5 @@ def _needed(run: Run, stage: str) -> set[str]:
     """Return what an evaluation must have read: an index, and what it scores."""
     if not stage.startswith("eval/"):
         return set()
-    scored = plan.SCORED_ARTIFACT[stage.removeprefix("eval/")]
+    scored = plan.scored_artifact(stage.removeprefix("eval/"))
     return {run.index.as_posix(), run.path(f"{scored}.zip").as_posix()}

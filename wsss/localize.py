@@ -43,8 +43,8 @@ class Resizing:
     kernel: picture (the 8 bits, smoothed bicubic), or of the normalised image without smoothing:
     bicubic (OpenCV's, by the scale and not by the sizes), bilinear, or bilinear_corners (with aligned
     corners). floor: cut sides to whole pixels instead of rounding them. multiple: of which sides are
-    then made, upwards. square_px: scales are of a square of this side; again: to which images are
-    brought first.
+    then made, upwards or `down`. square_px: scales are of a square of this side, long_side_px: of the
+    image with a long side of this; again: to which images are brought first.
     """
 
     kernel: str = "picture"
@@ -52,20 +52,37 @@ class Resizing:
     multiple: int = 1
     square_px: int | None = None
     again: bool = False
+    long_side_px: int | None = None
+    down: bool = False
 
     def size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
         """Return the size (h, w) of an image at a scale."""
         whole = int if self.floor else round
-        base = size if self.square_px is None else (self.square_px, self.square_px)
-        height, width = (max(1, whole(side * scale)) for side in base)
-        return height + -height % self.multiple, width + -width % self.multiple
+        height, width = (max(1, whole(side * scale)) for side in self.base(size))
+        return self._multiple(height), self._multiple(width)
+
+    def base(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size (h, w) that scales are of."""
+        if self.square_px:
+            return self.square_px, self.square_px
+        if not self.long_side_px:
+            return size
+        height, width = size
+        if width < height:
+            return self.long_side_px, max(1, round(width / height * self.long_side_px))
+        return max(1, round(height / width * self.long_side_px)), self.long_side_px
+
+    def _multiple(self, side: int) -> int:
+        if self.down:
+            return max(self.multiple, side - side % self.multiple)
+        return side + -side % self.multiple
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], scale: float, normalise: Normalisation
     ) -> Tensor:
         """Return images (h, w, 3) of one size at a scale, normalised (B, 3, h', w')."""
         size = self.size(images[0].shape[:2], scale)
-        on_the_way = [(self.square_px, self.square_px)] if self.square_px and self.again else []
+        on_the_way = [self.base(images[0].shape[:2])] if self.again else []
         stops = [*on_the_way, size]
         if self.kernel == "picture":
             images = [functools.reduce(_smooth, stops, image) for image in images]
@@ -79,7 +96,7 @@ class Resizing:
         if images.shape[2:] == size:
             return images
         if self.kernel == "bicubic":
-            theirs = self.square_px is None and self.multiple == 1
+            theirs = not (self.square_px or self.long_side_px) and self.multiple == 1
             height, width = (new / old for new, old in zip(size, images.shape[2:], strict=True))
             return resize_by(images, (scale, scale) if theirs else (height, width), size)
         aligned = self.kernel == "bilinear_corners"

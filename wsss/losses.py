@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import MissingError
-from wsss.guard import trained
 from wsss.plan import Run
 
 POINTS = 200  # of one training; more would not be seen, and would make the files large
@@ -20,7 +19,7 @@ def loss_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
     return [
         {"run": str(run), "network": stage, "step": step, "loss": loss}
         for run in runs
-        for stage in trained(run)
+        for stage in run.trained
         for step, loss in thin(read(run.path(f"{stage}.csv")), POINTS)
     ]
 

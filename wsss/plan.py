@@ -54,8 +54,18 @@ SCORED_ARTIFACT = {
     "pseudo": "pseudo",
     "segmentation": "masks",
 }
-SCORED = tuple(SCORED_ARTIFACT)
 VALIDATED = ("decoder", "segmentation")  # on validation images, whose labels are not known
+
+
+def kind(name: str) -> str:
+    """Return what a stage or evaluation is, without the network that it is of: `cam-pc` is a cam."""
+    return name.partition("-")[0]
+
+
+def scored_artifact(what: str) -> str:
+    """Return the stage that an evaluation scores: that of `seed-pc` is `cam-pc`."""
+    own, dash, network = what.partition("-")
+    return f"{SCORED_ARTIFACT[own]}{dash}{network}"
 
 
 @dataclass(frozen=True)
@@ -114,23 +124,50 @@ class Run:
 
     @property
     def networks(self) -> list[str]:
-        """The networks of this run in training order: the localizer and all that it needs."""
-        needed = {self.spec.localizer}
+        """The networks of this run in training order: the localizer and all that it needs.
+
+        Of those whose seeds are scored too, also the ones that a file is given for.
+        """
+        given = {name for name in self.spec.earlier if self.settings.networks[name].checkpoint}
+        needed = {self.spec.localizer, *given}
         for name in reversed(self.spec.networks):
             needed |= set(self.after(name)) if name in needed else set()
         return [name for name in self.spec.networks if name in needed]
+
+    @property
+    def cams(self) -> dict[str, str]:
+        """The stages that make CAMs, and the network of each; `cam` is that of the localizer."""
+        found = {f"cam-{name}": name for name in self.spec.earlier if name in self.networks}
+        return {**found, "cam": str(self.spec.localizer)}
+
+    @property
+    def trained(self) -> list[str]:
+        """The stages that train a network, in order."""
+        derived = {name for name, network in self.spec.networks.items() if network.derived}
+        training = {*self.spec.networks, "affinity", "segmenter"} - derived
+        return [stage for stage in self.stages() if stage in training]
+
+    @property
+    def scored(self) -> list[str]:
+        """What of this run is evaluated, in the order of the flow."""
+        found = (stage.partition("/") for stage in self.stages())
+        return [what for folder, _, what in found if folder == "eval"]
 
     def stages(self) -> list[str]:
         """Return the stages of this run in order; evaluations are `eval/<what>`."""
         if self.spec.learns_masks:
             return ["segmenter", "masks", "eval/segmentation"]
+        first: list[str] = []
+        for name in self.networks:
+            own = [f"cam-{name}", f"eval/seed-{name}"] if f"cam-{name}" in self.cams else []
+            first += [name, *own]
         middle = ["cam", "eval/seed"]
         if self.spec.decodes:
             middle += ["decoded", "eval/decoder"]
         if self.settings.pseudo.source == "walk":
             middle += ["confident", "affinity", "walk", "eval/walk"]
         last = ["pseudo", "eval/pseudo", "segmenter", "masks", "eval/segmentation"]
-        return [*self.networks, *middle, *last]
+        return [*first, *middle, *last]
 
     def slice(self, stage: str) -> dict[str, Any]:
         """Return the settings that `stage` uses, and no others, as plain values."""
@@ -138,8 +175,8 @@ class Run:
 
     def code(self, stage: str) -> str:
         """Return the fingerprint of the code that `stage` runs."""
-        if stage in (*self.spec.networks, "cam", "decoded"):
-            module = "classify" if stage in self.spec.networks else MODULES[stage]
+        if stage in self.spec.networks or kind(stage) in ("cam", "decoded"):
+            module = "classify" if stage in self.spec.networks else MODULES[kind(stage)]
             return fingerprint(f"stages.{module}", f"methods.{registry.module(self.method)}")
         return fingerprint(f"stages.{MODULES[stage.split('/')[0]]}")
 
@@ -167,7 +204,7 @@ def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
     }
     if stage.startswith("eval/"):
         return _evaluation_slice(settings, stage.removeprefix("eval/"))
-    return _plain(parts[stage])
+    return _plain(parts[kind(stage)])
 
 
 def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
@@ -175,8 +212,8 @@ def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
     chosen: dict[str, Any] = {"what": what, "convention": evaluation.convention}
     own = settings.pseudo.source == "walk" and settings.walk.background != "none"
     fixed = None if own else settings.pseudo.threshold
-    if what in ("seed", "walk"):
-        level = evaluation.seed_threshold if what == "seed" else fixed
+    if kind(what) in ("seed", "walk"):
+        level = fixed if what == "walk" else evaluation.seed_threshold
         chosen |= {"threshold": level, "thresholds": evaluation.thresholds}
         chosen["erode_px"] = evaluation.erode_px
     crfs = {"pseudo": settings.pseudo.crf, "decoder": settings.decoder.crf}

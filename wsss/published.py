@@ -18,7 +18,10 @@ class Value(Strict):
     """One number of a paper."""
 
     dataset: Literal["voc12", "coco14"]
-    stage: Literal["seed", "decoder", "pseudo", "segmentation"]
+    stage: str = Field(
+        pattern=r"^(seed(-\w+)?|decoder|pseudo|segmentation)$",
+        description="what is scored; seed-pc: of the network pc, which is not the last",
+    )
     split: Literal["train", "aug", "val", "test"]
     miou: float = Field(gt=0, lt=100, description="in %, as printed")
 

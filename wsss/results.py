@@ -15,7 +15,7 @@ from typing import Any
 from wsss import plan, published
 from wsss.errors import MissingError, StaleError
 from wsss.files import read_json
-from wsss.guard import data_record, records, trained
+from wsss.guard import data_record, records
 from wsss.plan import Run
 from wsss.schema import Params
 
@@ -26,6 +26,14 @@ STAGE_TITLES = {
     "pseudo": "pseudo label",
     "segmentation": "segmentation",
 }
+
+
+def stage_title(what: str) -> str:
+    """Return an evaluation in words: that of `seed-pc` is `seed of pc`."""
+    own, _, network = what.partition("-")
+    return f"{STAGE_TITLES[own]} of {network}" if network else STAGE_TITLES[own]
+
+
 PROTOCOL = ("split", "images", "labels_used", "crf", "convention", "threshold")
 DIGITS = 6  # kept of a score
 
@@ -91,7 +99,7 @@ def read(path: Path, params: Params) -> Score:
         ]
     except (KeyError, TypeError) as error:
         raise MissingError(f"{path} is no evaluation ({error}). Delete it and run again.") from None
-    if absent or score.what not in STAGE_TITLES:
+    if absent or plan.kind(score.what) not in STAGE_TITLES:
         lack = f"does not say {absent[0]!r}" if absent else f"scores an unknown {score.what!r}"
         raise MissingError(f"{path} {lack}, so it is not printed. Delete it and run again.")
     return score
@@ -101,7 +109,7 @@ def collect(params: Params) -> list[Score]:
     """Return every evaluation of the runs that the parameters select."""
     scores = []
     for run in plan.runs(params):
-        for what in (what for what in plan.SCORED if f"eval/{what}" in run.stages()):
+        for what in run.scored:
             path = run.path(f"eval/{what}.json")
             score = read(path, params)
             if (str(score.run), score.what) != (str(run), what):
@@ -141,7 +149,7 @@ def _row(scores: Sequence[Score]) -> Row:
         best_thresholds=(min(levels), max(levels)) if levels else None,
         published=round(reference[0].miou / 100, DIGITS) if reference else None,
         source=f"{reference[1].paper}; {reference[1].source}" if reference else "",
-        supervision=run.spec.supervision,
+        supervision=supervision(run, first.what),
         networks=networks(run, first.what),
         coverage=_mean([float(score.record["coverage"]) for score in scores]),
         **{key: protocol[key] for key in PROTOCOL},
@@ -162,11 +170,18 @@ def _published(score: Score) -> tuple[published.Value, published.Paper] | None:
     return published.find(run.method, run.dataset, score.what, split, part.relative.split(".")[0])
 
 
+def supervision(run: Run, what: str) -> str:
+    """Return what is known of the training images that `what` depends on."""
+    uses = not run.spec.learns_masks and run.settings.pseudo.saliency.use
+    extra = ", saliency maps" if uses and what in ("pseudo", "segmentation") else ""
+    return run.spec.supervision + extra
+
+
 def networks(run: Run, what: str) -> str:
     """Return the backbones and initial weights of all networks that `what` depends on."""
     before = run.stages()[: run.stages().index(f"eval/{what}")]
     starts: dict[str, list[str]] = {}
-    for stage in (stage for stage in trained(run) if stage in before):
+    for stage in (stage for stage in run.trained if stage in before):
         part: Any = run.settings.networks.get(stage) or getattr(run.settings, stage)
         weights = "random" if part.weights == "none" else part.weights
         weights = "published" if getattr(part, "checkpoint", None) else weights

@@ -303,6 +303,8 @@ FIXED = {
     "deit_base_patch16_224": (16, "deit_base_patch16_224.fb_in1k"),
     "deit_base_distilled_patch16_224": (16, "deit_base_distilled_patch16_224.fb_in1k"),
     "vit_base_patch16_224": (16, "vit_base_patch16_224.orig_in21k_ft_in1k"),
+    "conformer_toy": (8, "conformer_toy"),
+    "conformer_small_patch16": (16, "conformer_small_patch16"),
 }
 
 
@@ -392,20 +394,30 @@ class CamParams(Strict):
         description="also store the CAM at the size of the image, resized to multiples of 16 px and "
         "cut, and use it there, as IRNet does",
     )
-    normalise: Literal["max", "range", "range_cut", "stretch"] = Field(
+    normalise: Literal["max", "range", "range_cut", "range_signed", "stretch"] = Field(
         "max",
         description="each map is divided by its largest score (PSA, IRNet), or less its smallest "
-        "score by its range (MCTformer), or so with 1e-5 cut off (PCSS), or less its smallest score "
-        "as max (ToCo)",
+        "score by its range (MCTformer), or so with 1e-5 cut off (PCSS), or so with what becomes "
+        "negative kept (TransCAM, PCSformer), or less its smallest score as max (ToCo)",
     )
     multiple: PositiveInt = Field(
         1,
         description="stretch images at each scale to sides that are multiples of it (SemFormer 16)",
     )
+    multiple_way: Literal["up", "down"] = Field(
+        "up", description="or shrink them to such sides (PCSformer: down)"
+    )
+    long_side_px: PositiveInt | None = Field(
+        None, description="long side that images are brought to before the scales (PCSformer 500)"
+    )
     square_px: PositiveInt | None = Field(
         None,
-        description="side of the square that images are brought to first; maps are joined and "
-        "normalised there (ToCo 448)",
+        description="side of the square that images are brought to first (ToCo 448)",
+    )
+    joined_at: Literal["square", "image"] = Field(
+        "square",
+        description="where maps are joined and normalised if there is such a square; image: images go "
+        "to the scales of the square directly (TransCAM)",
     )
     resize: Resize = Field("picture", description=RESIZE)
     whole_px: Literal["round", "floor"] = Field(
@@ -414,12 +426,23 @@ class CamParams(Strict):
     mirror_join: Literal["sum", "max"] = Field(
         "sum", description="of an image and its mirror image; scales are summed (ToCo: max)"
     )
-    clip: Literal["first", "last"] = Field(
+    clip: Literal["first", "last", "sum"] = Field(
         "first",
         description="negative scores become 0 first, or after resizing and joining with the mirror "
-        "image (ToCo: last)",
+        "image (ToCo: last), or in the sum of all looks (TransCAM, PCSformer)",
     )
     batch: PositiveInt = Field(32, description="images of one size worked on together")
+
+    @model_validator(mode="after")
+    def _one_base(self) -> CamParams:
+        if self.square_px and self.long_side_px:
+            raise ValueError("square_px and long_side_px exclude each other")
+        return self
+
+    @property
+    def at_square(self) -> bool:
+        """Whether maps are joined at the square."""
+        return self.square_px is not None and self.joined_at == "square"
 
 
 AMONG = (
@@ -546,6 +569,22 @@ class WalkParams(Strict):
     )
 
 
+class SaliencyParams(Strict):
+    """Labels are kept where attention and saliency lead to the same (PCSformer's CSE)."""
+
+    use: bool = Field(
+        False,
+        description="do so; every training image needs a saliency map, as in data.voc12.saliency",
+    )
+    wraps: bool = Field(
+        False, description="negative scores of a CAM become strong attention, as published"
+    )
+    unlisted: Literal["none", "voc12"] = Field(
+        "none",
+        description="labels that are left out here; voc12: the 903 that PCSformer's list lacks",
+    )
+
+
 class PseudoParams(Strict):
     """From walked maps to pseudo labels; where a background walked along, the highest map wins."""
 
@@ -560,6 +599,12 @@ class PseudoParams(Strict):
         "scores", description="what the CRF starts from: the maps, or their labels (SemFormer)"
     )
     among: Literal["present", "all"] = Field("present", description=AMONG)
+    crf_picture: Literal["original", "padded"] = Field(
+        "original",
+        description="what the CRF sees: the file; or, as published, what the affinity network sees, "
+        "filled up to whole cells and scaled back to 8 bits, most of them one too small (PCSformer)",
+    )
+    saliency: SaliencyParams = SaliencyParams()
 
 
 class SegmenterTestParams(Strict):

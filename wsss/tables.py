@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wsss.results import STAGE_TITLES, Row
+from wsss.results import Row, stage_title
 
 CONVENTIONS = {
     "A": "classes in the truth or in the prediction",
@@ -57,7 +57,7 @@ COLUMNS = (
     Column("dataset", lambda row: row.dataset, is_protocol=True),
     Column("method", lambda row: row.title),
     Column("protocol", lambda row: row.protocol, is_protocol=True),
-    Column("stage", lambda row: STAGE_TITLES[row.stage]),
+    Column("stage", lambda row: stage_title(row.stage)),
     Column("mIoU %", _miou, is_number=True),
     Column("threshold", lambda row: _level(row.threshold), is_number=True),
     Column("oracle mIoU %", _best, is_number=True),

@@ -43,6 +43,7 @@ class Wildcards(Protocol):
     seed: str
     network: str
     what: str
+    cams: str
     weights: str
 
 
@@ -81,16 +82,17 @@ class Flow:
 
     def constraints(self) -> dict[str, str]:
         """Return the pattern of each wildcard."""
-        networks = {
-            name for method in registry.methods() for name in registry.spec(method).networks
-        }
+        specs = [registry.spec(method) for method in registry.methods()]
+        networks = {name for spec in specs for name in spec.networks}
+        earlier = sorted({name for spec in specs for name in spec.earlier})
         return {
             "dataset": "|".join(self._datasets()),
             "method": "|".join(registry.methods()),
             "protocol": "published|common",
             "seed": r"\d+",
             "network": "|".join(sorted(networks)),
-            "what": "|".join(plan.SCORED),
+            "what": "|".join([*plan.SCORED_ARTIFACT, *(f"seed-{name}" for name in earlier)]),
+            "cams": "|".join(["cam", *(f"cam-{name}" for name in earlier)]),
             "weights": "[^/]+",
         }
 
@@ -175,10 +177,20 @@ class Flow:
         run = self.run(wildcards)
         return run.path(f"{run.spec.localizer}.safetensors").as_posix()
 
-    def maps(self, wildcards: Wildcards) -> str:
-        """Return the maps that become pseudo labels."""
+    def viewer(self, wildcards: Wildcards) -> str:
+        """Return the network that CAMs are of."""
+        return self.run(wildcards).cams[wildcards.cams]
+
+    def viewer_file(self, wildcards: Wildcards) -> str:
+        """Return the file of that network."""
+        return self.run(wildcards).path(f"{self.viewer(wildcards)}.safetensors").as_posix()
+
+    def maps(self, wildcards: Wildcards) -> list[str]:
+        """Return the maps that become pseudo labels, and the CAMs whose attention has to agree."""
         run = self.run(wildcards)
-        return run.path(f"{run.settings.pseudo.source}.zip").as_posix()
+        params = run.settings.pseudo
+        sources = _unique([params.source, *(["cam"] if params.saliency.use else [])])
+        return [run.path(f"{source}.zip").as_posix() for source in sources]
 
     def labels(self, wildcards: Wildcards) -> list[str]:
         """Return what the segmenter learns from, if not from true masks."""
@@ -187,7 +199,7 @@ class Flow:
 
     def scored(self, wildcards: Wildcards) -> str:
         """Return the artifact that an evaluation scores."""
-        return self.run(wildcards).path(f"{plan.SCORED_ARTIFACT[wildcards.what]}.zip").as_posix()
+        return self.run(wildcards).path(f"{plan.scored_artifact(wildcards.what)}.zip").as_posix()
 
     def each(self, stage: str) -> list[str]:
         """Return a file of every run that has the stage which makes it: `cam.zip`, `eval/seed.json`."""
@@ -231,11 +243,10 @@ class Flow:
 
     def _kept(self, run: Run) -> Iterable[str]:
         names = {name for stage in run.stages() for name in (f"{stage}.json",)}
-        trained = [s for s in run.stages() if s in (*run.spec.networks, "affinity", "segmenter")]
-        names |= {f"{stage}.csv" for stage in trained} | {"masks.zip"}
+        names |= {f"{stage}.csv" for stage in run.trained} | {"masks.zip"}
         names |= set() if run.spec.learns_masks else {"cam.zip", "pseudo.zip"}
         yield from (run.path(name).as_posix() for name in sorted(names))
-        for name in filter(None, (plan.pretrained(run.settings, stage) for stage in trained)):
+        for name in filter(None, (plan.pretrained(run.settings, stage) for stage in run.trained)):
             yield plan.pretrained_path(name).with_suffix(".json").as_posix()
 
     def panels(self) -> list[tuple[str, dict[str, str]]]:
@@ -257,7 +268,9 @@ class Flow:
 
 def _filled(stage: str, wildcards: Wildcards) -> str:
     """Return the name of a stage with the job's network or evaluation in it."""
-    return stage.format_map({key: getattr(wildcards, key, "") for key in ("network", "what")})
+    return stage.format_map(
+        {key: getattr(wildcards, key, "") for key in ("network", "what", "cams")}
+    )
 
 
 def _unique(names: Iterable[str]) -> list[str]:

@@ -4,13 +4,13 @@
 rule cam_shard:
     input:
         data=flow.data,
-        network=flow.localizer,
+        network=flow.viewer_file,
     output:
-        temp(f"work/{RUN}/cam/{{scatteritem}}.zip"),
+        temp(f"work/{RUN}/{{cams}}/{{scatteritem}}.zip"),
     log:
-        f"logs/{RUN}/cam/{{scatteritem}}.log",
+        f"logs/{RUN}/{{cams}}/{{scatteritem}}.log",
     benchmark:
-        f"benchmarks/{RUN}/cam/{{scatteritem}}.tsv"
+        f"benchmarks/{RUN}/{{cams}}/{{scatteritem}}.tsv"
     conda:
         "../../envs/wsss.yaml"
     threads: 4
@@ -20,32 +20,34 @@ rule cam_shard:
         runtime=lambda w, attempt: 60 * attempt,
     params:
         run=flow.name,
-        settings=flow.settings("cam"),
-        code=flow.code("cam"),
+        network=flow.viewer,
+        settings=flow.settings("{cams}"),
+        code=flow.code("{cams}"),
     shell:
-        "python -m wsss cam {params.run} --shard {wildcards.scatteritem} "
-        "2>&1 | tell {log} '{params.run} cam {wildcards.scatteritem}'"
+        "python -m wsss cam {params.run} {params.network} --shard {wildcards.scatteritem} "
+        "2>&1 | tell {log} '{params.run} {wildcards.cams} {wildcards.scatteritem}'"
 
 
 rule cam:
     input:
         # The shards are temporary: a new network would go unnoticed without its own line.
         data=flow.data,
-        network=flow.localizer,
-        shards=gather.shard(f"work/{RUN}/cam/{{scatteritem}}.zip", allow_missing=True),
+        network=flow.viewer_file,
+        shards=gather.shard(f"work/{RUN}/{{cams}}/{{scatteritem}}.zip", allow_missing=True),
     output:
-        archive=f"work/{RUN}/cam.zip",
-        record=f"work/{RUN}/cam.json",
+        archive=f"work/{RUN}/{{cams}}.zip",
+        record=f"work/{RUN}/{{cams}}.json",
     log:
-        f"logs/{RUN}/cam.log",
+        f"logs/{RUN}/{{cams}}.log",
     benchmark:
-        f"benchmarks/{RUN}/cam.tsv"
+        f"benchmarks/{RUN}/{{cams}}.tsv"
     localrule: True
     conda:
         "../../envs/wsss.yaml"
     params:
         run=flow.name,
-        settings=flow.settings("cam"),
-        code=flow.code("cam"),
+        settings=flow.settings("{cams}"),
+        code=flow.code("{cams}"),
     shell:
-        "python -m wsss gather {params.run} cam " "2>&1 | tell {log} '{params.run} cam'"
+        "python -m wsss gather {params.run} {wildcards.cams} "
+        "2>&1 | tell {log} '{params.run} {wildcards.cams}'"

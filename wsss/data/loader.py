@@ -22,7 +22,7 @@ from wsss.runtime import Runtime
 from wsss.schema import AugmentParams
 
 Mask = Callable[[Entry], NDArray[np.uint8]]
-# image (B, 3, h, w), label (B, classes), name, content (B, 4): top, left, bottom, right of what of a
+# image (B, 3, h, w), label (B, classes), name, number (B,) in the list of images, content (B, 4): top, left, bottom, right of what of a
 # crop is image and not filled up; mask (B, h, w), whole and local (as image) where they are asked for
 Batch = dict[str, Any]
 
@@ -53,6 +53,7 @@ class TrainingImages(Dataset[dict[str, Any]]):
         image, cut, draws = augment(picture, labels, self.params, self.normalise, generator)
         present = label_vector(self.index, entry)
         item = {"image": torch.from_numpy(image), "label": present, "name": entry.name}
+        item["number"] = number
         item["content"] = torch.tensor(content(draws, self.params))
         if self.params.strong:
             chance = rng(self.seed, "views", epoch, entry.name)
@@ -72,7 +73,7 @@ def label_vector(index: Index, entry: Entry) -> Tensor:
 
 @dataclass(frozen=True)
 class Squares:
-    """Whole images, squashed to squares: what a method looks at between two epochs (PCSS)."""
+    """Whole images, squashed to squares: what a method looks at between epochs or trainings."""
 
     index: Index
     entries: Sequence[Entry]
@@ -80,19 +81,28 @@ class Squares:
     seed: int
 
     def batches(self, side: int, batch: int, epoch: int) -> Iterator[Batch]:
-        """Yield all images once, in an order that depends on the epoch, `batch` at a time."""
+        """Yield all images once, in an order that depends on the epoch, `batch` at a time (PCSS)."""
         order = rng(self.seed, "squares", epoch).permutation(len(self.entries))
+        return self._batches(order.tolist(), side, batch, Image.Resampling.BILINEAR)
+
+    def in_order(self, side: int, batch: int) -> Iterator[Batch]:
+        """Yield all images once, as they are listed, `batch` at a time (PCSformer)."""
+        order = range(len(self.entries))
+        return self._batches(order, side, batch, Image.Resampling.BICUBIC)
+
+    def _batches(
+        self, order: Sequence[int], side: int, batch: int, kernel: Image.Resampling
+    ) -> Iterator[Batch]:
         for start in range(0, len(order), batch):
             chosen = [self.entries[number] for number in order[start : start + batch]]
             yield {
-                "image": torch.stack([self._image(entry, side) for entry in chosen]),
+                "image": torch.stack([self._image(entry, side, kernel) for entry in chosen]),
                 "label": torch.stack([label_vector(self.index, entry) for entry in chosen]),
                 "name": [entry.name for entry in chosen],
             }
 
-    def _image(self, entry: Entry, side: int) -> Tensor:
-        picture = Image.fromarray(load_image(entry.path))
-        small = picture.resize((side, side), Image.Resampling.BILINEAR)
+    def _image(self, entry: Entry, side: int, kernel: Image.Resampling) -> Tensor:
+        small = Image.fromarray(load_image(entry.path)).resize((side, side), kernel)
         return torch.from_numpy(self.normalise(np.asarray(small)))
 
 

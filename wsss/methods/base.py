@@ -14,8 +14,17 @@ from wsss.nets.backbone import Network
 from wsss.schema import ClassifierParams
 
 # From a side in pixels and a number of images to batches of `image` (B, 3, side, side) and `label`:
-# the training images once, in random order, squashed to squares.
+# the training images once, squashed to squares; between epochs in random order.
 Source = Callable[[int, int], Iterator[Mapping[str, Any]]]
+
+
+class Derived(nn.Module):
+    """What a chain has derived instead of trained: tensors by name."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor)
 
 
 class Method(ABC):
@@ -49,8 +58,17 @@ class Method(ABC):
         """Return the terms of the objective of `network`; the trainer sums and logs them.
 
         nets: the network in training and those that come before it. batch: image (B, 3, h, w),
-        label (B, classes) of 0 and 1.
+        label (B, classes) of 0 and 1, number (B,), the place of each image among those of training.
         """
+
+    def derive(
+        self, network: str, nets: Mapping[str, nn.Module], images: Source
+    ) -> dict[str, Tensor]:
+        """Return the tensors of a network that the chain calls derived, without gradients.
+
+        nets: those that come before it. images: all images of training, in their order.
+        """
+        raise NotImplementedError(f"{network} is called derived, but nothing derives it")
 
     def after_epoch(  # noqa: B027  # most methods learn nothing between epochs
         self, network: str, nets: Mapping[str, nn.Module], epoch: int, images: Source

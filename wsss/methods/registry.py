@@ -24,6 +24,9 @@ class NetworkSpec(Strict):
     """One network of a method's chain."""
 
     after: tuple[str, ...] = Field((), description="networks that must be trained before")
+    derived: bool = Field(
+        False, description="tensors that are computed from those networks, instead of trained"
+    )
     settings: dict[str, Any] = Field({}, description="settings of its own, with their defaults")
     common: dict[str, Any] = Field({}, description="changes to `classifier` for this network")
 
@@ -37,6 +40,9 @@ class MethodSpec(Strict):
     decodes: bool = Field(False, description="whether its localizer predicts masks by itself")
     networks: dict[str, NetworkSpec] = Field({}, description="the chain, in training order")
     localizer: str | None = Field(None, description="the network whose CAMs are used")
+    earlier: tuple[str, ...] = Field(
+        (), description="networks before it whose seeds are scored too"
+    )
     warning: str = Field("", description="what is said when it is trained")
     supervision: str = Field("image labels", description="what it learns from")
     common: dict[str, Any] = Field(
@@ -72,7 +78,16 @@ def _content(name: str) -> dict[str, Any]:
     """Return the content of a method's YAML, laid over that of the method it is `like`."""
     own: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     base = own.pop("like", None)
-    return merge({"module": base, **_content(base)}, own) if base else own
+    return _without_nulls(merge({"module": base, **_content(base)}, own)) if base else own
+
+
+def _without_nulls(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a method's YAML without the networks of another's chain that are null in its own."""
+    networks = {name: each for name, each in content["networks"].items() if each is not None}
+    published = content.get("published", {})
+    own = {name: published.get("networks", {}).get(name) for name in networks}
+    kept = {name: each for name, each in own.items() if each is not None}
+    return {**content, "networks": networks, "published": {**published, "networks": kept}}
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

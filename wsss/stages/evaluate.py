@@ -27,7 +27,7 @@ from wsss.metrics import (
     seed,
     thresholds,
 )
-from wsss.plan import SCORED_ARTIFACT, VALIDATED, Run, data_archive
+from wsss.plan import VALIDATED, Run, data_archive, kind, scored_artifact
 from wsss.progress import log, progress
 from wsss.record import Recorder
 
@@ -39,10 +39,10 @@ def evaluate(run: Run, what: str) -> None:
     index = load_index(run.index)
     split = "val" if what in VALIDATED else "train"
     entries = scored(index, split)
-    source = run.path(f"{SCORED_ARTIFACT[what]}.zip")
+    source = run.path(f"{scored_artifact(what)}.zip")
     record = Recorder(f"eval/{what}", run.slice(f"eval/{what}"), run.code(f"eval/{what}"), run.seed)
     params = run.slice(f"eval/{what}")
-    score = score_maps if what in ("seed", "walk") else score_labels
+    score = score_maps if kind(what) in ("seed", "walk") else score_labels
     result = score(entries, index, source, params)
     protocol = {
         "split": split,
@@ -56,7 +56,7 @@ def evaluate(run: Run, what: str) -> None:
     }
     content = {"run": str(run), "what": what, "protocol": protocol, **result}
     archive = data_archive(run.params, run.dataset)
-    if what == "seed" and archive and context.marked(index, archive):
+    if kind(what) == "seed" and archive and context.marked(index, archive):
         marks = context.reader(archive)
         content["context"] = context.activations(entries, index, CamReader(source), _mask, marks)
     record.write(run.path(f"eval/{what}.json"), [run.index, source], [], **content)

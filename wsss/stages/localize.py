@@ -11,6 +11,7 @@ from wsss.cam import cam_sizes, joined_cam
 from wsss.camstore import Cam, pack
 from wsss.data.augment import Normalisation
 from wsss.data.index import Entry, Index, load_index
+from wsss.errors import ConfigError
 from wsss.localize import Joining, Resizing, inference_at, part, plan_batches
 from wsss.methods.base import Method
 from wsss.nets.backbone import Network
@@ -22,18 +23,28 @@ from wsss.stages import network as stage
 from wsss.stages.classify import build_method
 
 
-def localize(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
-    """Write the CAMs of shard (k, n) of the training images."""
+def localize(
+    run: Run, shard: tuple[int, int], workers: int = 0, network: str | None = None
+) -> None:
+    """Write the CAMs of shard (k, n) of the training images. network: the localizer, if not given.
+
+    Raises:
+        ConfigError: the run has no CAMs of this network.
+    """
+    name = network or str(run.spec.localizer)
+    target = next((stage for stage, own in run.cams.items() if own == name), None)
+    if target is None:
+        known = ", ".join(run.cams.values())
+        raise ConfigError(f"{run} has no CAMs of a network {name!r}; it has them of {known}.")
     index, params = load_index(run.index), run.settings.cam
     runtime = Runtime.start("auto")
-    name = str(run.spec.localizer)
     method = build_method(run, len(index.classes))
     net = stage.restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
     batches = part(plan_batches(index.training(), params.batch), shard)
     look, normalise = looking(method, net, params), stage.normalisation(net)
     found = cams(look, batches, index, params, normalise, runtime, workers)
-    with archive.Writer(stage.shard_path(run, "cam", shard)) as writer:
-        for entries, own in progress(found, f"CAMs {shard[0]}/{shard[1]}", len(batches)):
+    with archive.Writer(stage.shard_path(run, target, shard)) as writer:
+        for entries, own in progress(found, f"{target} {shard[0]}/{shard[1]}", len(batches)):
             for entry, cam in zip(entries, own, strict=True):
                 writer.add(f"{entry.name}.npz", pack(cam))
 
@@ -47,7 +58,15 @@ def looking(method: Method, net: Network, params: CamParams) -> Callable[[Tensor
 def resizing(params: CamParams) -> Resizing:
     """Return how images are brought to the scales of the CAMs."""
     floor = params.whole_px == "floor"
-    return Resizing(params.resize, floor, params.multiple, params.square_px, again=True)
+    return Resizing(
+        params.resize,
+        floor,
+        params.multiple,
+        params.square_px,
+        again=params.at_square or params.long_side_px is not None,
+        long_side_px=params.long_side_px,
+        down=params.multiple_way == "down",
+    )
 
 
 def joining(params: CamParams) -> Joining:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,19 @@ def adopt(
     write_text(weights.with_suffix(".csv"), EMPTY_LOG)
     record.write(run.path(f"{stage}.json"), [run.index, source], [weights], metrics=measure())
     log.info("%s from %s -> %s", stage, source, weights)
+
+
+def write_derived(
+    run: Run, stage: str, tensors: Mapping[str, Tensor], index: Index, record: Recorder
+) -> None:
+    """Write what was derived instead of trained, a log without steps, and the record."""
+    weights = run.path(f"{stage}.safetensors")
+    checkpoint.save(weights, tensors, header(run, stage, index))
+    write_text(weights.with_suffix(".csv"), EMPTY_LOG)
+    before = [run.path(f"{name}.safetensors") for name in run.after(stage)]
+    record.write(run.path(f"{stage}.json"), [run.index, *before], [weights], metrics={})
+    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
+    log.info("%s done: %s -> %s", stage, shapes, weights)
 
 
 def restore(build: Callable[[], Network], path: Path, runtime: Runtime) -> Network:

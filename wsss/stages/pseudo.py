@@ -2,54 +2,121 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsss import archive, crf
-from wsss.camstore import cam_reader
+from wsss.camstore import Cam, cam_reader
 from wsss.data import labelmap
 from wsss.data.images import load_image
-from wsss.data.index import Entry, load_index
+from wsss.data.index import Entry, Index, load_index
+from wsss.data.unlisted import unlisted
+from wsss.errors import DatasetError
 from wsss.metrics import seed
 from wsss.plan import Run
 from wsss.progress import progress
 from wsss.record import Recorder
-from wsss.schema import PseudoParams
+from wsss.saliency import attention_image, keep_agreed
+from wsss.schema import PseudoParams, SaliencyParams
 
 
 def pseudo(run: Run, processes: int = 1) -> None:
-    """Write the pseudo labels of every training image."""
+    """Write the pseudo labels of every training image.
+
+    Raises:
+        DatasetError: saliency is to be used, and some image has none.
+    """
     params = run.settings.pseudo
     if params.crf != "none":
         crf.check_installed()
     index, target = load_index(run.index), run.path("pseudo.zip")
-    maps = run.path(f"{params.source}.zip")
+    entries, maps = index.training(), run.path(f"{params.source}.zip")
+    check_saliency(entries, params.saliency)
     record = Recorder("pseudo", run.slice("pseudo"), run.code("pseudo"), run.seed)
-    entries = index.training()
-    work = functools.partial(label, maps, params, len(index.classes) + 1)
-    results = crf.spread(work, entries, processes if params.crf != "none" else 1)
+    cams = run.path("cam.zip") if params.saliency.use else None
+    work = functools.partial(made, index, maps, cams, params)
+    slow = params.crf != "none" or params.saliency.use
+    results = crf.spread(work, entries, processes if slow else 1)
     with archive.Writer(target) as writer:
         for entry, labels in zip(
             entries, progress(results, "pseudo labels", len(entries)), strict=True
         ):
             writer.add(f"{entry.name}.png", labelmap.encode(labels))
-    record.write(run.path("pseudo.json"), [run.index, maps], [target])
+    sources = dict.fromkeys([run.index, maps, *([cams] if cams else [])])
+    record.write(run.path("pseudo.json"), list(sources), [target])
+
+
+def check_saliency(entries: list[Entry], params: SaliencyParams) -> None:
+    """Stop before any work if images lack a saliency map that is to be used."""
+    missing = [entry.name for entry in entries if not entry.saliency] if params.use else []
+    if missing:
+        raise DatasetError(
+            f"{len(missing)} of {len(entries)} training images have no saliency map (the first is "
+            f"{missing[0]}). Set data.voc12.saliency to a folder with them, or "
+            "pseudo.saliency.use: false."
+        )
+
+
+def made(
+    index: Index, maps: Path, cams: Path | None, params: PseudoParams, entry: Entry
+) -> NDArray[np.uint8]:
+    """Return the pseudo label (H, W) of one image. cams: whose attention has to agree, if given."""
+    found = label(maps, params, len(index.classes) + 1, entry)
+    return found if cams is None else agreed(index, cams, params.saliency, entry, found)
+
+
+def agreed(
+    index: Index, cams: Path, params: SaliencyParams, entry: Entry, labels: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Return labels (H, W) where saliency and the attention of a CAM lead to them, else 255."""
+    cam = cam_reader(cams)[entry.name]
+    skipped = set(index.numbers(unlisted(params.unlisted, entry)))
+    images = {
+        int(number): attention_image(scores, wraps=params.wraps)
+        for number, scores in zip(cam.labels, cam.full(), strict=True)
+        if int(number) not in skipped
+    }
+    seen = {number: image for number, image in images.items() if image is not None}
+    return keep_agreed(labels, load_image(str(entry.saliency))[..., 0], seen)
 
 
 def label(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> NDArray[np.uint8]:
-    """Return the pseudo label (H, W) of one image. classes: with background."""
+    """Return the label (H, W) of one image, before saliency. classes: with background."""
     cam = cam_reader(maps)[entry.name]
+    if params.crf == "none" or not len(cam.labels):
+        return seed(cam.full(), cam.labels, cam.full_background(params.threshold)[0])
+    picture, cam = seen_by_crf(load_image(entry.path), cam, params.crf_picture)
     scores, labels = cam.full(), cam.labels
     background = cam.full_background(params.threshold)
-    if params.crf == "none" or not len(labels):
-        return seed(scores, labels, background[0])
     unary = crf.scores_unary(np.concatenate([background, scores]))
     if params.unary == "labels":
         compact = seed(scores, range(len(labels)), background[0])
         unary = crf.labels_unary(compact, len(labels) + 1, crf.counted(params, labels, classes))
-    chosen = crf.infer(load_image(entry.path), [unary], params.crf)[0].argmax(0)
+    chosen = crf.infer(picture, [unary], params.crf)[0].argmax(0)
     names = np.array([0, *(labels + 1)], np.uint8)
-    return np.asarray(names[chosen])
+    return np.asarray(names[chosen][: entry.size[0], : entry.size[1]])
+
+
+def seen_by_crf(image: NDArray[np.uint8], cam: Cam, kind: str) -> tuple[NDArray[Any], Cam]:
+    """Return the picture that the CRF sees, and the maps that enlarge to its size.
+
+    kind: original; padded, the normalised image filled up to whole cells, scaled back and cut to 8
+    bits.
+    """
+    if kind == "original":
+        return image, cam
+    from wsss.data.augment import Normalisation  # noqa: PLC0415  # torch: only where it is needed
+    from wsss.nets.backbone import IMAGENET  # noqa: PLC0415
+
+    height, width = (side + -side % cam.stride for side in image.shape[:2])
+    rest = ((0, 0), (0, height - image.shape[0]), (0, width - image.shape[1]))
+    mean, std = np.array(IMAGENET)
+    # The published code normalises in float64 and goes back in float32: 38 % of values lose one.
+    seen = ((image / 255 - mean) / std).astype(np.float32).transpose(2, 0, 1)
+    picture = Normalisation(*IMAGENET).undo(np.pad(seen, rest))
+    return picture, dataclasses.replace(cam, size=(height, width))

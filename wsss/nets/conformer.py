@@ -1,0 +1,222 @@
+"""Conformer (Peng et al., ICCV 2021): a CNN and a transformer that exchange features at every stage.
+
+There are no positions: what a token knows of its place comes from the convolutions. Layers are called
+as in the published files, but for the stages after the first, which are `stages.2` and so on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss.checkpoint import Layout
+from wsss.nets.backbone import IMAGENET, Backbone
+from wsss.nets.vit import EPS, Block, initialise, look_alike
+
+STEM_EPS = 1e-5  # of the stem's BatchNorm and the last LayerNorm; everything else has EPS
+
+
+@dataclass(frozen=True)
+class Conformed:
+    """A size of Conformer.
+
+    width, heads: of the transformer. stages: at each of the levels, the first of stride 4, each other of
+    twice the one before. channels: of the CNN at the first level. stem: channels before. from_nothing:
+    tokens attend at first to those that look alike. drop_path: of the last transformer block, from 0
+    in the first.
+    """
+
+    width: int
+    heads: int
+    stages: tuple[int, ...]
+    channels: int
+    stem: int = 64
+    from_nothing: bool = False
+    drop_path: float = 0.1
+
+    @property
+    def stride(self) -> int:
+        """Pixels per token."""
+        return int(4 * 2 ** (len(self.stages) - 1))
+
+
+SHAPES = {
+    "conformer_toy": Conformed(64, 4, (2, 3), 64, stem=32, from_nothing=True),
+    "conformer_small_patch16": Conformed(384, 6, (4, 4, 4), 256),
+}
+# Initial weights (Conformer_small_patch16.pth) end in classifiers of ImageNet's classes.
+PUBLISHED = Layout(
+    ((r"^conv_trans_(\d+)\.", r"stages.\1."),), dropped=(r"(?:conv|trans)_cls_head(?:_200)?\..*",)
+)
+
+
+class ConvBlock(nn.Module):
+    """1x1, 3x3 (with the stride) and 1x1 convolutions beside a shortcut.
+
+    residual: whether the shortcut has a convolution.
+    """
+
+    def __init__(self, channels: int, out: int, stride: int, residual: bool) -> None:
+        super().__init__()
+        middle = out // 4
+        self.conv1 = nn.Conv2d(channels, middle, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(middle, EPS)
+        self.conv2 = nn.Conv2d(middle, middle, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(middle, EPS)
+        self.conv3 = nn.Conv2d(middle, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out, EPS)
+        if residual:
+            self.residual_conv = nn.Conv2d(channels, out, 1, stride, bias=False)
+            self.residual_bn = nn.BatchNorm2d(out, EPS)
+        self._residual = residual
+
+    def forward(self, x: Tensor, injected: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the block's output, and what its 3x3 convolution gave.
+
+        injected: added to what the 3x3 convolution sees.
+        """
+        seen = F.relu(self.bn1(self.conv1(x)))
+        if injected is not None:
+            seen = seen + injected
+        middle = F.relu(self.bn2(self.conv2(seen)))
+        shortcut = self.residual_bn(self.residual_conv(x)) if self._residual else x
+        return F.relu(self.bn3(self.conv3(middle)) + shortcut), middle
+
+
+class Squeeze(nn.Module):
+    """Features of the CNN as tokens: means over `cells` x `cells` cells."""
+
+    def __init__(self, channels: int, width: int, cells: int) -> None:
+        super().__init__()
+        self.cells = cells
+        self.conv_project = nn.Conv2d(channels, width, 1)
+        self.ln = nn.LayerNorm(width, EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return tokens (B, h * w, D)."""
+        small = F.avg_pool2d(self.conv_project(x), self.cells, self.cells)
+        return F.gelu(self.ln(small.flatten(2).transpose(1, 2)))
+
+
+class Expand(nn.Module):
+    """Tokens as features of the CNN, each repeated over `cells` x `cells` cells."""
+
+    def __init__(self, width: int, channels: int, cells: int) -> None:
+        super().__init__()
+        self.cells = cells
+        self.conv_project = nn.Conv2d(width, channels, 1)
+        self.bn = nn.BatchNorm2d(channels, EPS)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Return features of patches (B, D, h, w)."""
+        small = F.relu(self.bn(self.conv_project(patches)))
+        return F.interpolate(small, scale_factor=float(self.cells), mode="nearest")
+
+
+class Stage(nn.Module):
+    """A block of each kind, with features exchanged before and after the transformer's.
+
+    first: of a level, where the CNN halves and has other channels. last: of all.
+    """
+
+    def __init__(
+        self, shape: Conformed, level: int, drop_path: float, *, first: bool, last: bool
+    ) -> None:
+        super().__init__()
+        out = shape.channels * 2**level
+        cells = 2 ** (len(shape.stages) - 1 - level)
+        self.cnn_block = ConvBlock(out // 2 if first else out, out, 1 + first, residual=first)
+        self.squeeze_block = Squeeze(out // 4, shape.width, cells)
+        self.trans_block = Block(shape.width, shape.heads, drop_path)
+        self.expand_block = Expand(shape.width, out // 4, cells)
+        self.fusion_block = ConvBlock(out, out, 1, residual=last)
+
+    def forward(
+        self, x: Tensor, tokens: Tensor, attention: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return features, tokens, and the attention's mean over heads (B, N, N) if asked for."""
+        x, middle = self.cnn_block(x)
+        squeezed = self.squeeze_block(middle)
+        height, width = (side // self.squeeze_block.cells for side in middle.shape[2:])
+        # The class token is among what is added, so it enters the block doubled.
+        tokens = tokens + torch.cat([tokens[:, :1], squeezed], 1)
+        tokens, weights = self.trans_block(tokens, "mean" if attention else "none")
+        patches = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, height, width)
+        return self.fusion_block(x, self.expand_block(patches))[0], tokens, weights
+
+
+@dataclass
+class Sight:
+    """What a pass through the network saw.
+
+    maps: the CNN's last features (B, C, h, w). tokens: the transformer's, class token first, without
+    the last LayerNorm (B, 1 + h * w, D). attention: mean over heads, summed over stages; rows are
+    queries (B, N, N).
+    """
+
+    maps: Tensor
+    tokens: Tensor
+    attention: Tensor | None = None
+
+
+class Conformer(Backbone):
+    """Both branches, without heads."""
+
+    mean, std = IMAGENET
+
+    def __init__(self, shape: Conformed) -> None:
+        super().__init__()
+        self.shape = shape
+        levels = [level for level, count in enumerate(shape.stages) for _ in range(count)]
+        self.channels = (shape.channels * 2 ** levels[-1],)
+        self.strides = (shape.stride,)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.width))
+        self.trans_norm = nn.LayerNorm(shape.width, STEM_EPS)
+        self.conv1 = nn.Conv2d(3, shape.stem, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(shape.stem, STEM_EPS)
+        self.conv_1 = ConvBlock(shape.stem, shape.channels, 1, residual=True)
+        cells = 2 ** levels[-1]
+        self.trans_patch_conv = nn.Conv2d(shape.stem, shape.width, cells, cells)
+        self.trans_1 = Block(shape.width, shape.heads)
+        self.stages = nn.ModuleDict()
+        for number, level in enumerate(levels[1:], 1):
+            share = shape.drop_path * number / (len(levels) - 1)
+            first, last = level != levels[number - 1], number == len(levels) - 1
+            self.stages[str(number + 1)] = Stage(shape, level, share, first=first, last=last)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        initialise(self)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        if self.shape.from_nothing:
+            look_alike([block.attn for block in self._blocks()])
+
+    def _blocks(self) -> list[Block]:
+        return [layer for layer in self.modules() if isinstance(layer, Block)]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the CNN's last features."""
+        return [self.look(images).maps]
+
+    def look(self, images: Tensor, attention: bool = False) -> Sight:
+        """Return what both branches see of images (B, 3, H, W) whose sides are whole tokens."""
+        stem = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, 2, 1)
+        x, _ = self.conv_1(stem)
+        patches = self.trans_patch_conv(stem).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], 1)
+        tokens, total = self.trans_1(tokens, "mean" if attention else "none")
+        for stage in self.stages.values():
+            x, tokens, weights = stage(x, tokens, attention)
+            if attention:
+                total = total + weights
+        return Sight(x, tokens, total)
+
+
+def conformer_of(name: str) -> Conformed | None:
+    """Return the size of the Conformer called `name`; none if it is another network."""
+    return SHAPES.get("conformer_toy" if name == "toy" else name)
