@@ -279,6 +279,7 @@ class TrainParams(Strict):
 FIXED = {
     "resnet38": (8, "resnet38"),
     "resnet50_irn": (16, "resnet50.tv_in1k"),
+    "resnet152_irn": (16, "resnet152.tv_in1k"),
     "resnet101_caffe": (8, "resnet101_caffe"),
     "vit_toy": (8, "vit_toy"),
     "deit_small_patch16_224": (16, "deit_small_patch16_224.fb_in1k"),
@@ -297,7 +298,7 @@ class NetParams(Strict):
 
     backbone: str = Field(
         "toy",
-        description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), "
+        description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), resnet152_irn (CRT), "
         "resnet101_caffe (DeepLab-v2; stride 8), vit_toy (stride 8), deit_small_patch16_224 and its "
         "like (stride 16), or any convolutional network that timm offers, such as resnet50",
     )
@@ -322,6 +323,10 @@ class NetParams(Strict):
         return None if self.weights == "none" else f"{self.relative}.{self.weights}"
 
 
+class PartnerParams(NetParams):
+    """The backbone of a second network that learns beside the first, where a method has one (CRT)."""
+
+
 class BegunParams(NetParams):
     """A network under a head that can begin with a published file."""
 
@@ -344,6 +349,7 @@ class ClassifierParams(NetParams):
     checkpoint: str | None = Field(
         None, description="file of published weights that are taken instead of training"
     )
+    partner: PartnerParams = PartnerParams()
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=25)
     settings: dict[str, Any] = Field({}, description="settings of the method's own; see its YAML")
