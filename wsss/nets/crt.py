@@ -6,6 +6,7 @@ For localization the transformer sees an image once and whole (as TS-CAM's, Gao 
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -99,9 +100,8 @@ class CRTNet(Network):
 
     def partner_maps(self, images: Tensor) -> Tensor:
         """Return the CNN's class maps (B, C, h, w), of any sign."""
-        assert self.partner is not None
-        found: Tensor = self.partner_head(self.partner(images)[-1])
-        return found
+        features = cast("Backbone", self.partner)(images)
+        return self.partner_head(features[-1])  # type: ignore[no-any-return]  # nn.Module call
 
 
 def build(
