@@ -89,7 +89,7 @@ def _box(place: tuple[slice, ...]) -> Box:
 def of_objects(mask: NDArray[np.bool_]) -> list[tuple[float, float, float, float]]:
     """Return (left, top, width, height) of each connected object in a mask (H, W) of one class."""
     regions, count = ndimage.label(mask, EIGHT)
-    sizes = ndimage.sum_labels(mask, regions, range(1, count + 1))
+    sizes = np.bincount(regions.ravel(), minlength=count + 1)[1:]
     found = [
         _box(place)
         for size, place in zip(sizes, ndimage.find_objects(regions), strict=True)

@@ -233,11 +233,14 @@ def _has_published(method: str) -> bool:
     return bool(registry.spec(method).published)
 
 
-def pretrained(settings: config.Settings, stage: str) -> str | None:
-    """Return the name of the initial weights that a training stage needs, or none."""
+def pretrained(settings: config.Settings, stage: str) -> dict[str, str]:
+    """Return the names of the initial weights that a training stage needs, by backbone."""
     part: Any = settings.networks.get(stage) or getattr(settings, stage)
-    found: str | None = part.initial
-    return found
+    found: dict[str, str | None] = {"backbone": part.initial}
+    partner = getattr(part, "partner", None)
+    if partner and not part.checkpoint:
+        found["partner"] = partner.initial
+    return {attribute: name for attribute, name in found.items() if name}
 
 
 def pretrained_path(name: str) -> Path:

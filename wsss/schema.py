@@ -197,14 +197,38 @@ class AugmentParams(Strict):
         return bool(self.rand_augment or self.erase)
 
 
+Schedule = Literal["poly", "cosine", "cosine_epochs", "milestones", "constant"]
+Optimizer = Literal["sgd", "adamw"]
+
+
+class PartParams(Strict):
+    """A part of a network that is trained in another way than the rest; null is as the rest."""
+
+    names: tuple[str, ...] = Field(description="patterns of the names of its weights")
+    optimizer: Optimizer | None = Field(None, description="update rule")
+    lr: PositiveFloat | None = Field(None, description="learning rate")
+    head: tuple[str, ...] | None = Field(None, description="patterns of the names of new layers")
+    head_factor: PositiveFloat | None = Field(None, description="learning rate of these over lr")
+    momentum: Fraction | None = Field(None, description="momentum of sgd")
+    weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="decay of weights")
+    decay_bias: bool | None = Field(None, description="biases decay as well")
+    undecayed: tuple[str, ...] | None = Field(
+        None, description="patterns of the names of weights that do not decay"
+    )
+    schedule: Schedule | None = Field(None, description="fall of the rate")
+
+
 class TrainParams(Strict):
     """One training: optimiser, schedule, batches, precision."""
 
     epochs: PositiveInt = Field(15, description="passes over the training images")
     steps: PositiveInt | None = Field(None, description="instead of epochs: optimiser steps")
     batch: PositiveInt = Field(16, description="images per optimiser step, over all processes")
+    last_batch: Literal["drop", "keep"] = Field(
+        "drop", description="what becomes of an epoch's last images, if they fill no batch"
+    )
     accumulate: PositiveInt = Field(1, description="parts a batch is worked off in, to save memory")
-    optimizer: Literal["sgd", "adamw"] = Field("adamw", description="update rule")
+    optimizer: Optimizer = Field("adamw", description="update rule")
     lr: PositiveFloat = Field(4e-3, description="learning rate of the backbone")
     head: tuple[str, ...] = Field(
         (), description="patterns of the names of new layers; without: all outside the backbone"
@@ -231,10 +255,16 @@ class TrainParams(Strict):
     undecayed: tuple[str, ...] = Field(
         (), description="patterns of the names of weights that do not decay, such as *pos_embed"
     )
-    schedule: Literal["poly", "cosine", "cosine_epochs", "constant"] = Field(
+    parts: tuple[PartParams, ...] = Field(
+        (), description="parts of the network with settings, and an optimiser, of their own (CRT)"
+    )
+    schedule: Schedule = Field(
         "poly",
         description="fall of the rate; cosine_epochs: one rate for each epoch, from lr_first up to lr "
-        "and down towards lr_last (DeiT, MCTformer, PCSS)",
+        "and down towards lr_last (DeiT, MCTformer, PCSS); milestones: a tenth at each (CRT)",
+    )
+    milestones: tuple[PositiveInt, ...] = Field(
+        (), description="milestones: epochs, from 1, at each multiple of which the rate falls"
     )
     lr_first: PositiveFloat = Field(1e-6, description="cosine_epochs: rate of the first epoch")
     lr_last: PositiveFloat = Field(1e-5, description="cosine_epochs: rate after the last epoch")
@@ -324,7 +354,7 @@ class NetParams(Strict):
 
 
 class PartnerParams(NetParams):
-    """The backbone of a second network that learns beside the first, where a method has one (CRT)."""
+    """The backbone of a second network that learns beside the first (CRT)."""
 
 
 class BegunParams(NetParams):
@@ -349,7 +379,10 @@ class ClassifierParams(NetParams):
     checkpoint: str | None = Field(
         None, description="file of published weights that are taken instead of training"
     )
-    partner: PartnerParams = PartnerParams()
+    partner: PartnerParams | None = Field(
+        None,
+        description="a second backbone that learns beside the first, for methods with two (CRT)",
+    )
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=25)
     settings: dict[str, Any] = Field({}, description="settings of the method's own; see its YAML")

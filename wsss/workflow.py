@@ -147,8 +147,8 @@ class Flow:
         """Return the function that names the initial weights of a training, if it has some."""
 
         def path(wildcards: Wildcards) -> list[str]:
-            name = plan.pretrained(self.run(wildcards).settings, _filled(stage, wildcards))
-            return [plan.pretrained_path(name).as_posix()] if name else []
+            names = plan.pretrained(self.run(wildcards).settings, _filled(stage, wildcards))
+            return [plan.pretrained_path(name).as_posix() for name in names.values()]
 
         return path
 
@@ -230,8 +230,9 @@ class Flow:
         names |= {f"{stage}.csv" for stage in trained} | {"masks.zip"}
         names |= set() if run.spec.learns_masks else {"cam.zip", "pseudo.zip"}
         yield from (run.path(name).as_posix() for name in sorted(names))
-        for name in filter(None, (plan.pretrained(run.settings, stage) for stage in trained)):
-            yield plan.pretrained_path(name).with_suffix(".json").as_posix()
+        for stage in trained:
+            for name in plan.pretrained(run.settings, stage).values():
+                yield plan.pretrained_path(name).with_suffix(".json").as_posix()
 
     def panels(self) -> list[tuple[str, dict[str, str]]]:
         """Return the path of every qualitative panel and its labels in the report."""

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.checkpoint import Layout
+from wsss.errors import ConfigError
 from wsss.methods.base import Method, Source
 from wsss.nets.crt import TRANSFORMER, CRTNet, Encoding, build
 from wsss.nets.vit import transformer
@@ -36,8 +37,12 @@ class CRT(Method):
         """Return both networks in one."""
         params = self.params[network]
         encoding = Encoding(params.settings["passes"], params.settings["tile_px"])
-        partner = (params.partner.backbone, params.partner.stride)
-        return build(transformer(params.backbone), self.classes, encoding, partner)
+        if params.partner is None:
+            raise ConfigError(
+                f"networks.{network}.partner: CRT's transformer learns from a CNN, and there is none. "
+                "Set its backbone and stride."
+            )
+        return build(transformer(params.backbone), self.classes, encoding, params.partner)
 
     def layout(self, network: str) -> Layout:
         """Return the layout of the published transformer; the CNN keeps its weights."""

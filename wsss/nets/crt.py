@@ -15,6 +15,7 @@ from wsss.checkpoint import Layout
 from wsss.nets import tiles
 from wsss.nets.backbone import Backbone, Network, build_backbone
 from wsss.nets.vit import Shape, ViT
+from wsss.schema import PartnerParams
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +96,9 @@ class CRTNet(Network):
             for weights in seen.attention:
                 total = total + weights[:, :1, 1:]
         scores = self.head(self.backbone.as_map(self.backbone.norm(tokens), grid))
-        attention = total.unflatten(2, grid) if attend else torch.ones_like(scores[:, :1])
+        attention = (
+            total.reshape(len(images), 1, *grid) if attend else torch.ones_like(scores[:, :1])
+        )
         return scores, attention
 
     def partner_maps(self, images: Tensor) -> Tensor:
@@ -104,11 +107,10 @@ class CRTNet(Network):
         return self.partner_head(features[-1])  # type: ignore[no-any-return]  # nn.Module call
 
 
-def build(
-    shape: Shape, classes: int, encoding: Encoding, partner: tuple[str, int] | None
-) -> CRTNet:
-    """Return the network with random weights. partner: name and stride of the CNN's backbone."""
-    return CRTNet(shape, classes, encoding, partner and build_backbone(*partner))
+def build(shape: Shape, classes: int, encoding: Encoding, partner: PartnerParams | None) -> CRTNet:
+    """Return the network with random weights."""
+    beside = build_backbone(partner.backbone, partner.stride) if partner else None
+    return CRTNet(shape, classes, encoding, beside)
 
 
 # The authors' files hold one of the two each; every tensor of a CNN has up to four names there.

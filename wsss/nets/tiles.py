@@ -37,5 +37,8 @@ def merge(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     tiles = (2 * grid[0] // side - 1) * (2 * grid[1] // side - 1)
     columns = maps.reshape(-1, tiles, channels * side**2).transpose(1, 2)
     ones = torch.ones_like(columns[:1, : side**2])
-    fold = {"output_size": grid, "kernel_size": side, "stride": side // 2}
-    return F.fold(columns, **fold) / F.fold(ones, **fold)
+
+    def joined(values: Tensor) -> Tensor:
+        return F.fold(values, grid, side, stride=side // 2)
+
+    return joined(columns) / joined(ones)

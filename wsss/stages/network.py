@@ -40,7 +40,7 @@ def normalisation(net: nn.Module) -> Normalisation:
 
 
 def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Network, list[Path]]:
-    """Return a network with its initial weights, and the file these came from."""
+    """Return a network with its initial weights, and the files these came from."""
     torch.manual_seed(number(run.seed, "initial weights", stage))
     net = build()
     part = getattr(run.settings, stage, None)
@@ -49,12 +49,11 @@ def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Netw
         checkpoint.adopt(net.backbone, source, published_layout(part.backbone))
         log.info("initial weights of the %s: %s", stage, source)
         return net, [source]
-    name = plan.pretrained(run.settings, stage)
-    if name is None:
-        return net, []
-    path = plan.pretrained_path(name)
-    load_backbone(net.backbone, checkpoint.load(path)[0])
-    return net, [path]
+    sources = []
+    for attribute, name in plan.pretrained(run.settings, stage).items():
+        sources.append(plan.pretrained_path(name))
+        load_backbone(getattr(net, attribute), checkpoint.load(sources[-1])[0])
+    return net, sources
 
 
 def header(run: Run, stage: str, index: Index) -> dict[str, Any]:

@@ -15,7 +15,10 @@ NAMES = {
     "cls_top1": "top1_class", "cls_top5": "top5_class", "loc_top1": "top1", "loc_top5": "top5",
     "loc_gt_known": "gt_known",
 }  # fmt: skip
-OUTCOMES = {"cls_wrong": "class", **{o: o for o in ("right", "multi_instance", "part", "more", "wrong")}}
+OUTCOMES = {
+    "cls_wrong": "class",
+    **{o: o for o in ("right", "multi_instance", "part", "more", "wrong")},
+}
 
 
 def enlarged(maps: np.ndarray) -> np.ndarray:
