@@ -131,6 +131,14 @@ def gather(run: RunName, stage: str, params: ParamFiles = None) -> None:
 
 
 @app.command()
+def boxes(run: RunName, params: ParamFiles = None) -> None:
+    """Write the boxes of the validation images, of a method that localizes."""
+    from wsss.stages.boxes import boxes as stage
+
+    stage(_run(run, params))
+
+
+@app.command()
 def confident(run: RunName, processes: Processes = 1, params: ParamFiles = None) -> None:
     """Write affinity labels: what a CAM is sure of, after a CRF."""
     from wsss.stages.confident import confident as stage
@@ -190,7 +198,7 @@ def masks(
 
 @app.command()
 def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
-    """Score seed, walk, pseudo or segmentation."""
+    """Score seed, walk, pseudo, segmentation or localization."""
     from wsss.stages.evaluate import evaluate as stage
 
     stage(_run(run, params), what)

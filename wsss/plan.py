@@ -30,6 +30,7 @@ MODULES = {
     "weights": "weights",
     "classifier": "classify",
     "cam": "localize",
+    "boxes": "boxes",
     "confident": "confident",
     "affinity": "affinity",
     "walk": "walk",
@@ -47,6 +48,7 @@ SILENT_SETTINGS = (
 )  # of a training: cannot change a result
 SCORED = ("seed", "walk", "pseudo", "segmentation")  # what is evaluated, in the order of the flow
 SCORED_ARTIFACT = {"seed": "cam", "walk": "walk", "pseudo": "pseudo", "segmentation": "masks"}
+SCORED_ARTIFACT["localization"] = "boxes"
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class Run:
 
     def stages(self) -> list[str]:
         """Return the stages of this run in order; evaluations are `eval/<what>`."""
+        if self.spec.localizes:
+            return [*self.networks, "boxes", "eval/localization"]
         if self.spec.learns_masks:
             return ["segmenter", "masks", "eval/segmentation"]
         middle = [
@@ -133,7 +137,7 @@ class Run:
 
     def code(self, stage: str) -> str:
         """Return the fingerprint of the code that `stage` runs."""
-        if stage in self.spec.networks or stage == "cam":
+        if stage in self.spec.networks or stage in ("cam", "boxes"):
             module = "classify" if stage in self.spec.networks else MODULES[stage]
             return fingerprint(f"stages.{module}", f"methods.{self.method}")
         return fingerprint(f"stages.{MODULES[stage.split('/')[0]]}")
@@ -148,6 +152,7 @@ def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
         return _plain(settings.networks[stage].model_dump(mode="json"))
     parts: dict[str, Any] = {
         "cam": settings.cam.model_dump(mode="json"),
+        "boxes": settings.localization.model_dump(mode="json"),
         "confident": settings.affinity.confident.model_dump(mode="json"),
         "affinity": settings.affinity.model_dump(mode="json", exclude={"confident"}),
         "walk": settings.walk.model_dump(mode="json"),
@@ -165,6 +170,8 @@ def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
 
 
 def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
+    if what == "localization":
+        return {"what": what}
     evaluation = settings.evaluation
     chosen: dict[str, Any] = {"what": what, "convention": evaluation.convention}
     fixed = settings.pseudo.threshold if settings.walk.background == "none" else None

@@ -130,12 +130,15 @@ class AugmentParams(Strict):
         description="instead of scale: range of the share of the image in a box that is cut out and "
         "resized to crop_px (DeiT 0.08 to 1, PCSS 0.6 to 1.2)",
     )
+    square_px: PositiveInt | None = Field(
+        None, description="instead of scale: side of the square that images become (CUB 256)"
+    )
     whole_px: Literal["round", "floor"] = Field(
         "round", description="how a scaled side becomes whole (DeepLab-v2, MCTformer: floor)"
     )
-    interpolation: Literal["bicubic", "bicubic_plain", "bilinear_plain"] = Field(
+    interpolation: Literal["bicubic", "bilinear", "bicubic_plain", "bilinear_plain"] = Field(
         "bicubic",
-        description="bicubic: on 8 bits, smoothed where it shrinks (Pillow); bicubic_plain, "
+        description="bicubic, bilinear: on 8 bits, smoothed where it shrinks (Pillow); bicubic_plain, "
         "bilinear_plain: OpenCV's, the first on 8 bits, the second not rounded",
     )
     label_cell: Literal["centre", "corner"] = Field(
@@ -187,8 +190,8 @@ class AugmentParams(Strict):
                 "colours change on 8 bits: with interpolation bilinear_plain let order have "
                 "colour before scale, or set jitter, hue and hsv to 0"
             )
-        if sum(map(bool, (self.scales, self.long_side_px, self.area))) > 1:
-            raise ValueError("scales, long_side_px and area exclude each other")
+        if sum(map(bool, (self.scales, self.long_side_px, self.area, self.square_px))) > 1:
+            raise ValueError("scales, long_side_px, area and square_px exclude each other")
         return self
 
     @property
@@ -644,6 +647,15 @@ class EvaluationParams(Strict):
     )
 
 
+class LocalizationParams(Strict):
+    """Boxes of objects from class maps, for methods that localize instead of segmenting."""
+
+    threshold: Fraction = Field(
+        0.1, description="share of a map's range above which the box lies (CUB 0.1, ILSVRC 0.12)"
+    )
+    batch: PositiveInt = Field(64, description="images worked on together")
+
+
 class ReportParams(Strict):
     """What the report shows."""
 
@@ -690,6 +702,7 @@ class RunSections(Strict):
     pseudo: PseudoParams = PseudoParams()
     segmenter: SegmenterParams = SegmenterParams()
     evaluation: EvaluationParams = EvaluationParams()
+    localization: LocalizationParams = LocalizationParams()
 
 
 class Params(RunSections, Selection):

@@ -236,9 +236,10 @@ def _tensorboard(training: Training) -> Any:
 
 
 def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a row per step as CSV."""
+    """Write a row per step as CSV; terms that a step does not have are empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
 

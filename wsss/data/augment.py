@@ -20,6 +20,7 @@ Array = NDArray[Any]
 Size = tuple[int, int]  # height, width
 Content = tuple[int, int, int, int]  # top, left, bottom, right, in pixels
 KERNELS = {"bicubic_plain": "bicubic", "bilinear_plain": "bilinear"}
+SMOOTH = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> D
     box = draw_crop(size, params.area, generator) if params.area else None
     if box:
         scaled = (params.crop_px, params.crop_px)
+    elif params.square_px:
+        scaled = (params.square_px, params.square_px)
     else:
         scaled = scaled_size(size, _factor(size, params, generator), params)
     mirror = bool(params.mirror and generator.random() < 0.5)
@@ -164,9 +167,10 @@ def _scale(
         top, left, height, width = draws.box
         picture = picture[top : top + height, left : left + width]
         labels = None if labels is None else labels[top : top + height, left : left + width]
-    if params.interpolation == "bicubic":
+    if params.interpolation in SMOOTH:
         wanted = draws.size[::-1]
-        picture = np.asarray(Image.fromarray(picture).resize(wanted, Image.Resampling.BICUBIC))
+        kernel = SMOOTH[params.interpolation]
+        picture = np.asarray(Image.fromarray(picture).resize(wanted, kernel))
     else:
         found = resize_plain(picture, draws.size, KERNELS[params.interpolation])
         eight_bits = params.interpolation == "bicubic_plain"

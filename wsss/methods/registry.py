@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -33,6 +33,9 @@ class MethodSpec(Strict):
     title: str
     paper: str = ""
     networks: dict[str, NetworkSpec] = Field({}, description="the chain, in training order")
+    task: Literal["segmentation", "localization"] = Field(
+        "segmentation", description="localization: boxes of images with one class each"
+    )
     localizer: str | None = Field(None, description="the network whose CAMs are used")
     supervision: str = Field("image labels", description="what it learns from")
     published: dict[str, Any] = Field({}, description="the paper's settings, by section")
@@ -41,6 +44,11 @@ class MethodSpec(Strict):
     def learns_masks(self) -> bool:
         """Whether the segmenter is trained on true masks instead of pseudo labels."""
         return self.localizer is None
+
+    @property
+    def localizes(self) -> bool:
+        """Whether it yields boxes instead of masks."""
+        return self.task == "localization"
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from wsss import checkpoint, plan
 from wsss.checkpoint import Layout
 from wsss.data.augment import Normalisation
-from wsss.data.index import Index, load_index
+from wsss.data.index import TRAINING, Index, load_index
 from wsss.data.loader import Mask, TrainingImages
 from wsss.errors import DatasetError
 from wsss.files import write_text
@@ -87,9 +87,10 @@ def train(
     """
     runtime = Runtime.start(params.precision)
     index = load_index(run.index)
-    entries = index.training()
+    entries = index.of_one_class(*TRAINING) if run.spec.localizes else index.training()
     if not entries:
-        raise DatasetError(f"{run.index} has no training images. Give some rows the split 'train'.")
+        kind = "training images with one class" if run.spec.localizes else "training images"
+        raise DatasetError(f"{run.index} has no {kind}. Give some rows the split 'train'.")
     record = recorder(run, stage, runtime.name)
     log.info(
         "%s of %s: %d images, %d epochs, batch %d, on %s",
