@@ -97,10 +97,10 @@ def read(path: Path, params: Params) -> Score:
 
 
 def collect(params: Params) -> list[Score]:
-    """Return every evaluation of the runs that the parameters select."""
+    """Return every evaluation of masks of the runs that the parameters select."""
     scores = []
     for run in plan.runs(params):
-        for what in (what for what in plan.SCORED if f"eval/{what}" in run.stages()):
+        for what in (what for what in STAGE_TITLES if f"eval/{what}" in run.stages()):
             path = run.path(f"eval/{what}.json")
             score = read(path, params)
             if (str(score.run), score.what) != (str(run), what):

@@ -227,12 +227,24 @@ class Flow:
     def _kept(self, run: Run) -> Iterable[str]:
         names = {name for stage in run.stages() for name in (f"{stage}.json",)}
         trained = [s for s in run.stages() if s in (*run.spec.networks, "affinity", "segmenter")]
-        names |= {f"{stage}.csv" for stage in trained} | {"masks.zip"}
-        names |= set() if run.spec.learns_masks else {"cam.zip", "pseudo.zip"}
+        shown = {
+            "cam": "cam.zip",
+            "pseudo": "pseudo.zip",
+            "masks": "masks.zip",
+            "boxes": "boxes.zip",
+        }
+        names |= {f"{stage}.csv" for stage in trained}
+        names |= {archive for stage, archive in shown.items() if stage in run.stages()}
         yield from (run.path(name).as_posix() for name in sorted(names))
         for stage in trained:
             for name in plan.pretrained(run.settings, stage).values():
                 yield plan.pretrained_path(name).with_suffix(".json").as_posix()
+
+    def localization(self) -> list[str]:
+        """Return the tables of the methods that localize, if there are such."""
+        names = ("localization.csv", "localization.md")
+        wanted = any(run.spec.localizes for run in self.runs)
+        return [f"{plan.RESULTS}/{name}" for name in names if wanted]
 
     def panels(self) -> list[tuple[str, dict[str, str]]]:
         """Return the path of every qualitative panel and its labels in the report."""
@@ -245,7 +257,7 @@ class Flow:
                 "protocol": run.protocol,
                 "seed": str(run.seed),
             }
-            if not run.spec.learns_masks:
+            if "cam" in run.stages():
                 found.append((f"{stem}.png", {**labels, "images": "training"}))
             found.append((f"{stem}-val.png", {**labels, "images": "validation"}))
         return found
