@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from wsss import config
+from wsss.errors import ConfigError
 from wsss.methods import registry
 from wsss.methods.base import Method
 from wsss.plan import Run
@@ -11,6 +12,7 @@ from wsss.schema import Params
 
 WITH_NETWORKS = [name for name in registry.methods() if registry.spec(name).networks]
 CLASSES = 4
+LATE = 1_000_000  # a step by which every term of a loss counts
 
 
 @pytest.fixture(params=WITH_NETWORKS)
@@ -59,12 +61,25 @@ def test_maps_are_not_negative_and_have_a_channel_per_class(method: Method) -> N
 def test_losses_are_finite_and_reach_every_weight(method: Method) -> None:
     for name in method.params:
         nets = {other: method.build(other) for other in method.params}
-        torch.stack(list(method.losses(name, nets, batch(), 0).values())).sum().backward()
+        for step in (0, LATE):
+            torch.stack(list(method.losses(name, nets, batch(), step).values())).sum().backward()
         for key, weight in nets[name].named_parameters():
-            if not weight.requires_grad:  # in published files alone
+            if not weight.requires_grad:  # teachers, and what is in published files alone
                 continue
             assert weight.grad is not None, f"{key} learns nothing"
             assert torch.isfinite(weight.grad).all()
+
+
+@pytest.mark.parametrize("name", WITH_NETWORKS)
+def test_a_method_decodes_if_it_says_so(name: str) -> None:
+    networks = config.resolve(Params(), "shapes", name, "common").networks
+    method = registry.load(name)(networks, CLASSES)
+    net, images = localizer(method), torch.randn(2, 3, 61, 83)
+    if registry.spec(name).decodes:
+        assert method.decode(net, images).shape[:2] == (2, 1 + CLASSES)
+    else:
+        with pytest.raises(ConfigError, match="no decoder of its own"):
+            method.decode(net, images)
 
 
 def test_evaluation_is_deterministic_and_images_do_not_mix(method: Method) -> None:

@@ -91,3 +91,11 @@ def test_nesterov_reaches_the_optimiser_and_needs_momentum() -> None:
     assert running.param_groups[0]["nesterov"]
     with pytest.raises(ValueError, match="nesterov needs optimizer sgd"):
         TrainParams(optimizer="adamw", nesterov=True)
+
+
+def test_a_warm_up_within_the_fall_drops_where_it_ends() -> None:
+    params = TrainParams(warmup=0.1, warmup_start=1e-6, power=0.9)
+    assert rate(params, 0, 1000) == pytest.approx(1e-6)
+    assert rate(params, 99, 1000) == pytest.approx(0.99, abs=1e-3)
+    assert rate(params, 100, 1000) == pytest.approx(0.9**0.9)
+    assert rate(params, 999, 1000) == pytest.approx(0.001**0.9)

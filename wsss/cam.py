@@ -26,4 +26,14 @@ def over_range_cut(maps: Tensor) -> Tensor:
     return F.relu(maps - low - 1e-5) / (high - low + 1e-5)
 
 
-NORMALISERS = {"max": over_max, "range": over_range, "range_cut": over_range_cut}
+def stretch(maps: Tensor) -> Tensor:
+    """Return maps (..., h, w), each less its smallest score, then divided by its largest (ToCo)."""
+    return over_max(maps - maps.amin((-2, -1), keepdim=True))
+
+
+NORMALISERS = {
+    "max": over_max,
+    "range": over_range,
+    "range_cut": over_range_cut,
+    "stretch": stretch,
+}

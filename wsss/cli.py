@@ -123,8 +123,18 @@ def cam(
 
 
 @app.command()
+def decode(
+    run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
+) -> None:
+    """Predict the validation images with the method's own decoder."""
+    from wsss.stages.decode import decode as stage
+
+    stage(_run(run, params), _shard(shard), processes)
+
+
+@app.command()
 def gather(run: RunName, stage: str, params: ParamFiles = None) -> None:
-    """Join the shards of cam, walk, instances or masks."""
+    """Join the shards of cam, decoded, walk, instances or masks."""
     from wsss.stages.gather import gather as join
 
     join(_run(run, params), stage)
@@ -198,7 +208,7 @@ def masks(
 
 @app.command()
 def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
-    """Score seed, walk, pseudo, segmentation or localization."""
+    """Score seed, decoder, walk, pseudo, segmentation or localization."""
     from wsss.stages.evaluate import evaluate as stage
 
     stage(_run(run, params), what)

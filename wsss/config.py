@@ -21,6 +21,7 @@ from wsss import presets
 from wsss.errors import ConfigError
 from wsss.files import write_text
 from wsss.methods import registry
+from wsss.methods.registry import merge
 from wsss.schema import ClassifierParams, Params, RunSections, Strict
 
 DRAWN = ("shapes", "stamps")  # datasets whose images the package makes
@@ -45,16 +46,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content or {}, dict):
         raise ConfigError(f"{path} does not hold `key: value` lines. See params.yaml.")
     return content or {}
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `over` laid on it, mappings key by key, everything else whole."""
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]  # both mappings
-    return merged
 
 
 def load(paths: Sequence[Path]) -> Params:

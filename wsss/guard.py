@@ -19,7 +19,12 @@ Record = dict[str, Any]
 
 LISTED = 12  # differences named in one message
 # Where a stage's settings stand in params.yaml, if not under the name of the stage.
-SECTIONS = {"confident": "affinity.confident", "masks": "segmenter.test", "data": "data"}
+SECTIONS = {
+    "confident": "affinity.confident",
+    "masks": "segmenter.test",
+    "decoded": "decoder",
+    "data": "data",
+}
 
 
 def records(run: Run) -> dict[str, Record]:

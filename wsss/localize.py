@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -47,17 +48,21 @@ class Resizing:
     kernel: picture (the 8 bits, smoothed bicubic), or of the normalised image without smoothing:
     bicubic (OpenCV's, by the scale and not by the sizes), bilinear, or bilinear_corners (with aligned
     corners). floor: cut sides to whole pixels instead of rounding them. multiple: of which sides are
-    then made, upwards.
+    then made, upwards. square_px: scales are of a square of this side; again: to which images are
+    brought first.
     """
 
     kernel: str = "picture"
     floor: bool = False
     multiple: int = 1
+    square_px: int | None = None
+    again: bool = False
 
     def size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
         """Return the size (h, w) of an image at a scale."""
         whole = int if self.floor else round
-        height, width = (max(1, whole(side * scale)) for side in size)
+        base = size if self.square_px is None else (self.square_px, self.square_px)
+        height, width = (max(1, whole(side * scale)) for side in base)
         return height + -height % self.multiple, width + -width % self.multiple
 
     def __call__(
@@ -65,19 +70,30 @@ class Resizing:
     ) -> Tensor:
         """Return images (h, w, 3) of one size at a scale, normalised (B, 3, h', w')."""
         size = self.size(images[0].shape[:2], scale)
-        same = images[0].shape[:2] == size
-        if self.kernel == "picture" and not same:
-            images = [_smooth(image, size) for image in images]
+        on_the_way = [(self.square_px, self.square_px)] if self.square_px and self.again else []
+        stops = [*on_the_way, size]
+        if self.kernel == "picture":
+            images = [functools.reduce(_smooth, stops, image) for image in images]
         found = torch.from_numpy(np.stack([normalise(image) for image in images]))
-        if self.kernel == "picture" or same:
+        if self.kernel == "picture":
             return found
+        return functools.reduce(lambda seen, stop: self.plain(seen, stop, scale), stops, found)
+
+    def plain(self, images: Tensor, size: tuple[int, int], scale: float) -> Tensor:
+        """Return normalised images (B, 3, h, w) at `size`; bicubic, by `scale` if that is theirs."""
+        if images.shape[2:] == size:
+            return images
         if self.kernel == "bicubic":
-            return resize_by(found, (scale, scale), size)
+            theirs = self.square_px is None and self.multiple == 1
+            height, width = (new / old for new, old in zip(size, images.shape[2:], strict=True))
+            return resize_by(images, (scale, scale) if theirs else (height, width), size)
         aligned = self.kernel == "bilinear_corners"
-        return F.interpolate(found, size, mode="bilinear", align_corners=aligned)
+        return F.interpolate(images, size, mode="bilinear", align_corners=aligned)
 
 
 def _smooth(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    if image.shape[:2] == size:
+        return image
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
@@ -112,26 +128,34 @@ class Joining:
     """How what is seen at several scales becomes one.
 
     softmax: of each look before they are joined. largest: take the maximum instead of the sum.
-    align_corners: how maps are resized before.
+    align_corners: how maps are resized before. mirror_largest: `largest` for an image and its mirror
+    image, where it is another. positive: cut negative scores after the mirror image was joined.
     """
 
     softmax: bool = False
     largest: bool = False
     align_corners: bool = False
+    mirror_largest: bool | None = None
+    positive: bool = False
 
     def seen(self, maps: Tensor, size: tuple[int, int], mirror: bool) -> Tensor:
         """Return maps (B, C, h, w) at `size`, those of mirrored images turned back and joined."""
         maps = F.interpolate(maps, size, mode="bilinear", align_corners=self.align_corners)
         if self.softmax:
             maps = maps.softmax(1)
-        if not mirror:
-            return maps
-        straight, mirrored = maps.chunk(2)
-        return self.join(straight, mirrored.flip(3))
+        if mirror:
+            straight, mirrored = maps.chunk(2)
+            largest = self.largest if self.mirror_largest is None else self.mirror_largest
+            maps = _joined(straight, mirrored.flip(3), largest)
+        return F.relu(maps) if self.positive else maps
 
     def join(self, first: Tensor, second: Tensor) -> Tensor:
-        """Return two looks as one."""
-        return torch.maximum(first, second) if self.largest else first + second
+        """Return what is seen at two scales as one."""
+        return _joined(first, second, self.largest)
+
+
+def _joined(first: Tensor, second: Tensor, largest: bool) -> Tensor:
+    return torch.maximum(first, second) if largest else first + second
 
 
 SUM = Joining()
@@ -233,9 +257,47 @@ def to_cam(
 
 
 def _present(maps: Tensor, labels: Sequence[int], normalise: str) -> NDArray[np.float16]:
-    present = NORMALISERS[normalise](maps[list(labels)]) if labels else maps[:0]
-    found: NDArray[np.float16] = present.cpu().numpy().astype(np.float16)
+    return _stored(NORMALISERS[normalise](maps[list(labels)]) if labels else maps[:0])
+
+
+def _stored(maps: Tensor) -> NDArray[np.float16]:
+    found: NDArray[np.float16] = maps.cpu().numpy().astype(np.float16)
     return found
+
+
+def square_cam(maps: Tensor, labels: Sequence[int], size: tuple[int, int], params: Any) -> Cam:
+    """Return what `to_cam` does of the maps (C, s, s) of a square, brought to [0, 1] there.
+
+    size: of the image (h, w). params: `CamParams`.
+    """
+    sizes = [grid(size, params.stride), *([size] if params.high_res else [])]
+    if labels:
+        present = NORMALISERS[params.normalise](maps[list(labels)])[None]
+        found = [F.interpolate(present, own, mode="bilinear")[0] for own in sizes]
+    else:
+        found = [maps.new_zeros(0, *own) for own in sizes]
+    own, *high = map(_stored, found)
+    return Cam(np.array(labels, np.int16), own, size, params.stride, *high)
+
+
+def cam_sizes(params: Any) -> list[SizeRule]:
+    """Return the sizes that looks are joined at: of the CAM and, if wanted, of the image, or a square.
+
+    params: `CamParams`.
+    """
+    if params.square_px:
+        return [lambda _: (params.square_px, params.square_px)]
+    return [cam_size(params.stride), *([high_size] if params.high_res else [])]
+
+
+def joined_cam(
+    maps: Sequence[Tensor], labels: Sequence[int], size: tuple[int, int], params: Any
+) -> Cam:
+    """Return the CAM of an image of `size` (h, w) from its maps (C, h, w) at `cam_sizes(params)`."""
+    if params.square_px:
+        return square_cam(maps[0], labels, size, params)
+    high = maps[1] if params.high_res else None
+    return to_cam(maps[0], labels, size, params.stride, high, params.normalise)
 
 
 def cam_size(stride: int) -> SizeRule:

@@ -26,8 +26,12 @@ def rate(params: TrainParams, step: int, steps: int) -> float:
         return 0.1 ** sum(any(epoch % at == 0 for at in params.milestones) for epoch in epochs)
     step -= step % params.refresh
     rising = round(params.warmup * steps)
+    if step < rising and params.warmup_start is not None:
+        return 1 - (1 - step / rising) * (1 - params.warmup_start)
     if step < rising:
         return (step + 1) / (rising + 1)
+    if params.warmup_start is not None:
+        rising = 0
     done = (step - rising) / max(1, steps + params.horizon - rising)
     if params.schedule == "poly":
         return float((1 - done) ** params.power)

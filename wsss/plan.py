@@ -31,6 +31,7 @@ MODULES = {
     "classifier": "classify",
     "cam": "localize",
     "boxes": "boxes",
+    "decoded": "decode",
     "confident": "confident",
     "affinity": "affinity",
     "walk": "walk",
@@ -46,9 +47,17 @@ SILENT_SETTINGS = (
     "save_seconds",
     "tensorboard",
 )  # of a training: cannot change a result
-SCORED = ("seed", "walk", "pseudo", "segmentation")  # what is evaluated, in the order of the flow
-SCORED_ARTIFACT = {"seed": "cam", "walk": "walk", "pseudo": "pseudo", "segmentation": "masks"}
-SCORED_ARTIFACT["localization"] = "boxes"
+# What is evaluated, in the order of the flow, and the archive that it is in.
+SCORED_ARTIFACT = {
+    "seed": "cam",
+    "decoder": "decoded",
+    "walk": "walk",
+    "pseudo": "pseudo",
+    "segmentation": "masks",
+    "localization": "boxes",
+}
+SCORED = tuple(SCORED_ARTIFACT)
+VALIDATED = ("decoder", "segmentation")  # on validation images, whose labels are not known
 
 
 @dataclass(frozen=True)
@@ -119,17 +128,13 @@ class Run:
             return [*self.networks, "boxes", "eval/localization"]
         if self.spec.learns_masks:
             return ["segmenter", "masks", "eval/segmentation"]
-        middle = [
-            "cam",
-            "eval/seed",
-            "confident",
-            "affinity",
-            "walk",
-            "eval/walk",
-            "pseudo",
-            "eval/pseudo",
-        ]
-        return [*self.networks, *middle, "segmenter", "masks", "eval/segmentation"]
+        middle = ["cam", "eval/seed"]
+        if self.spec.decodes:
+            middle += ["decoded", "eval/decoder"]
+        if self.settings.pseudo.source == "walk":
+            middle += ["confident", "affinity", "walk", "eval/walk"]
+        last = ["pseudo", "eval/pseudo", "segmenter", "masks", "eval/segmentation"]
+        return [*self.networks, *middle, *last]
 
     def slice(self, stage: str) -> dict[str, Any]:
         """Return the settings that `stage` uses, and no others, as plain values."""
@@ -137,9 +142,9 @@ class Run:
 
     def code(self, stage: str) -> str:
         """Return the fingerprint of the code that `stage` runs."""
-        if stage in self.spec.networks or stage in ("cam", "boxes"):
+        if stage in (*self.spec.networks, "cam", "boxes", "decoded"):
             module = "classify" if stage in self.spec.networks else MODULES[stage]
-            return fingerprint(f"stages.{module}", f"methods.{self.method}")
+            return fingerprint(f"stages.{module}", f"methods.{registry.module(self.method)}")
         return fingerprint(f"stages.{MODULES[stage.split('/')[0]]}")
 
 
@@ -153,6 +158,7 @@ def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "cam": settings.cam.model_dump(mode="json"),
         "boxes": settings.localization.model_dump(mode="json"),
+        "decoded": settings.decoder.model_dump(mode="json"),
         "confident": settings.affinity.confident.model_dump(mode="json"),
         "affinity": settings.affinity.model_dump(mode="json", exclude={"confident"}),
         "walk": settings.walk.model_dump(mode="json"),
@@ -174,14 +180,17 @@ def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
         return {"what": what}
     evaluation = settings.evaluation
     chosen: dict[str, Any] = {"what": what, "convention": evaluation.convention}
-    fixed = settings.pseudo.threshold if settings.walk.background == "none" else None
+    own = settings.pseudo.source == "walk" and settings.walk.background != "none"
+    fixed = None if own else settings.pseudo.threshold
     if what in ("seed", "walk"):
         level = evaluation.seed_threshold if what == "seed" else fixed
         chosen |= {"threshold": level, "thresholds": evaluation.thresholds}
         chosen["erode_px"] = evaluation.erode_px
-    if what in ("pseudo", "segmentation"):
+    crfs = {"pseudo": settings.pseudo.crf, "decoder": settings.decoder.crf}
+    crfs["segmentation"] = settings.segmenter.test.crf
+    if what in crfs:
         chosen["unlabelled"] = evaluation.unlabelled
-        chosen["crf"] = settings.pseudo.crf if what == "pseudo" else settings.segmenter.test.crf
+        chosen["crf"] = crfs[what]
     if what == "pseudo":
         chosen["threshold"] = fixed
     return chosen

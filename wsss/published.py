@@ -18,7 +18,7 @@ class Value(Strict):
     """One number of a paper."""
 
     dataset: Literal["voc12", "coco14"]
-    stage: Literal["seed", "pseudo", "segmentation"]
+    stage: Literal["seed", "decoder", "pseudo", "segmentation"]
     split: Literal["train", "aug", "val", "test"]
     miou: float = Field(gt=0, lt=100, description="in %, as printed")
 

@@ -21,6 +21,7 @@ from wsss.schema import Params
 
 STAGE_TITLES = {
     "seed": "seed",
+    "decoder": "own decoder",
     "walk": "random walk",
     "pseudo": "pseudo label",
     "segmentation": "segmentation",

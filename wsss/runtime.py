@@ -91,6 +91,15 @@ class Runtime:
             dist.barrier()
 
 
+def gather(values: Tensor) -> Tensor:
+    """Return the rows of all processes, in their order; no gradient goes through."""
+    if not dist.is_initialized():
+        return values
+    parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, values.detach().contiguous())
+    return torch.cat(parts)
+
+
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision != "auto":
         return DTYPES[precision]

@@ -85,6 +85,11 @@ class CocoParams(Strict):
         description="annotated: 82 081 and 40 137 images (ToCo, CPDGL); all: 82 783 and 40 504 "
         "(MCTformer, PCSS)",
     )
+    seeds: Literal["all", "small"] = Field(
+        "all",
+        description="training images that seeds and pseudo labels are scored on; small: the 5 208 "
+        "of MCTformer and PCSS",
+    )
 
 
 class CubParams(Strict):
@@ -172,6 +177,14 @@ class AugmentParams(Strict):
     )
     label_fill: Literal[255, 0] = Field(
         255, description="label around such an image (MCTformer: 0, the background)"
+    )
+    strong: tuple[Literal["image", "whole", "local"], ...] = Field(
+        (),
+        description="looks with strongly changed colours, for methods that contrast views (ToCo). "
+        "image: the crop itself; whole: also a random part of the original; local: also the crop",
+    )
+    strong_mirror: bool = Field(
+        False, description="mirror every second local look, as published, though labels stay"
     )
 
     @model_validator(mode="after")
@@ -280,6 +293,11 @@ class TrainParams(Strict):
         0, description="steps by which the schedule outlasts the training (DeepLab-v1: 1)"
     )
     warmup: Fraction = Field(0.05, description="share of the steps in which the rate rises from 0")
+    warmup_start: Fraction | None = Field(
+        None,
+        description="factor that it rises from, and the fall counts from the first step, so that the "
+        "rate drops where the rise ends (ToCo 0.000001); null: the fall begins after the rise",
+    )
     clip: Annotated[float, Field(ge=0)] = Field(0.0, description="largest gradient norm; 0 is none")
     freeze_norm: bool | tuple[str, ...] = Field(
         False,
@@ -396,6 +414,13 @@ class ClassifierParams(NetParams):
         return None if self.checkpoint else super().initial
 
 
+Resize = Literal["picture", "bicubic", "bilinear", "bilinear_corners"]
+RESIZE = (
+    "picture: the 8 bits, smoothed bicubic (Pillow); else the normalised image: OpenCV's bicubic, "
+    "bilinear, or bilinear with aligned corners"
+)
+
+
 class CamParams(Strict):
     """Multi-scale CAM inference."""
 
@@ -409,14 +434,32 @@ class CamParams(Strict):
         description="also store the CAM at the size of the image, resized to multiples of 16 px and "
         "cut, and use it there, as IRNet does",
     )
-    normalise: Literal["max", "range", "range_cut"] = Field(
+    normalise: Literal["max", "range", "range_cut", "stretch"] = Field(
         "max",
         description="each map is divided by its largest score (PSA, IRNet), or less its smallest "
-        "score by its range (MCTformer), or so with 1e-5 cut off (PCSS)",
+        "score by its range (MCTformer), or so with 1e-5 cut off (PCSS), or less its smallest score "
+        "as max (ToCo)",
     )
     multiple: PositiveInt = Field(
         1,
         description="stretch images at each scale to sides that are multiples of it (SemFormer 16)",
+    )
+    square_px: PositiveInt | None = Field(
+        None,
+        description="side of the square that images are brought to first; maps are joined and "
+        "normalised there (ToCo 448)",
+    )
+    resize: Resize = Field("picture", description=RESIZE)
+    whole_px: Literal["round", "floor"] = Field(
+        "round", description="how a scaled side becomes whole (ToCo: floor)"
+    )
+    mirror_join: Literal["sum", "max"] = Field(
+        "sum", description="of an image and its mirror image; scales are summed (ToCo: max)"
+    )
+    clip: Literal["first", "last"] = Field(
+        "first",
+        description="negative scores become 0 first, or after resizing and joining with the mirror "
+        "image (ToCo: last)",
     )
     batch: PositiveInt = Field(32, description="images of one size worked on together")
 
@@ -548,6 +591,9 @@ class WalkParams(Strict):
 class PseudoParams(Strict):
     """From walked maps to pseudo labels; where a background walked along, the highest map wins."""
 
+    source: Literal["walk", "cam"] = Field(
+        "walk", description="the maps; with cam no affinities are learned and nothing walks"
+    )
     threshold: Fraction = Field(
         0.45, description="background score, unless a background walked along (IRNet 0.25)"
     )
@@ -563,11 +609,7 @@ class SegmenterTestParams(Strict):
 
     scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), description="resize factors")
     mirror: bool = Field(True, description="also look at the mirrored image")
-    resize: Literal["picture", "bicubic", "bilinear", "bilinear_corners"] = Field(
-        "picture",
-        description="picture: the 8 bits, smoothed bicubic (Pillow); else the normalised image: "
-        "OpenCV's bicubic, bilinear, or bilinear with aligned corners",
-    )
+    resize: Resize = Field("picture", description=RESIZE)
     whole_px: Literal["round", "floor"] = Field(
         "round", description="how a scaled side becomes whole (MCTformer: floor)"
     )
@@ -581,6 +623,20 @@ class SegmenterTestParams(Strict):
         "back and cut to 8 bits (DeepLab-v1), mean-subtracted and wrapped to 8 bits (DeepLab-v2)",
     )
     batch: PositiveInt = Field(32, description="images of one size worked on together")
+
+
+class DecoderParams(SegmenterTestParams):
+    """Inference of the decoder of a method that learns masks by itself (ToCo, SeCo, CPDGL)."""
+
+    square_px: PositiveInt | None = Field(
+        None, description="side of the square that scales are of, instead of the image (CPDGL 448)"
+    )
+    square_first: bool = Field(
+        False, description="images are brought to that square before its scales (ToCo on COCO)"
+    )
+    mirror_join: Literal["join", "sum", "max"] = Field(
+        "join", description="of an image and its mirror image; join: as of the scales"
+    )
 
 
 class SegmenterParams(BegunParams):
@@ -701,6 +757,7 @@ class RunSections(Strict):
     walk: WalkParams = WalkParams()
     pseudo: PseudoParams = PseudoParams()
     segmenter: SegmenterParams = SegmenterParams()
+    decoder: DecoderParams = DecoderParams()
     evaluation: EvaluationParams = EvaluationParams()
     localization: LocalizationParams = LocalizationParams()
 

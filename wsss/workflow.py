@@ -175,6 +175,11 @@ class Flow:
         run = self.run(wildcards)
         return run.path(f"{run.spec.localizer}.safetensors").as_posix()
 
+    def maps(self, wildcards: Wildcards) -> str:
+        """Return the maps that become pseudo labels."""
+        run = self.run(wildcards)
+        return run.path(f"{run.settings.pseudo.source}.zip").as_posix()
+
     def labels(self, wildcards: Wildcards) -> list[str]:
         """Return what the segmenter learns from, if not from true masks."""
         run = self.run(wildcards)

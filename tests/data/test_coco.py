@@ -58,6 +58,24 @@ def test_images_without_annotations_are_listed_if_asked_for(root: Path) -> None:
     assert index.split("val")[1].labels == ()
 
 
+def test_seeds_may_be_scored_on_the_small_list_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [
+        coco.in_small(f"COCO_train2014_{number:012}") for number in (8, 9, 250, 12953, 12954)
+    ] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    monkeypatch.setattr(coco, "SMALL", ((0, 24, {3}),))
+    index, _ = scan(root, seeds="small")
+    splits = {int(entry.name[-3:]): entry.split for entry in index.images}
+    assert splits == {9: "train", 25: "aug", 42: "val"}
+
+
 def test_grey_photographs_are_read_in_colour(root: Path) -> None:
     index, _ = scan(root)
     assert load_image(index.split("train")[1].path).shape == (SIDE, SIDE, 3)

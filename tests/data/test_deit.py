@@ -100,7 +100,7 @@ def test_an_erased_box_is_noise_and_the_rest_stays() -> None:
 def test_labels_follow_a_crop_and_not_what_moves_pixels() -> None:
     image = fill_squares()
     params = AugmentParams(crop_px=32, area=(0.3, 0.6), jitter=0.0)
-    cropped, labels = augment(
+    cropped, labels, _ = augment(
         image, image[..., 0] // 255, params, NORMALISE, np.random.default_rng(1)
     )
     assert labels is not None

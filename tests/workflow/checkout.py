@@ -21,6 +21,7 @@ ONE_THREAD = [
     for rule in (
         "train",
         "cam_shard",
+        "decoded_shard",
         "confident",
         "affinity",
         "walk_shard",

@@ -167,7 +167,7 @@ rule instances:
 rule pseudo_label:
     input:
         data=flow.data,
-        walk=f"work/{RUN}/walk.zip",
+        maps=flow.maps,
     output:
         archive=f"work/{RUN}/pseudo.zip",
         record=f"work/{RUN}/pseudo.json",

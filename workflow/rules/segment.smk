@@ -1,4 +1,5 @@
-# The segmenter, trained on pseudo labels or on true masks, and its predictions.
+# The segmenter, trained on pseudo labels or on true masks, and its predictions; and those of a method's
+# own decoder.
 
 
 rule segmenter:
@@ -79,3 +80,55 @@ rule masks:
     shell:
         "python -m wsss gather {params.run} masks "
         "2>&1 | tell {log} '{params.run} masks'"
+
+
+rule decoded_shard:
+    input:
+        data=flow.data,
+        network=flow.localizer,
+    output:
+        temp(f"work/{RUN}/decoded/{{scatteritem}}.zip"),
+    log:
+        f"logs/{RUN}/decoded/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{RUN}/decoded/{{scatteritem}}.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=lambda w, attempt: 12000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("decoded"),
+        code=flow.code("decoded"),
+    shell:
+        "python -m wsss decode {params.run} --shard {wildcards.scatteritem} "
+        "2>&1 | tell {log} '{params.run} decoded {wildcards.scatteritem}'"
+
+
+rule decoded:
+    input:
+        data=flow.data,
+        network=flow.localizer,
+        shards=gather.shard(
+            f"work/{RUN}/decoded/{{scatteritem}}.zip", allow_missing=True
+        ),
+    output:
+        archive=f"work/{RUN}/decoded.zip",
+        record=f"work/{RUN}/decoded.json",
+    log:
+        f"logs/{RUN}/decoded.log",
+    benchmark:
+        f"benchmarks/{RUN}/decoded.tsv"
+    localrule: True
+    conda:
+        "../../envs/wsss.yaml"
+    params:
+        run=flow.name,
+        settings=flow.settings("decoded"),
+        code=flow.code("decoded"),
+    shell:
+        "python -m wsss gather {params.run} decoded "
+        "2>&1 | tell {log} '{params.run} decoded'"

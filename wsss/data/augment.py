@@ -80,10 +80,10 @@ def augment(
     params: AugmentParams,
     normalise: Normalisation,
     generator: np.random.Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, Content]:
-    """Return a random crop (3, crop, crop), normalised, that of the labels, and where it has image."""
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, Draws]:
+    """Return a random crop (3, crop, crop), normalised, that of the labels, and what was drawn."""
     draws = draw(image.shape[:2], params, generator)
-    return *change(image, mask, draws, params, normalise), content(draws, params)
+    return *change(image, mask, draws, params, normalise), draws
 
 
 def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> Draws:

@@ -13,16 +13,17 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from wsss.data.augment import Normalisation, augment
+from wsss.data.augment import Normalisation, augment, content
 from wsss.data.images import load_image
 from wsss.data.index import Entry, Index
+from wsss.data.views import views
 from wsss.randomness import rng
 from wsss.runtime import Runtime
 from wsss.schema import AugmentParams
 
 Mask = Callable[[Entry], NDArray[np.uint8]]
-# image (B, 3, h, w), label (B, classes), name, mask (B, h, w) or absent, content (B, 4): top, left,
-# bottom, right of what of a crop is image and not filled up
+# image (B, 3, h, w), label (B, classes), name, content (B, 4): top, left, bottom, right of what of a
+# crop is image and not filled up; mask (B, h, w), whole and local (as image) where they are asked for
 Batch = dict[str, Any]
 
 
@@ -49,10 +50,14 @@ class TrainingImages(Dataset[dict[str, Any]]):
         generator = rng(self.seed, "augment", epoch, entry.name)
         labels = self.mask(entry) if self.mask else None
         picture = load_image(entry.path)
-        image, cut, box = augment(picture, labels, self.params, self.normalise, generator)
+        image, cut, draws = augment(picture, labels, self.params, self.normalise, generator)
         present = label_vector(self.index, entry)
         item = {"image": torch.from_numpy(image), "label": present, "name": entry.name}
-        item["content"] = torch.tensor(box)
+        item["content"] = torch.tensor(content(draws, self.params))
+        if self.params.strong:
+            chance = rng(self.seed, "views", epoch, entry.name)
+            found = views(picture, draws, self.params, self.normalise, chance)
+            item |= {name: torch.from_numpy(view) for name, view in found.items()}
         if cut is not None:
             item["mask"] = torch.from_numpy(cut).long()
         return item

@@ -64,6 +64,14 @@ class Method(ABC):
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return classification scores (B, classes) of normalised images (B, 3, h, w)."""
 
+    def evidence(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return class maps of which negative scores are not yet cut, if the method has such."""
+        return self.cam(net, images)
+
+    def decode(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return logits (B, 1 + classes, h, w) of images, if the method has a decoder of its own."""
+        raise ConfigError(f"{type(self).__name__} has no decoder of its own.")
+
     @abstractmethod
     def cam(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return non-negative class maps (B, classes, h', w') of images (B, 3, h, w)."""

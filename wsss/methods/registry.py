@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,11 +33,14 @@ class MethodSpec(Strict):
 
     title: str
     paper: str = ""
+    module: str = Field("", description="where its class is; the method's own name, if empty")
+    decodes: bool = Field(False, description="whether its localizer predicts masks by itself")
     networks: dict[str, NetworkSpec] = Field({}, description="the chain, in training order")
     task: Literal["segmentation", "localization"] = Field(
         "segmentation", description="localization: boxes of images with one class each"
     )
     localizer: str | None = Field(None, description="the network whose CAMs are used")
+    warning: str = Field("", description="what is said when it is trained")
     supervision: str = Field("image labels", description="what it learns from")
     published: dict[str, Any] = Field({}, description="the paper's settings, by section")
 
@@ -64,13 +68,34 @@ def spec(name: str) -> MethodSpec:
     if not path.is_file():
         raise ConfigError(f"There is no method {name!r}. The methods are {', '.join(methods())}.")
     try:
-        return MethodSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return MethodSpec.model_validate(_content(name))
     except ValidationError as error:
         raise ConfigError(f"{path} does not describe a method: {error}") from None
 
 
+def _content(name: str) -> dict[str, Any]:
+    """Return the content of a method's YAML, laid over that of the method it is `like`."""
+    own: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    base = own.pop("like", None)
+    return merge({"module": base, **_content(base)}, own) if base else own
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid on it, mappings key by key, everything else whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]  # both mappings
+    return merged
+
+
+def module(name: str) -> str:
+    """Return the module under `wsss.methods` that has the class of a method."""
+    return spec(name).module or name
+
+
 def load(name: str) -> type[Method]:
     """Import and return the class of a method."""
-    module = importlib.import_module(f"wsss.methods.{name}")
-    found: type[Method] = module.METHOD
+    found: type[Method] = importlib.import_module(f"wsss.methods.{module(name)}").METHOD
     return found

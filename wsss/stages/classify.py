@@ -17,6 +17,7 @@ from wsss.methods import registry
 from wsss.methods.base import Method
 from wsss.metrics import image_average_precision, image_f1, label_recall, mean_average_precision
 from wsss.plan import Run
+from wsss.progress import log
 from wsss.runtime import Runtime, evaluating
 from wsss.stages import network as stage
 from wsss.train import Objective
@@ -82,6 +83,8 @@ def classify(run: Run, name: str) -> None:
         source = Path(params.checkpoint)
         stage.adopt(run, name, net, source, method.layout(name), runtime, measure)
         return
+    if run.spec.warning:
+        log.warning("%s: %s", run, run.spec.warning)
     squares = Squares(index, index.training(), stage.normalisation(net), run.seed)
     objective = Classification(method, name, net, nets, squares)
     stage.train(

@@ -27,7 +27,7 @@ from wsss.metrics import (
     seed,
     thresholds,
 )
-from wsss.plan import SCORED_ARTIFACT, Run, data_archive
+from wsss.plan import SCORED_ARTIFACT, VALIDATED, Run, data_archive
 from wsss.progress import log, progress
 from wsss.record import Recorder
 from wsss.stages.localization import localization
@@ -41,7 +41,7 @@ def evaluate(run: Run, what: str) -> None:
         localization(run)
         return
     index = load_index(run.index)
-    split = "val" if what == "segmentation" else "train"
+    split = "val" if what in VALIDATED else "train"
     entries = scored(index, split)
     source = run.path(f"{SCORED_ARTIFACT[what]}.zip")
     record = Recorder(f"eval/{what}", run.slice(f"eval/{what}"), run.code(f"eval/{what}"), run.seed)
@@ -51,7 +51,7 @@ def evaluate(run: Run, what: str) -> None:
     protocol = {
         "split": split,
         "images": len(entries),
-        "labels_used": what != "segmentation",
+        "labels_used": what not in VALIDATED,
         "crf": params.get("crf", "none"),
         "convention": params["convention"],
         "threshold": params.get("threshold"),

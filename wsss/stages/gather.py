@@ -10,7 +10,10 @@ from wsss.record import Recorder
 
 
 def gather(run: Run, stage: str) -> None:
-    """Join all shards of `cam`, `walk`, `instances` or `masks` of a run; the number of shards leaves no trace."""
+    """Join the shards of `cam`, `decoded`, `walk`, `instances` or `masks` of a run.
+
+    The number of shards leaves no trace.
+    """
     count = run.params.shards
     record = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
     target = run.path(f"{stage}.zip")
@@ -20,7 +23,8 @@ def gather(run: Run, stage: str) -> None:
 
 def sources(run: Run, stage: str) -> list[Path]:
     """Return what the shards of a stage were made from."""
-    networks = {"cam": str(run.spec.localizer), "masks": "segmenter"}
-    if stage in ("walk", "instances"):
-        return [run.index, run.path("affinity.safetensors"), run.path("cam.zip")]
-    return [run.index, run.path(f"{networks[stage]}.safetensors")]
+    own = str(run.spec.localizer)
+    networks = {"cam": own, "decoded": own, "masks": "segmenter"}
+    networks |= dict.fromkeys(("walk", "instances"), "affinity")
+    earlier = [run.path("cam.zip")] if networks[stage] == "affinity" else []
+    return [run.index, run.path(f"{networks[stage]}.safetensors"), *earlier]

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
+from torch import Tensor
+
 from wsss import archive
-from wsss.camstore import pack
-from wsss.data.index import load_index
-from wsss.localize import Resizing, cam_size, high_size, inference_at, part, plan_batches, to_cam
+from wsss.camstore import Cam, pack
+from wsss.data.augment import Normalisation
+from wsss.data.index import Entry, Index, load_index
+from wsss.localize import (
+    Joining,
+    Resizing,
+    cam_sizes,
+    inference_at,
+    joined_cam,
+    part,
+    plan_batches,
+)
+from wsss.methods.base import Method
+from wsss.nets.backbone import Network
 from wsss.plan import Run
 from wsss.progress import progress
 from wsss.runtime import Runtime
+from wsss.schema import CamParams
 from wsss.stages import network as stage
 from wsss.stages.classify import build_method
 
@@ -21,22 +37,48 @@ def localize(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
     method = build_method(run, len(index.classes))
     net = stage.restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
     batches = part(plan_batches(index.training(), params.batch), shard)
-    look = stage.look(lambda images: method.cam(net, images))
-    sizes = [cam_size(params.stride), *([high_size] if params.high_res else [])]
-    results = inference_at(
-        look,
-        batches,
-        params,
-        sizes,
-        stage.normalisation(net),
-        runtime,
-        workers,
-        Resizing(multiple=params.multiple),
-    )
+    look, normalise = looking(method, net, params), stage.normalisation(net)
+    found = cams(look, batches, index, params, normalise, runtime, workers)
     with archive.Writer(stage.shard_path(run, "cam", shard)) as writer:
-        for entries, maps in progress(results, f"CAMs {shard[0]}/{shard[1]}", len(batches)):
-            for entry, *own in zip(entries, *maps, strict=True):
-                labels = index.numbers(entry.labels)
-                high = own[1] if params.high_res else None
-                cam = to_cam(own[0], labels, entry.size, params.stride, high, params.normalise)
+        for entries, own in progress(found, f"CAMs {shard[0]}/{shard[1]}", len(batches)):
+            for entry, cam in zip(entries, own, strict=True):
                 writer.add(f"{entry.name}.npz", pack(cam))
+
+
+def looking(method: Method, net: Network, params: CamParams) -> Callable[[Tensor], Tensor]:
+    """Return what a method sees, negative scores cut or not."""
+    see = method.cam if params.clip == "first" else method.evidence
+    return stage.look(lambda images: see(net, images))
+
+
+def resizing(params: CamParams) -> Resizing:
+    """Return how images are brought to the scales of the CAMs."""
+    floor = params.whole_px == "floor"
+    return Resizing(params.resize, floor, params.multiple, params.square_px, again=True)
+
+
+def joining(params: CamParams) -> Joining:
+    """Return how looks become a CAM."""
+    return Joining(mirror_largest=params.mirror_join == "max", positive=params.clip == "last")
+
+
+def cams(
+    look: Callable[[Tensor], Tensor],
+    batches: Sequence[list[Entry]],
+    index: Index,
+    params: CamParams,
+    normalise: Normalisation,
+    runtime: Runtime,
+    workers: int = 0,
+) -> Iterator[tuple[list[Entry], list[Cam]]]:
+    """Yield each batch of images with their CAMs."""
+    sizes, how = cam_sizes(params), (resizing(params), joining(params))
+    results = inference_at(look, batches, params, sizes, normalise, runtime, workers, *how)
+    for entries, maps in results:
+        yield (
+            entries,
+            [
+                joined_cam(own, index.numbers(entry.labels), entry.size, params)
+                for entry, *own in zip(entries, *maps, strict=True)
+            ],
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,20 +34,37 @@ def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
         lambda: build(run, len(index.classes)), run.path("segmenter.safetensors"), runtime
     )
     batches = part(plan_batches(index.split("val", "test"), params.batch), shard)
+    normalise, how = stage.normalisation(net), (resizing(params), joining(settings))
     results = inference(
-        stage.look(net),
-        batches,
-        params,
-        lambda size: size,
-        stage.normalisation(net),
-        runtime,
-        workers,
-        resizing(params),
-        joining(settings),
+        stage.look(net), batches, params, lambda size: size, normalise, runtime, workers, *how
     )
-    with archive.Writer(stage.shard_path(run, "masks", shard)) as writer:
-        for entries, seen in progress(results, f"masks {shard[0]}/{shard[1]}", len(batches)):
-            decided = decide(entries, seen, params, stage.normalisation(net))
+    write(
+        run,
+        "masks",
+        shard,
+        progress(results, named("masks", shard), len(batches)),
+        params,
+        normalise,
+    )
+
+
+def named(what: str, shard: tuple[int, int]) -> str:
+    """Return what a part of an inference is called while it runs."""
+    return f"{what} {shard[0]}/{shard[1]}"
+
+
+def write(
+    run: Run,
+    what: str,
+    shard: tuple[int, int],
+    results: Iterable[tuple[list[Entry], Tensor]],
+    params: SegmenterTestParams,
+    normalise: Normalisation,
+) -> None:
+    """Write the labels of batches of images, from their joined looks (B, classes, H, W)."""
+    with archive.Writer(stage.shard_path(run, what, shard)) as writer:
+        for entries, seen in results:
+            decided = decide(entries, seen, params, normalise)
             for entry, labels in zip(entries, decided, strict=True):
                 writer.add(f"{entry.name}.png", labelmap.encode(labels))
 

@@ -18,10 +18,11 @@ from wsss.data.images import load_image
 from wsss.data.index import Entry
 from wsss.errors import DatasetError
 from wsss.files import replacing
-from wsss.localize import Resizing, ScaledImages, multiscale, to_cam
+from wsss.localize import ScaledImages, cam_sizes, joined_cam, multiscale
 from wsss.plan import Run
 from wsss.progress import log, progress
 from wsss.runtime import Runtime
+from wsss.stages import localize
 from wsss.stages import network as stage
 from wsss.stages.classify import build_method
 from wsss.stages.masks import decide, joining, resizing
@@ -126,7 +127,9 @@ class Localizer:
         name = str(run.spec.localizer)
         path = run.path(f"{name}.safetensors")
         self._classes: list[str] = checkpoint.load(path)[1]["classes"]
-        self._params, self._runtime = run.settings.cam, runtime
+        whole = {"stride": 1, "high_res": False}  # maps of the size of the image
+        self._params = run.settings.cam.model_copy(update=whole)
+        self._runtime = runtime
         self._method = build_method(run, len(self._classes))
         self._net = stage.restore(lambda: self._method.build(name), path, runtime)
 
@@ -134,14 +137,16 @@ class Localizer:
         self, entry: Entry, image: NDArray[np.uint8]
     ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Yield the name and the heat map of each class that is probably present."""
-        scales, resizing = (1.0, *self._params.scales), Resizing(multiple=self._params.multiple)
-        images = ScaledImages([[entry]], scales, stage.normalisation(self._net), resizing)[0]
-        look = stage.look(lambda batch: self._method.cam(self._net, batch))
-        maps = multiscale(look, images[1:], self._params.mirror, entry.size, self._runtime)[0]
+        params, normalise = self._params, stage.normalisation(self._net)
+        scales, how = (1.0, *params.scales), localize.resizing(params)
+        images = ScaledImages([[entry]], scales, normalise, how)[0]
+        (rule,), join = cam_sizes(params), localize.joining(params)
+        look = localize.looking(self._method, self._net, params)
+        maps = multiscale(look, images[1:], params.mirror, rule(entry.size), self._runtime, join)[0]
         scores: Tensor = stage.look(lambda batch: self._method.logits(self._net, batch))(
             self._runtime.send(images[0])
         )[0]
         labels = torch.nonzero(scores.sigmoid() > PRESENT).flatten().tolist()
-        cam = to_cam(maps, labels, entry.size, 1)
+        cam = joined_cam([maps], labels, entry.size, params)
         for label, own in zip(labels, cam.cam, strict=True):
             yield self._classes[label], show.heat(image, own.astype(np.float32))

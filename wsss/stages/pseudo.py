@@ -1,4 +1,4 @@
-"""Pseudo labels: walked maps against a constant background, with or without a CRF."""
+"""Pseudo labels: walked maps, or CAMs, against a constant background, with or without a CRF."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def pseudo(run: Run, processes: int = 1) -> None:
     params = run.settings.pseudo
     if params.crf != "none":
         crf.check_installed()
-    index, maps, target = load_index(run.index), run.path("walk.zip"), run.path("pseudo.zip")
+    index, target = load_index(run.index), run.path("pseudo.zip")
+    maps = run.path(f"{params.source}.zip")
     record = Recorder("pseudo", run.slice("pseudo"), run.code("pseudo"), run.seed)
     entries = index.training()
     work = functools.partial(label, maps, params, len(index.classes) + 1)

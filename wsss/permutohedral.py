@@ -1,0 +1,114 @@
+"""Bilateral filtering on the permutohedral lattice (Adams, Baek and Davis, Eurographics 2010).
+
+Colours and positions are laid on a lattice of simplices; values are spread on its vertices, blurred
+along its axes and read again: linear in the number of pixels, whatever the widths.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def bilateral(image: Tensor, values: Tensor, colour: float, position_px: float) -> Tensor:
+    """Return values (C, H, W) averaged over pixels that are near and of like colour.
+
+    image: (3, H, W) in [0, 255]. The weights do not sum to one (a plain Gaussian sum, scaled as the
+    lattice scales it), and a pixel counts itself.
+    """
+    height, width = image.shape[1:]
+    rows, columns = (torch.arange(n, device=image.device).float() for n in (height, width))
+    places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), 2).flatten(0, 1)
+    colours = image.float().flatten(1).T
+    points = torch.cat((places / position_px, colours / colour), 1)
+    return gaussian(points, values.float().flatten(1).T).T.reshape(values.shape)
+
+
+def gaussian(points: Tensor, values: Tensor) -> Tensor:
+    """Return values (n, C) blurred by a Gaussian of unit width over points (n, d)."""
+    count, dimensions = points.shape
+    vertices, shares = _simplices(points)
+    keys, where = _numbered(vertices.flatten(0, 1))
+    spread = (shares[:, :, None] * values[:, None]).flatten(0, 1)
+    grid = values.new_zeros(len(keys) + 1, values.shape[1])  # the last row is a missing vertex
+    grid.index_add_(0, where, spread)
+    for before, after in _neighbours(keys, dimensions):
+        grid = grid + 0.5 * (grid[before] + grid[after])
+        grid[-1] = 0
+    read = grid[where].view(count, dimensions + 1, -1)
+    return (read * shares[:, :, None]).sum(1) / (1 + 2.0**-dimensions)
+
+
+def _simplices(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the vertices (n, d + 1, d) of the simplex around each point, and their shares (n, d + 1)."""
+    d = points.shape[1]
+    high = _elevated(points)
+    floors = (high / (d + 1)).round()
+    rest = high - floors * (d + 1)
+    larger = rest[:, None, :] > rest[:, :, None]
+    order = torch.arange(d + 1, device=points.device)
+    first = (rest[:, None, :] == rest[:, :, None]) & (order[None] < order[:, None])
+    rank = (larger | first).sum(2) + floors.sum(1, keepdim=True).long()
+    turned = torch.where(rank < 0, 1, torch.where(rank > d, -1, 0))
+    rank, floors = rank + turned * (d + 1), floors + turned
+    inner = high / (d + 1) - floors
+    shares = inner.new_zeros(len(points), d + 2)
+    shares.scatter_add_(1, d - rank, inner)
+    shares.scatter_add_(1, d + 1 - rank, -inner)
+    shares[:, 0] += 1 + shares[:, d + 1]
+    steps = order[:, None, None]
+    moved = torch.where(rank[None] <= d - steps, steps, steps - (d + 1))
+    vertices = (floors.long() * (d + 1))[None] + moved
+    return vertices[:, :, :d].transpose(0, 1), shares[:, : d + 1]
+
+
+def _elevated(points: Tensor) -> Tensor:
+    """Return points (n, d) in the hyperplane of d + 1 coordinates that sum to zero."""
+    d = points.shape[1]
+    scales = [math.sqrt(2 / 3) * (d + 1) / math.sqrt((j + 1) * (j + 2)) for j in range(d)]
+    scaled = points * points.new_tensor(scales)
+    behind = F.pad(scaled.flip(1).cumsum(1).flip(1), (0, 1))  # sums of what comes from j on
+    before = F.pad(scaled, (1, 0))
+    return behind - before * torch.arange(d + 1, device=points.device)
+
+
+def _numbered(vertices: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct vertices (m, d), in order, and the number of each given one."""
+    keys, where = torch.unique(_packed(vertices, vertices), return_inverse=True)
+    first = torch.full_like(keys, len(vertices))
+    first.scatter_reduce_(0, where, torch.arange(len(vertices), device=keys.device), "amin")
+    return vertices[first], where
+
+
+def _packed(vertices: Tensor, reference: Tensor) -> Tensor:
+    """Return one number for each vertex (n, d); beyond the reference's range numbers are -1."""
+    d = reference.shape[1]
+    low, high = reference.amin(0) - d, reference.amax(0) + d
+    span = high - low + 1
+    strides = F.pad(span.flip(0).cumprod(0).flip(0)[1:], (0, 1), value=1)
+    return ((vertices - low) * strides).sum(1)
+
+
+def _neighbours(keys: Tensor, d: int) -> list[tuple[Tensor, Tensor]]:
+    """Return, for each axis, the numbers of the vertices before and after each one.
+
+    A missing vertex has the number len(keys); so have the neighbours of the extra last row.
+    """
+    packed = _packed(keys, keys)
+    order = packed.argsort()
+    known = packed[order]
+    found = []
+    for axis in range(d + 1):
+        step = torch.ones(d, dtype=torch.long, device=keys.device)
+        if axis < d:
+            step[axis] = -d
+        pair = []
+        for there in (_packed(keys - step, keys), _packed(keys + step, keys)):
+            at = torch.searchsorted(known, there).clamp(max=len(known) - 1)
+            number = torch.where(known[at] == there, order[at], len(keys))
+            pair.append(F.pad(number, (0, 1), value=len(keys)))
+        found.append((pair[0], pair[1]))
+    return found

@@ -1,0 +1,46 @@
+"""Predict the validation and test images with the decoder of a method that learns masks by itself."""
+
+from __future__ import annotations
+
+from wsss import crf
+from wsss.data.index import load_index
+from wsss.errors import ConfigError
+from wsss.localize import Joining, Resizing, inference, part, plan_batches
+from wsss.plan import Run
+from wsss.progress import progress
+from wsss.runtime import Runtime
+from wsss.schema import DecoderParams
+from wsss.stages import network as stage
+from wsss.stages.classify import build_method
+from wsss.stages.masks import named, write
+
+
+def decode(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
+    """Write the predicted labels of shard (k, n) of the validation and test images."""
+    if not run.spec.decodes:
+        raise ConfigError(f"{run.method} has no decoder of its own: use `wsss masks`.")
+    index, params = load_index(run.index), run.settings.decoder
+    if params.crf != "none":
+        crf.check_installed()
+    runtime, name = Runtime.start("auto"), str(run.spec.localizer)
+    method = build_method(run, len(index.classes))
+    net = stage.restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
+    batches = part(plan_batches(index.split("val", "test"), params.batch), shard)
+    look = stage.look(lambda images: method.decode(net, images))
+    normalise, how = stage.normalisation(net), (resizing(params), joining(params))
+    results = inference(look, batches, params, lambda size: size, normalise, runtime, workers, *how)
+    shown = progress(results, named("decoder", shard), len(batches))
+    write(run, "decoded", shard, shown, params, normalise)
+
+
+def resizing(params: DecoderParams) -> Resizing:
+    """Return how images are brought to the scales."""
+    floor = params.whole_px == "floor"
+    return Resizing(params.resize, floor, 1, params.square_px, params.square_first)
+
+
+def joining(params: DecoderParams) -> Joining:
+    """Return how the looks become one."""
+    mirror = None if params.mirror_join == "join" else params.mirror_join == "max"
+    largest = params.join in ("max", "max_softmax")
+    return Joining(params.join == "max_softmax", largest, mirror_largest=mirror)
