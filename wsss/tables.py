@@ -146,6 +146,8 @@ def _harmless(value: Any) -> Any:
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """Return the table with aligned columns, readable in a terminal too."""
+    if not rows:
+        return "No run yields masks.\n"
     table = layout(rows)
     numbers = [column.is_number for column in table.columns]
     notes = [_markdown(note) for note in (table.caption(), *table.sources) if note]
