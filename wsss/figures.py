@@ -233,6 +233,8 @@ def losses(
         key = (titles[line["run"]][0], line["network"])
         points = grouped.setdefault(key, {}).setdefault(line["run"], [])
         points.append((line["step"], line["loss"]))
+    if not grouped:
+        return empty(path, "No network was trained, so there are no losses.")
     look = looks([series for _, series in titles.values()])
 
     def draw(axes: Axes, dataset: str, network: str) -> None:
