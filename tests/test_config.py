@@ -167,10 +167,10 @@ def test_initial_weights_are_those_of_the_network_that_a_backbone_is_made_from(
 ) -> None:
     part = {"backbone": backbone, "stride": stride, "weights": "imagenet"}
     settings = config.resolve(config.validate({"classifier": part}), "shapes", "cam", "common")
-    assert plan.pretrained(settings, "classifier") == weights
+    assert plan.pretrained(settings, "classifier") == {"backbone": weights}
     taken = config.validate({"classifier": {**part, "checkpoint": "theirs.pth"}})
     settings = config.resolve(taken, "shapes", "cam", "common")
-    assert plan.pretrained(settings, "classifier") is None
+    assert plan.pretrained(settings, "classifier") == {}
 
 
 def test_a_backbone_of_fixed_stride_is_refused_at_another_one_but_under_affinities() -> None:

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from wsss.errors import ConfigError
-from wsss.optimize import freeze, optimizer, parameter_groups, rate
-from wsss.schema import TrainParams
+from wsss.optimize import freeze, optimizer, parameter_groups, parts, rate
+from wsss.schema import PartParams, TrainParams
 
 
 def net() -> nn.Module:
@@ -99,3 +99,45 @@ def test_a_warm_up_within_the_fall_drops_where_it_ends() -> None:
     assert rate(params, 99, 1000) == pytest.approx(0.99, abs=1e-3)
     assert rate(params, 100, 1000) == pytest.approx(0.9**0.9)
     assert rate(params, 999, 1000) == pytest.approx(0.001**0.9)
+
+
+def test_a_part_has_an_optimiser_rates_and_decay_of_its_own() -> None:
+    own = PartParams(
+        names=("head*",), optimizer="sgd", lr=0.5, head=("head.2.*",), head_factor=10.0,
+        momentum=0.0, weight_decay=0.3, decay_bias=True, schedule="constant",
+    )  # fmt: skip
+    params = TrainParams(
+        lr=0.1, schedule="poly", power=1.0, warmup=0.0, decay_bias=False, parts=(own,)
+    )
+    module = net()
+    rest, head = parts(module, params)
+    assert [type(part.optimizer) for part in (rest, head)] == [torch.optim.AdamW, torch.optim.SGD]
+    for part in (rest, head):
+        part.set_rate(5, 10)
+    called = {id(p): name for name, p in module.named_parameters()}
+    groups = [g for part in (rest, head) for g in part.optimizer.param_groups]
+    found = {called[id(p)]: (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert found["backbone.0.weight"] == pytest.approx((0.05, params.weight_decay))
+    assert found["backbone.0.bias"] == pytest.approx((0.05, 0.0))
+    assert found["head.0.bias"] == pytest.approx((0.5, 0.3))
+    assert found["head.2.weight"] == pytest.approx((5.0, 0.3))
+    assert set(found) == set(called.values())
+
+
+def test_without_parts_there_is_one_optimiser_and_a_part_of_all_leaves_no_rest() -> None:
+    assert len(parts(net(), TrainParams())) == 1
+    everything = PartParams(names=("*",), lr=0.5)
+    [only] = parts(net(), TrainParams(parts=(everything,)))
+    assert only.params.lr == 0.5
+
+
+def test_a_part_that_fits_no_weight_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="parts.names: no name matches 'tail"):
+        parts(net(), TrainParams(parts=(PartParams(names=("tail*",)),)))
+
+
+def test_a_rate_falls_to_a_tenth_at_each_multiple_of_a_milestone() -> None:
+    params = TrainParams(epochs=6, schedule="milestones", milestones=(2, 3), warmup=0.0)
+    found = [rate(params, step, 12) for step in range(12)]  # two steps in each epoch
+    tens = [0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 4, 4]
+    assert found == pytest.approx([0.1**ten for ten in tens])

@@ -178,6 +178,16 @@ def test_every_image_is_seen_once_in_an_epoch_and_order_changes() -> None:
     assert np.array_equal(list(schedule.parts(3)), parts[6:])
 
 
+def test_the_last_images_of_an_epoch_are_dropped_or_are_a_smaller_batch() -> None:
+    schedule = Schedule(images=10, batch=4, epochs=2, accumulate=1, seed=0)
+    kept = replace(schedule, keep=True)
+    assert [len(part) for part in schedule.parts(0)] == [4] * 4
+    assert [len(part) for part in kept.parts(0)] == [4, 4, 2] * 2
+    first = [number for part in list(kept.parts(0))[:3] for _, number in part]
+    assert sorted(first) == list(range(10))
+    assert replace(kept, images=8).steps == 4
+
+
 def test_steps_can_be_given_instead_of_epochs(squares: Index, tmp_path: Path) -> None:
     trained(squares, tmp_path, PARAMS.model_copy(update={"steps": 4}))
     rows = (tmp_path / "tiny.csv").read_text().splitlines()

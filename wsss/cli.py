@@ -145,6 +145,14 @@ def gather(run: RunName, stage: str, params: ParamFiles = None) -> None:
 
 
 @app.command()
+def boxes(run: RunName, params: ParamFiles = None) -> None:
+    """Write the boxes of the validation images, of a method that localizes."""
+    from wsss.stages.boxes import boxes as stage
+
+    stage(_run(run, params))
+
+
+@app.command()
 def confident(run: RunName, processes: Processes = 1, params: ParamFiles = None) -> None:
     """Write affinity labels: what a CAM is sure of, after a CRF."""
     from wsss.stages.confident import confident as stage
@@ -204,7 +212,7 @@ def masks(
 
 @app.command()
 def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
-    """Score seed (or seed-NETWORK), decoder, walk, pseudo or segmentation."""
+    """Score seed (or seed-NETWORK), decoder, walk, pseudo, segmentation or localization."""
     from wsss.stages.evaluate import evaluate as stage
 
     stage(_run(run, params), what)

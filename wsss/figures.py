@@ -191,6 +191,8 @@ def classes(scores: Sequence[Score], path: Path) -> None:
         key = (f"{score.run.dataset}, {score.run.protocol}", stage_title(score.what))
         grouped.setdefault(key, {}).setdefault(score.run.spec.title, []).append(score)
     look = looks([score.run.spec.title for score in scores])
+    if not scores:
+        return empty(path, "No run yields masks, so there are no classes to compare.")
     names = max(len(score.record["classes"]) for score in scores)
     height = 0.9 + names * (0.1 + 0.11 * len(look))
 
@@ -231,6 +233,8 @@ def losses(
         key = (titles[line["run"]][0], line["network"])
         points = grouped.setdefault(key, {}).setdefault(line["run"], [])
         points.append((line["step"], line["loss"]))
+    if not grouped:
+        return empty(path, "No network was trained, so there are no losses.")
     look = looks([series for _, series in titles.values()])
 
     def draw(axes: Axes, dataset: str, network: str) -> None:

@@ -118,8 +118,9 @@ def _written(run: Run, made: Mapping[str, Record]) -> dict[str, tuple[str, str]]
 
 def _pretrained(run: Run) -> list[Path]:
     """Return the records of the initial weights that the networks of a run start from."""
-    names = {plan.pretrained(run.settings, stage) for stage in run.trained}
-    return [plan.pretrained_path(name).with_suffix(".json") for name in sorted(filter(None, names))]
+    stages = (plan.pretrained(run.settings, stage) for stage in run.trained)
+    names = {name for found in stages for name in found.values()}
+    return [plan.pretrained_path(name).with_suffix(".json") for name in sorted(names)]
 
 
 def _needed(run: Run, stage: str) -> set[str]:

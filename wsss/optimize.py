@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ def rate(params: TrainParams, step: int, steps: int) -> float:
     step = min(step, steps - 1)
     if params.schedule == "cosine_epochs":
         return _rate_of_epoch(params, step // max(1, steps // params.epochs)) / params.lr
+    if params.schedule == "milestones":
+        epochs = range(1, step // max(1, steps // params.epochs) + 2)
+        return 0.1 ** sum(any(epoch % at == 0 for at in params.milestones) for epoch in epochs)
     step -= step % params.refresh
     rising = round(params.warmup * steps)
     if step < rising and params.warmup_start is not None:
@@ -43,9 +47,42 @@ def _rate_of_epoch(params: TrainParams, epoch: int) -> float:
     return params.lr_last + fall * (params.lr - params.lr_last)
 
 
-def optimizer(net: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
+@dataclass
+class Part:
+    """Weights that learn by one rule."""
+
+    params: TrainParams
+    optimizer: torch.optim.Optimizer
+
+    def set_rate(self, step: int, steps: int) -> None:
+        """Set the learning rates of `step` (from 0) of `steps`."""
+        factor = rate(self.params, step, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.params.lr * group["factor"] * factor
+
+
+def parts(net: nn.Module, params: TrainParams) -> list[Part]:
+    """Return the optimisers of a network: of what no part claims, then of each part."""
+    names = [name for name, _ in net.named_parameters()]
+    found: list[Part] = []
+    claimed: set[str] = set()
+    for part in params.parts:
+        _check_patterns("parts.names", part.names, names)
+        changes = part.model_dump(exclude={"names"}, exclude_none=True)
+        own = params.model_copy(update={**changes, "parts": ()})
+        _check_patterns("parts.head", own.head, names)
+        members = {name for name in names if matches(name, part.names)} - claimed
+        claimed |= members
+        found.append(Part(own, optimizer(net, own, members)))
+    rest = set(names) - claimed
+    return [Part(params, optimizer(net, params, rest)), *found] if rest else found
+
+
+def optimizer(
+    net: nn.Module, params: TrainParams, members: Collection[str] | None = None
+) -> torch.optim.Optimizer:
     """Return the optimiser over the groups of `parameter_groups`."""
-    groups = parameter_groups(net, params)
+    groups = parameter_groups(net, params, members)
     if params.optimizer == "adamw":
         return torch.optim.AdamW(groups, params.lr, weight_decay=params.weight_decay)
     return torch.optim.SGD(
@@ -57,9 +94,12 @@ def optimizer(net: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
     )
 
 
-def parameter_groups(net: nn.Module, params: TrainParams) -> list[dict[str, Any]]:
+def parameter_groups(
+    net: nn.Module, params: TrainParams, members: Collection[str] | None = None
+) -> list[dict[str, Any]]:
     """Return what learns at the backbone's rate and what at the head's (`factor` times lr).
 
+    members: names of the weights that are meant, if not all.
     Biases are groups of their own where they have another rate or do not decay, and so are weights
     that do not decay.
     """
@@ -76,7 +116,8 @@ def parameter_groups(net: nn.Module, params: TrainParams) -> list[dict[str, Any]
         if still or (bias and not params.decay_bias):
             groups[head, bias, still]["weight_decay"] = 0.0
     for name, parameter in net.named_parameters():
-        if parameter.requires_grad and not matches(name, params.frozen):
+        meant = members is None or name in members
+        if meant and parameter.requires_grad and not matches(name, params.frozen):
             bias, still = apart and matches(name, params.bias), matches(name, params.undecayed)
             groups[is_head(name, params), bias, still]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]

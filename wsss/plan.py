@@ -30,6 +30,7 @@ MODULES = {
     "weights": "weights",
     "classifier": "classify",
     "cam": "localize",
+    "boxes": "boxes",
     "decoded": "decode",
     "confident": "confident",
     "affinity": "affinity",
@@ -53,6 +54,7 @@ SCORED_ARTIFACT = {
     "walk": "walk",
     "pseudo": "pseudo",
     "segmentation": "masks",
+    "localization": "boxes",
 }
 VALIDATED = ("decoder", "segmentation")  # on validation images, whose labels are not known
 
@@ -155,6 +157,8 @@ class Run:
 
     def stages(self) -> list[str]:
         """Return the stages of this run in order; evaluations are `eval/<what>`."""
+        if self.spec.localizes:
+            return [*self.networks, "boxes", "eval/localization"]
         if self.spec.learns_masks:
             return ["segmenter", "masks", "eval/segmentation"]
         first: list[str] = []
@@ -175,7 +179,7 @@ class Run:
 
     def code(self, stage: str) -> str:
         """Return the fingerprint of the code that `stage` runs."""
-        if stage in self.spec.networks or kind(stage) in ("cam", "decoded"):
+        if stage in self.spec.networks or kind(stage) in ("cam", "boxes", "decoded"):
             module = "classify" if stage in self.spec.networks else MODULES[kind(stage)]
             return fingerprint(f"stages.{module}", f"methods.{registry.module(self.method)}")
         return fingerprint(f"stages.{MODULES[stage.split('/')[0]]}")
@@ -190,6 +194,7 @@ def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
         return _plain(settings.networks[stage].model_dump(mode="json"))
     parts: dict[str, Any] = {
         "cam": settings.cam.model_dump(mode="json"),
+        "boxes": settings.localization.model_dump(mode="json"),
         "decoded": settings.decoder.model_dump(mode="json"),
         "confident": settings.affinity.confident.model_dump(mode="json"),
         "affinity": settings.affinity.model_dump(mode="json", exclude={"confident"}),
@@ -208,6 +213,8 @@ def stage_slice(settings: config.Settings, stage: str) -> dict[str, Any]:
 
 
 def _evaluation_slice(settings: config.Settings, what: str) -> dict[str, Any]:
+    if what == "localization":
+        return {"what": what}
     evaluation = settings.evaluation
     chosen: dict[str, Any] = {"what": what, "convention": evaluation.convention}
     own = settings.pseudo.source == "walk" and settings.walk.background != "none"
@@ -279,11 +286,14 @@ def _has_published(method: str) -> bool:
     return bool(registry.spec(method).published)
 
 
-def pretrained(settings: config.Settings, stage: str) -> str | None:
-    """Return the name of the initial weights that a training stage needs, or none."""
+def pretrained(settings: config.Settings, stage: str) -> dict[str, str]:
+    """Return the names of the initial weights that a training stage needs, by backbone."""
     part: Any = settings.networks.get(stage) or getattr(settings, stage)
-    found: str | None = part.initial
-    return found
+    found: dict[str, str | None] = {"backbone": part.initial}
+    partner = getattr(part, "partner", None)
+    if partner and not part.checkpoint:
+        found["partner"] = partner.initial
+    return {attribute: name for attribute, name in found.items() if name}
 
 
 def pretrained_path(name: str) -> Path:

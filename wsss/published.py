@@ -26,6 +26,16 @@ class Value(Strict):
     miou: float = Field(gt=0, lt=100, description="in %, as printed")
 
 
+class Localized(Strict):
+    """Shares of images of a paper, in %, as printed."""
+
+    dataset: Literal["cub"]
+    split: Literal["val"] = Field(description="val has CUB's test images")
+    top1: float
+    top5: float
+    gt_known: float
+
+
 class Paper(Strict):
     """What one paper, with one choice of networks, reports."""
 
@@ -34,7 +44,8 @@ class Paper(Strict):
     source: str
     backbone: str | None = Field(None, description="of the classifier; none where not stated")
     extra: str = Field("", description="knowledge beyond ImageNet-1k weights and image labels")
-    values: tuple[Value, ...]
+    values: tuple[Value, ...] = ()
+    localization: tuple[Localized, ...] = ()
 
 
 @functools.cache
@@ -60,3 +71,17 @@ def find(
     ]
     same = [pair for pair in found if pair[1].backbone == backbone]
     return next(iter(same if len(found) > 1 else found), None)
+
+
+def find_localization(method: str, dataset: str) -> tuple[Localized, Paper] | None:
+    """Return the published shares of a method that localizes, or none."""
+    return next(
+        (
+            (shares, paper)
+            for paper in papers()
+            if paper.method == method
+            for shares in paper.localization
+            if shares.dataset == dataset
+        ),
+        None,
+    )

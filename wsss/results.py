@@ -106,10 +106,10 @@ def read(path: Path, params: Params) -> Score:
 
 
 def collect(params: Params) -> list[Score]:
-    """Return every evaluation of the runs that the parameters select."""
+    """Return every evaluation of masks of the runs that the parameters select."""
     scores = []
     for run in plan.runs(params):
-        for what in run.scored:
+        for what in () if run.spec.localizes else run.scored:
             path = run.path(f"eval/{what}.json")
             score = read(path, params)
             if (str(score.run), score.what) != (str(run), what):
@@ -183,9 +183,11 @@ def networks(run: Run, what: str) -> str:
     starts: dict[str, list[str]] = {}
     for stage in (stage for stage in run.trained if stage in before):
         part: Any = run.settings.networks.get(stage) or getattr(run.settings, stage)
-        weights = "random" if part.weights == "none" else part.weights
-        weights = "published" if getattr(part, "checkpoint", None) else weights
-        starts.setdefault(f"{part.backbone}, {weights}", []).append(stage)
+        for own in filter(None, (part, getattr(part, "partner", None))):
+            weights = "random" if own.weights == "none" else own.weights
+            weights = "published" if getattr(part, "checkpoint", None) else weights
+            name = stage if own is part else f"{stage}'s partner"
+            starts.setdefault(f"{own.backbone}, {weights}", []).append(name)
     if len(starts) == 1:
         return next(iter(starts))
     return "; ".join(f"{' + '.join(stages)}: {start}" for start, stages in starts.items())

@@ -135,6 +135,9 @@ class AugmentParams(Strict):
         description="instead of scale: range of the share of the image in a box that is cut out and "
         "resized to crop_px (DeiT 0.08 to 1, PCSS 0.6 to 1.2)",
     )
+    square_px: PositiveInt | None = Field(
+        None, description="instead of scale: side of the square that images become (CUB 256)"
+    )
     whole_px: Literal["round", "floor"] = Field(
         "round", description="how a scaled side becomes whole (DeepLab-v2, MCTformer: floor)"
     )
@@ -200,8 +203,8 @@ class AugmentParams(Strict):
                 "colours change on 8 bits: with interpolation bilinear_plain let order have "
                 "colour before scale, or set jitter, hue and hsv to 0"
             )
-        if sum(map(bool, (self.scales, self.long_side_px, self.area))) > 1:
-            raise ValueError("scales, long_side_px and area exclude each other")
+        if sum(map(bool, (self.scales, self.long_side_px, self.area, self.square_px))) > 1:
+            raise ValueError("scales, long_side_px, area and square_px exclude each other")
         return self
 
     @property
@@ -210,14 +213,38 @@ class AugmentParams(Strict):
         return bool(self.rand_augment or self.erase)
 
 
+Schedule = Literal["poly", "cosine", "cosine_epochs", "milestones", "constant"]
+Optimizer = Literal["sgd", "adamw"]
+
+
+class PartParams(Strict):
+    """A part of a network that is trained in another way than the rest; null is as the rest."""
+
+    names: tuple[str, ...] = Field(description="patterns of the names of its weights")
+    optimizer: Optimizer | None = Field(None, description="update rule")
+    lr: PositiveFloat | None = Field(None, description="learning rate")
+    head: tuple[str, ...] | None = Field(None, description="patterns of the names of new layers")
+    head_factor: PositiveFloat | None = Field(None, description="learning rate of these over lr")
+    momentum: Fraction | None = Field(None, description="momentum of sgd")
+    weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="decay of weights")
+    decay_bias: bool | None = Field(None, description="biases decay as well")
+    undecayed: tuple[str, ...] | None = Field(
+        None, description="patterns of the names of weights that do not decay"
+    )
+    schedule: Schedule | None = Field(None, description="fall of the rate")
+
+
 class TrainParams(Strict):
     """One training: optimiser, schedule, batches, precision."""
 
     epochs: PositiveInt = Field(15, description="passes over the training images")
     steps: PositiveInt | None = Field(None, description="instead of epochs: optimiser steps")
     batch: PositiveInt = Field(16, description="images per optimiser step, over all processes")
+    last_batch: Literal["drop", "keep"] = Field(
+        "drop", description="what becomes of an epoch's last images, if they fill no batch"
+    )
     accumulate: PositiveInt = Field(1, description="parts a batch is worked off in, to save memory")
-    optimizer: Literal["sgd", "adamw"] = Field("adamw", description="update rule")
+    optimizer: Optimizer = Field("adamw", description="update rule")
     lr: PositiveFloat = Field(4e-3, description="learning rate of the backbone")
     head: tuple[str, ...] = Field(
         (), description="patterns of the names of new layers; without: all outside the backbone"
@@ -244,10 +271,16 @@ class TrainParams(Strict):
     undecayed: tuple[str, ...] = Field(
         (), description="patterns of the names of weights that do not decay, such as *pos_embed"
     )
-    schedule: Literal["poly", "cosine", "cosine_epochs", "constant"] = Field(
+    parts: tuple[PartParams, ...] = Field(
+        (), description="parts of the network with settings, and an optimiser, of their own (CRT)"
+    )
+    schedule: Schedule = Field(
         "poly",
         description="fall of the rate; cosine_epochs: one rate for each epoch, from lr_first up to lr "
-        "and down towards lr_last (DeiT, MCTformer, PCSS)",
+        "and down towards lr_last (DeiT, MCTformer, PCSS); milestones: a tenth at each (CRT)",
+    )
+    milestones: tuple[PositiveInt, ...] = Field(
+        (), description="milestones: epochs, from 1, at each multiple of which the rate falls"
     )
     lr_first: PositiveFloat = Field(1e-6, description="cosine_epochs: rate of the first epoch")
     lr_last: PositiveFloat = Field(1e-5, description="cosine_epochs: rate after the last epoch")
@@ -297,6 +330,7 @@ class TrainParams(Strict):
 FIXED = {
     "resnet38": (8, "resnet38"),
     "resnet50_irn": (16, "resnet50.tv_in1k"),
+    "resnet152_irn": (16, "resnet152.tv_in1k"),
     "resnet101_caffe": (8, "resnet101_caffe"),
     "vit_toy": (8, "vit_toy"),
     "deit_small_patch16_224": (16, "deit_small_patch16_224.fb_in1k"),
@@ -317,7 +351,7 @@ class NetParams(Strict):
 
     backbone: str = Field(
         "toy",
-        description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), "
+        description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), resnet152_irn (CRT), "
         "resnet101_caffe (DeepLab-v2; stride 8), vit_toy (stride 8), deit_small_patch16_224 and its "
         "like (stride 16), or any convolutional network that timm offers, such as resnet50",
     )
@@ -342,6 +376,10 @@ class NetParams(Strict):
         return None if self.weights == "none" else f"{self.relative}.{self.weights}"
 
 
+class PartnerParams(NetParams):
+    """The backbone of a second network that learns beside the first (CRT)."""
+
+
 class BegunParams(NetParams):
     """A network under a head that can begin with a published file."""
 
@@ -363,6 +401,10 @@ class ClassifierParams(NetParams):
 
     checkpoint: str | None = Field(
         None, description="file of published weights that are taken instead of training"
+    )
+    partner: PartnerParams | None = Field(
+        None,
+        description="a second backbone that learns beside the first, for methods with two (CRT)",
     )
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=25)
@@ -706,6 +748,15 @@ class EvaluationParams(Strict):
     )
 
 
+class LocalizationParams(Strict):
+    """Boxes of objects from class maps, for methods that localize instead of segmenting."""
+
+    threshold: Fraction = Field(
+        0.1, description="share of a map's range above which the box lies (CUB 0.1, ILSVRC 0.12)"
+    )
+    batch: PositiveInt = Field(64, description="images worked on together")
+
+
 class ReportParams(Strict):
     """What the report shows."""
 
@@ -753,6 +804,7 @@ class RunSections(Strict):
     segmenter: SegmenterParams = SegmenterParams()
     decoder: DecoderParams = DecoderParams()
     evaluation: EvaluationParams = EvaluationParams()
+    localization: LocalizationParams = LocalizationParams()
 
 
 class Params(RunSections, Selection):

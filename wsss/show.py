@@ -7,7 +7,7 @@ and truth, validation images image, prediction and truth.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ def training_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Image:
         return image, {"CAM": heat_of(image, cam)}, labels
 
     heads = ("image", "CAM", f"seed (> {threshold:g})", "pseudo label", "truth")
-    return _sheet(index, heads, [cells(entry) for entry in _entries(index, names)])
+    return sheet(index, heads, [cells(entry) for entry in chosen(index, names)])
 
 
 def validation_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Image:
@@ -104,14 +104,15 @@ def validation_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Imag
         return load_image(entry.path), {}, labels
 
     heads = ("image", "prediction", "truth")
-    return _sheet(index, heads, [cells(entry) for entry in _entries(index, names)])
+    return sheet(index, heads, [cells(entry) for entry in chosen(index, names)])
 
 
 # One image: itself, what is drawn already, and labels by column (none: there is no mask).
 Row = tuple[Picture, dict[str, Picture], dict[str, Labels | None]]
 
 
-def _entries(index: Index, names: Sequence[str]) -> list[Entry]:
+def chosen(index: Index, names: Sequence[str]) -> list[Entry]:
+    """Return the images called `names`."""
     known = {entry.name: entry for entry in index.images}
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -128,7 +129,7 @@ def _truth(entry: Entry) -> Labels | None:
     return None if entry.mask is None else load_mask(entry.mask)
 
 
-def _sheet(index: Index, heads: Sequence[str], rows: Sequence[Row]) -> Image.Image:
+def sheet(index: Index, heads: Sequence[str], rows: Sequence[Row]) -> Image.Image:
     """Lay out rows of pictures under column heads, with the classes that occur as a key below."""
     lines = [[_fit(picture) for picture in _pictures(row)] for row in rows]
     present = sorted(set().union(*(_present(labels.values()) for _, _, labels in rows)) - {0})
@@ -214,9 +215,3 @@ def _font() -> ImageFont.FreeTypeFont:
 
     path = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(path), FONT)
-
-
-PANELS: dict[str, Callable[[Run, Index, Sequence[str]], Image.Image]] = {
-    "": training_panel,
-    "-val": validation_panel,
-}

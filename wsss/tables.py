@@ -146,10 +146,21 @@ def _harmless(value: Any) -> Any:
 
 def to_markdown(rows: Sequence[Row]) -> str:
     """Return the table with aligned columns, readable in a terminal too."""
+    if not rows:
+        return "No run yields masks.\n"
     table = layout(rows)
-    cells = [[_markdown(cell) for cell in line] for line in (table.heads, *table.cells)]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     numbers = [column.is_number for column in table.columns]
+    notes = [_markdown(note) for note in (table.caption(), *table.sources) if note]
+    body = grid(table.heads, table.cells, numbers)
+    return "\n".join(["", *body, "", *("\n\n".join(notes)).splitlines()]).strip("\n") + "\n"
+
+
+def grid(
+    heads: Sequence[str], lines: Sequence[Sequence[str]], numbers: Sequence[bool]
+) -> list[str]:
+    """Return a table in Markdown with aligned columns, those of numbers to the right."""
+    cells = [[_markdown(cell) for cell in line] for line in (heads, *lines)]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
 
     def line(parts: Sequence[str]) -> str:
         aligned = (
@@ -162,9 +173,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
         "-" * (width - 1) + (":" if number else "-")
         for width, number in zip(widths, numbers, strict=True)
     ]
-    notes = [_markdown(note) for note in (table.caption(), *table.sources) if note]
-    body = [line(cells[0]), line(rule), *map(line, cells[1:])]
-    return "\n".join(["", *body, "", *("\n\n".join(notes)).splitlines()]).strip("\n") + "\n"
+    return [line(cells[0]), line(rule), *map(line, cells[1:])]
 
 
 def _markdown(text: str) -> str:

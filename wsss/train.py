@@ -20,7 +20,7 @@ from wsss import checkpoint
 from wsss.data.loader import Schedule, TrainingImages, batches, to_device
 from wsss.errors import MissingError, TrainingError
 from wsss.files import replacing
-from wsss.optimize import freeze, optimizer, rate
+from wsss.optimize import freeze, parts
 from wsss.progress import log, progress
 from wsss.randomness import number
 from wsss.runtime import Runtime
@@ -81,11 +81,12 @@ class Trainer:
             runtime.rank,
             runtime.world,
             self.params.steps,
+            self.params.last_batch == "keep",
         )
         self.objective = training.objective
         freeze(self.objective.net, self.params)  # before the processes agree on what has gradients
         self.parallel = runtime.parallel(self.objective)
-        self.optimizer = optimizer(self.objective.net, self.params)
+        self.parts = parts(self.objective.net, self.params)
         self.scaler = runtime.scaler()
         self.rows: list[dict[str, Any]] = []
         self.curves = (
@@ -106,7 +107,8 @@ class Trainer:
             log.info("%s is of other settings: training starts again", path)
             return 0
         self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for part, own in zip(self.parts, state["optimizers"], strict=True):
+            part.optimizer.load_state_dict(own)
         self.scaler.load_state_dict(state["scaler"])
         self.rows = state["rows"]
         log.info("going on from step %d of %d", state["step"], self.schedule.steps)
@@ -119,7 +121,7 @@ class Trainer:
                 {
                     "header": dict(self.training.header),
                     "objective": self.objective.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
+                    "optimizers": [part.optimizer.state_dict() for part in self.parts],
                     "scaler": self.scaler.state_dict(),
                     "rows": self.rows,
                     "step": step,
@@ -130,10 +132,9 @@ class Trainer:
     def step(self, step: int, parts: Iterator[Mapping[str, Any]]) -> dict[str, float]:
         """Do one optimiser step and return the mean of each loss term."""
         torch.manual_seed(number(self.training.seed, "step", step, self.runtime.rank))
-        factor = rate(self.params, step, self.schedule.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.params.lr * group["factor"] * factor
-        self.optimizer.zero_grad(set_to_none=True)
+        for learning in self.parts:
+            learning.set_rate(step, self.schedule.steps)
+            learning.optimizer.zero_grad(set_to_none=True)
         means: dict[str, float] = {}
         for _ in range(self.params.accumulate):
             batch = to_device(dict(next(parts)), self.runtime)
@@ -158,9 +159,11 @@ class Trainer:
 
     def _update(self) -> None:
         if self.params.clip:
-            self.scaler.unscale_(self.optimizer)
+            for part in self.parts:
+                self.scaler.unscale_(part.optimizer)
             nn.utils.clip_grad_norm_(self.objective.net.parameters(), self.params.clip)
-        self.scaler.step(self.optimizer)
+        for part in self.parts:
+            self.scaler.step(part.optimizer)
         self.scaler.update()
 
     def run(self) -> dict[str, float]:
@@ -204,7 +207,7 @@ class Trainer:
         row = {
             "step": step,
             "epoch": step // self.schedule.steps_per_epoch,
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": self.parts[0].optimizer.param_groups[0]["lr"],
             "loss": sum(means.values()),
             **means,
             "images_per_s": round(speed, 1),

@@ -149,8 +149,8 @@ class Flow:
         """Return the function that names the initial weights of a training, if it has some."""
 
         def path(wildcards: Wildcards) -> list[str]:
-            name = plan.pretrained(self.run(wildcards).settings, _filled(stage, wildcards))
-            return [plan.pretrained_path(name).as_posix()] if name else []
+            names = plan.pretrained(self.run(wildcards).settings, _filled(stage, wildcards))
+            return [plan.pretrained_path(name).as_posix() for name in names.values()]
 
         return path
 
@@ -243,11 +243,24 @@ class Flow:
 
     def _kept(self, run: Run) -> Iterable[str]:
         names = {name for stage in run.stages() for name in (f"{stage}.json",)}
-        names |= {f"{stage}.csv" for stage in run.trained} | {"masks.zip"}
-        names |= set() if run.spec.learns_masks else {"cam.zip", "pseudo.zip"}
+        shown = {
+            "cam": "cam.zip",
+            "pseudo": "pseudo.zip",
+            "masks": "masks.zip",
+            "boxes": "boxes.zip",
+        }
+        names |= {f"{stage}.csv" for stage in run.trained}
+        names |= {archive for stage, archive in shown.items() if stage in run.stages()}
         yield from (run.path(name).as_posix() for name in sorted(names))
-        for name in filter(None, (plan.pretrained(run.settings, stage) for stage in run.trained)):
-            yield plan.pretrained_path(name).with_suffix(".json").as_posix()
+        for stage in run.trained:
+            for name in plan.pretrained(run.settings, stage).values():
+                yield plan.pretrained_path(name).with_suffix(".json").as_posix()
+
+    def localization(self) -> list[str]:
+        """Return the tables of the methods that localize, if there are such."""
+        names = ("localization.csv", "localization.md")
+        wanted = any(run.spec.localizes for run in self.runs)
+        return [f"{plan.RESULTS}/{name}" for name in names if wanted]
 
     def panels(self) -> list[tuple[str, dict[str, str]]]:
         """Return the path of every qualitative panel and its labels in the report."""
@@ -260,7 +273,7 @@ class Flow:
                 "protocol": run.protocol,
                 "seed": str(run.seed),
             }
-            if not run.spec.learns_masks:
+            if "cam" in run.stages():
                 found.append((f"{stem}.png", {**labels, "images": "training"}))
             found.append((f"{stem}-val.png", {**labels, "images": "validation"}))
         return found

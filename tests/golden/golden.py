@@ -71,25 +71,33 @@ class Golden:
         return found
 
     def checkpoint(
-        self, manifest: str, scale: Mapping[str, float] | None = None, wrapper: str = ""
+        self,
+        manifest: str,
+        scale: Mapping[str, float] | None = None,
+        wrapper: str = "",
+        prefix: str = "",
+        without: str = r"(?!)",
     ) -> Path:
         """Write a checkpoint in the published layout and return its path.
 
-        manifest: `manifest_<manifest>.json` has its keys; `alias_<manifest>.json`, if there, names the
-        repeated ones. scale: factors of the tensors whose whole key matches a pattern.
+        manifest: `manifest_<manifest>.json` has its keys; `alias_<manifest>.json`, if there, says how the
+        names of repeated ones begin, and those that they repeat. scale: factors of the tensors whose whole key matches a pattern.
+        prefix: what a file has before each key. without: pattern of keys that are left out.
         """
         shapes = self.json(f"manifest_{manifest}.json")
+        shapes = {key: shape for key, shape in shapes.items() if not re.fullmatch(without, key)}
         aliases: dict[str, str] = {}
         if (HERE / self.method / f"alias_{manifest}.json").is_file():
             aliases = self.json(f"alias_{manifest}.json")
-        own = {key: shape for key, shape in shapes.items() if key not in aliases}
+        names = {key: canonical(key, aliases) for key in shapes}
+        own = {name: shapes[key] for key, name in names.items()}
         state = {key: torch.from_numpy(value) for key, value in fill.state(own).items()}
         for pattern, factor in (scale or {}).items():
             found = [key for key in state if re.fullmatch(pattern, key)]
             assert found, f"no key of {manifest} matches {pattern}"
             for key in found:
                 state[key] = state[key] * np.float32(factor)
-        state = {key: state[aliases.get(key, key)] for key in shapes}
+        state = {prefix + key: state[name] for key, name in names.items()}
         path = self._scratch / f"{manifest}.pth"
         torch.save({wrapper: state} if wrapper else state, path)
         return path
@@ -147,6 +155,13 @@ class Golden:
             row = {"method": self.method, "case": case, "difference": found, "tolerance": allowed}
             with Path(target).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+
+
+def canonical(key: str, aliases: Mapping[str, str]) -> str:
+    """Return the name of a tensor that a file repeats under `key`."""
+    while alias := next((start for start in aliases if key.startswith(start)), None):
+        key = aliases[alias] + key.removeprefix(alias)
+    return key
 
 
 def _array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:

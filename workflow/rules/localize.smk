@@ -1,4 +1,4 @@
-# CAMs of the training images, in shards.
+# CAMs of the training images, in shards; boxes of the methods that localize.
 
 
 rule cam_shard:
@@ -26,6 +26,33 @@ rule cam_shard:
     shell:
         "python -m wsss cam {params.run} {params.network} --shard {wildcards.scatteritem} "
         "2>&1 | tell {log} '{params.run} {wildcards.cams} {wildcards.scatteritem}'"
+
+
+rule boxes:
+    input:
+        data=flow.data,
+        network=flow.localizer,
+    output:
+        archive=f"work/{RUN}/boxes.zip",
+        record=f"work/{RUN}/boxes.json",
+    log:
+        f"logs/{RUN}/boxes.log",
+    benchmark:
+        f"benchmarks/{RUN}/boxes.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=lambda w, attempt: 12000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("boxes"),
+        code=flow.code("boxes"),
+    shell:
+        "python -m wsss boxes {params.run} "
+        "2>&1 | tell {log} '{params.run} boxes'"
 
 
 rule cam:

@@ -6,6 +6,7 @@ rule results:
         flow.results_inputs(),
     output:
         expand("results/{name}", name=TABLES),
+        flow.localization(),
         report(
             "results/table.html",
             caption="../report/table.rst",

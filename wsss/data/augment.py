@@ -91,6 +91,8 @@ def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> D
     box = draw_crop(size, params.area, generator) if params.area else None
     if box:
         scaled = (params.crop_px, params.crop_px)
+    elif params.square_px:
+        scaled = (params.square_px, params.square_px)
     else:
         scaled = scaled_size(size, _factor(size, params, generator), params)
     mirror = bool(params.mirror and generator.random() < 0.5)

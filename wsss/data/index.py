@@ -54,6 +54,10 @@ class Index:
         """Return the images that networks are trained on."""
         return self.split(*TRAINING)
 
+    def of_one_class(self, *names: str) -> list[Entry]:
+        """Return those images of the named splits that have one class."""
+        return [image for image in self.split(*names) if len(image.labels) == 1]
+
     def numbers(self, labels: Iterable[str]) -> list[int]:
         """Return the class numbers (from 0) of class names, ascending."""
         return sorted(self.classes.index(label) for label in labels)

@@ -102,8 +102,17 @@ class Squares:
             }
 
     def _image(self, entry: Entry, side: int, kernel: Image.Resampling) -> Tensor:
-        small = Image.fromarray(load_image(entry.path)).resize((side, side), kernel)
-        return torch.from_numpy(self.normalise(np.asarray(small)))
+        return torch.from_numpy(squashed(load_image(entry.path), side, self.normalise, kernel))
+
+
+def squashed(
+    image: NDArray[np.uint8],
+    side: int,
+    normalise: Normalisation,
+    kernel: Image.Resampling = Image.Resampling.BILINEAR,
+) -> NDArray[np.float32]:
+    """Return a whole image (3, side, side), smoothed and normalised; its aspect is lost."""
+    return normalise(np.asarray(Image.fromarray(image).resize((side, side), kernel)))
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ class Schedule:
     """Which images each part of each step works on; part of the seed, so resuming is exact.
 
     A batch is cut into `accumulate` parts and each of these among the processes. limit: the number
-    of steps, instead of the epochs.
+    of steps, instead of the epochs. keep: the last images of an epoch are a batch, if a smaller one.
     """
 
     images: int
@@ -122,11 +131,12 @@ class Schedule:
     rank: int = 0
     world: int = 1
     limit: int | None = None
+    keep: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch; the last incomplete batch is dropped."""
-        return max(1, self.images // self.batch)
+        """Optimiser steps in an epoch; the last incomplete batch is dropped or kept."""
+        return max(1, (self.images + (self.batch - 1 if self.keep else 0)) // self.batch)
 
     @property
     def steps(self) -> int:
@@ -138,7 +148,8 @@ class Schedule:
         for step in range(start, self.steps):
             epoch, place = divmod(step, self.steps_per_epoch)
             order = rng(self.seed, "order", epoch).permutation(self.images)
-            chosen = order[np.arange(place * self.batch, (place + 1) * self.batch) % self.images]
+            chosen = np.arange(place * self.batch, (place + 1) * self.batch)
+            chosen = order[chosen[chosen < self.images] if self.keep else chosen % self.images]
             for part in np.array_split(chosen, self.accumulate):
                 yield [(epoch, int(number)) for number in part[self.rank :: self.world]]
 

@@ -6,7 +6,7 @@ import functools
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -39,6 +39,9 @@ class MethodSpec(Strict):
     module: str = Field("", description="where its class is; the method's own name, if empty")
     decodes: bool = Field(False, description="whether its localizer predicts masks by itself")
     networks: dict[str, NetworkSpec] = Field({}, description="the chain, in training order")
+    task: Literal["segmentation", "localization"] = Field(
+        "segmentation", description="localization: boxes of images with one class each"
+    )
     localizer: str | None = Field(None, description="the network whose CAMs are used")
     earlier: tuple[str, ...] = Field(
         (), description="networks before it whose seeds are scored too"
@@ -54,6 +57,11 @@ class MethodSpec(Strict):
     def learns_masks(self) -> bool:
         """Whether the segmenter is trained on true masks instead of pseudo labels."""
         return self.localizer is None
+
+    @property
+    def localizes(self) -> bool:
+        """Whether it yields boxes instead of masks."""
+        return self.task == "localization"
 
 
 @functools.cache

@@ -113,8 +113,8 @@ def _shrink(images: Tensor, feature: Tensor) -> int:
 def build_backbone(name: str, stride: int) -> Backbone:
     """Return the backbone called `name`, whose last features have `stride` pixels per cell.
 
-    resnet38 and resnet101_caffe have stride 8, resnet50_irn stride 16, and a transformer that of its
-    patches, whatever is asked for.
+    resnet38 and resnet101_caffe have stride 8, resnet50_irn and resnet152_irn stride 16, and a
+    transformer that of its patches, whatever is asked for.
     """
     # These build on this module, so it imports them late.
     from wsss.nets import vit  # noqa: PLC0415
@@ -129,10 +129,10 @@ def build_backbone(name: str, stride: int) -> Backbone:
         from wsss.nets.resnet38 import ResNet38  # noqa: PLC0415
 
         return ResNet38()
-    if name == "resnet50_irn":
-        from wsss.nets.resnet import IrnResNet50  # noqa: PLC0415
+    if name in ("resnet50_irn", "resnet152_irn"):
+        from wsss.nets.resnet import IrnResNet  # noqa: PLC0415
 
-        return IrnResNet50()
+        return IrnResNet(name.removesuffix("_irn"))
     return ToyBackbone(stride) if name == "toy" else TimmBackbone(name, stride)
 
 

@@ -1,4 +1,4 @@
-"""The ResNet-50 of IRNet (Ahn et al., CVPR 2019): plain convolutions down to stride 16, five taps."""
+"""The ResNets of IRNet (Ahn et al., CVPR 2019) and CRT: plain convolutions to stride 16, five taps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 from wsss.nets.backbone import IMAGENET, Backbone
 
 
-class IrnResNet50(Backbone):
-    """timm's resnet50 whose last stage has stride 1, without dilation.
+class IrnResNet(Backbone):
+    """timm's resnet50 or resnet152 whose last stage has stride 1, without dilation.
 
     Features: after the stem's max-pooling (64 channels, stride 4), then layer1 to layer4.
     """
@@ -18,11 +18,11 @@ class IrnResNet50(Backbone):
     mean, std = IMAGENET
     channels, strides = (64, 256, 512, 1024, 2048), (4, 4, 8, 16, 16)
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "resnet50") -> None:
         super().__init__()
         import timm  # noqa: PLC0415  # four seconds: only where such a network is built
 
-        body: Any = timm.create_model("resnet50", num_classes=0, global_pool="")
+        body: Any = timm.create_model(name, num_classes=0, global_pool="")
         first = body.layer4[0]
         first.conv2.stride = first.downsample[0].stride = (1, 1)
         self.body = body

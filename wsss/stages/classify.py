@@ -80,7 +80,7 @@ def classify(run: Run, name: str) -> None:
         return
     net, weights = stage.initialise(lambda: method.build(name), run, name)
     params = run.settings.networks[name]
-    measure = lambda: validate(method, net, index)  # noqa: E731  # bound late: the trained network
+    measure = lambda: {} if run.spec.localizes else validate(method, net, index)  # noqa: E731  # bound late: the trained network
     if params.checkpoint:
         source = Path(params.checkpoint)
         stage.adopt(run, name, net, source, method.layout(name), runtime, measure)

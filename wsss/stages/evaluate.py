@@ -30,12 +30,16 @@ from wsss.metrics import (
 from wsss.plan import VALIDATED, Run, data_archive, kind, scored_artifact
 from wsss.progress import log, progress
 from wsss.record import Recorder
+from wsss.stages.localization import localization
 
 
 def evaluate(run: Run, what: str) -> None:
     """Write `eval/<what>.json`: mIoU with its protocol, confusion, classes, threshold curve."""
     if f"eval/{what}" not in run.stages():
         raise ConfigError(f"{run} has no {what!r} to evaluate.")
+    if what == "localization":
+        localization(run)
+        return
     index = load_index(run.index)
     split = "val" if what in VALIDATED else "train"
     entries = scored(index, split)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from wsss import checkpoint, plan
 from wsss.checkpoint import Layout
 from wsss.data.augment import Normalisation
-from wsss.data.index import Index, load_index
+from wsss.data.index import TRAINING, Index, load_index
 from wsss.data.loader import Mask, TrainingImages
 from wsss.errors import DatasetError
 from wsss.files import write_text
@@ -40,7 +40,7 @@ def normalisation(net: nn.Module) -> Normalisation:
 
 
 def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Network, list[Path]]:
-    """Return a network with its initial weights, and the file these came from."""
+    """Return a network with its initial weights, and the files these came from."""
     torch.manual_seed(number(run.seed, "initial weights", stage))
     net = build()
     part = getattr(run.settings, stage, None)
@@ -49,12 +49,11 @@ def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Netw
         checkpoint.adopt(net.backbone, source, published_layout(part.backbone))
         log.info("initial weights of the %s: %s", stage, source)
         return net, [source]
-    name = plan.pretrained(run.settings, stage)
-    if name is None:
-        return net, []
-    path = plan.pretrained_path(name)
-    load_backbone(net.backbone, checkpoint.load(path)[0])
-    return net, [path]
+    sources = []
+    for attribute, name in plan.pretrained(run.settings, stage).items():
+        sources.append(plan.pretrained_path(name))
+        load_backbone(getattr(net, attribute), checkpoint.load(sources[-1])[0])
+    return net, sources
 
 
 def header(run: Run, stage: str, index: Index) -> dict[str, Any]:
@@ -88,9 +87,10 @@ def train(
     """
     runtime = Runtime.start(params.precision)
     index = load_index(run.index)
-    entries = index.training()
+    entries = index.of_one_class(*TRAINING) if run.spec.localizes else index.training()
     if not entries:
-        raise DatasetError(f"{run.index} has no training images. Give some rows the split 'train'.")
+        kind = "training images with one class" if run.spec.localizes else "training images"
+        raise DatasetError(f"{run.index} has no {kind}. Give some rows the split 'train'.")
     record = recorder(run, stage, runtime.name)
     log.info(
         "%s of %s: %d images, %d epochs, batch %d, on %s",

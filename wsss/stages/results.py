@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsss import figures, plan, show, tables
+from wsss import figures, localized, plan, show, showboxes, tables
 from wsss.data.index import load_index
 from wsss.errors import ConfigError
 from wsss.files import replacing, write_json, write_text
@@ -40,6 +40,7 @@ def results(params: Params) -> str:
     verify(*runs)
     scores = collect(params)
     text = write_tables(scores, plan.RESULTS)
+    text += write_localization(params, plan.RESULTS)
     write_json(plan.RESULTS / "provenance.json", provenance(runs))
     write_figures(runs, scores, plan.RESULTS)
     for run in runs:
@@ -63,6 +64,17 @@ def write_tables(scores: Sequence[Score], folder: Path) -> str:
     return text
 
 
+def write_localization(params: Params, folder: Path) -> str:
+    """Write the table of the methods that localize, if there are such; return it after an empty line."""
+    table = localized.rows(localized.collect(params))
+    if not table:
+        return ""
+    text = localized.to_markdown(table)
+    write_text(folder / "localization.md", text)
+    write_text(folder / "localization.csv", tables.csv_text(table, localized.COLUMNS))
+    return f"\n{text}"
+
+
 def write_figures(runs: Sequence[Run], scores: Sequence[Score], folder: Path) -> None:
     """Write the losses and all figures that need no image."""
     lines = loss_rows(runs)
@@ -76,12 +88,15 @@ def write_figures(runs: Sequence[Run], scores: Sequence[Score], folder: Path) ->
 def write_panels(run: Run, folder: Path) -> None:
     """Write the panels of a run; a method that learns from masks has no CAM to show."""
     index = load_index(run.index)
-    splits = {"": "train", "-val": "val"}
-    for suffix, split in splits.items():
-        if suffix == "" and run.spec.learns_masks:
-            continue
-        names = show.choose((entry.name for entry in index.split(split)), run.params.report.panels)
-        panel = show.PANELS[suffix](run, index, names)
+    kinds = {"": (show.training_panel, index.split("train"))}
+    kinds["-val"] = (show.validation_panel, index.split("val"))
+    if run.spec.localizes:
+        kinds = {"-val": (showboxes.boxes_panel, index.of_one_class("val"))}
+    elif run.spec.learns_masks:
+        del kinds[""]
+    for suffix, (draw, entries) in kinds.items():
+        names = show.choose((entry.name for entry in entries), run.params.report.panels)
+        panel = draw(run, index, names)
         stem = f"panels-{run.dataset}-{run.method}-{run.protocol}-s{run.seed}{suffix}"
         with replacing(folder / f"{stem}.png") as temporary:
             panel.save(temporary, "PNG")
