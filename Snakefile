@@ -19,6 +19,10 @@ configfile: "params.yaml"
 
 try:
     flow = Flow(config)
+    flow.check_arrays(
+        getattr(workflow.executor_settings, "array_jobs", None),
+        workflow.resource_settings.nodes,
+    )
 except WsssError as error:
     raise WorkflowError(str(error)) from None
 

@@ -19,7 +19,7 @@ rule train:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 16000 * attempt,
+        mem_mb=flow.memory("{network}", 16000),
         runtime=lambda w, attempt: 480 * attempt,
     params:
         run=flow.name,

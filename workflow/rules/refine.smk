@@ -46,7 +46,7 @@ rule affinity:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 16000 * attempt,
+        mem_mb=flow.memory("affinity", 16000),
         runtime=lambda w, attempt: 240 * attempt,
     params:
         run=flow.name,
@@ -73,7 +73,7 @@ rule walk_shard:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 12000 * attempt,
+        mem_mb=flow.memory("affinity", 12000),
         runtime=lambda w, attempt: 60 * attempt,
     params:
         run=flow.name,
@@ -126,7 +126,7 @@ rule instances_shard:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 12000 * attempt,
+        mem_mb=flow.memory("affinity", 12000),
         runtime=lambda w, attempt: 60 * attempt,
     params:
         run=flow.name,

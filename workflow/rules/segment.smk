@@ -20,7 +20,7 @@ rule segmenter:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 24000 * attempt,
+        mem_mb=flow.memory("segmenter", 24000),
         runtime=lambda w, attempt: 1440 * attempt,
     params:
         run=flow.name,
@@ -46,7 +46,7 @@ rule masks_shard:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 12000 * attempt,
+        mem_mb=flow.memory("segmenter", 12000),
         runtime=lambda w, attempt: 60 * attempt,
     params:
         run=flow.name,
