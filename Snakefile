@@ -6,11 +6,13 @@ snakemake --cores 64 --profile slurm                     the same on a cluster
 """
 
 import os
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from wsss.errors import WsssError
+from wsss.resume import note_head
 from wsss.workflow import FIGURES, TABLES, Flow
 
 
@@ -53,6 +55,10 @@ rule all:
     default_target: True
     input:
         rules.results.output,
+
+
+onstart:
+    note_head(sys.argv[1:])
 
 
 onsuccess:

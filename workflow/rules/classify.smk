@@ -19,6 +19,7 @@ rule train:
     threads: 4
     resources:
         gpu=1,
+        nodes=1,
         mem_mb=flow.memory("{network}", 16000),
         runtime=lambda w, attempt: 480 * attempt,
     params:
@@ -27,4 +28,5 @@ rule train:
         code=flow.code("{network}"),
     shell:
         "python -m wsss train {params.run} {wildcards.network} "
+        "--gpus {resources.gpu} --nodes {resources.nodes} "
         "2>&1 | tell {log} '{params.run} {wildcards.network}'"

@@ -46,6 +46,7 @@ rule affinity:
     threads: 4
     resources:
         gpu=1,
+        nodes=1,
         mem_mb=flow.memory("affinity", 16000),
         runtime=lambda w, attempt: 240 * attempt,
     params:
@@ -54,6 +55,7 @@ rule affinity:
         code=flow.code("affinity"),
     shell:
         "python -m wsss affinity {params.run} "
+        "--gpus {resources.gpu} --nodes {resources.nodes} "
         "2>&1 | tell {log} '{params.run} affinity'"
 
 

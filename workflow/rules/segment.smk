@@ -20,6 +20,7 @@ rule segmenter:
     threads: 4
     resources:
         gpu=1,
+        nodes=1,
         mem_mb=flow.memory("segmenter", 24000),
         runtime=lambda w, attempt: 1440 * attempt,
     params:
@@ -28,6 +29,7 @@ rule segmenter:
         code=flow.code("segmenter"),
     shell:
         "python -m wsss segmenter {params.run} "
+        "--gpus {resources.gpu} --nodes {resources.nodes} "
         "2>&1 | tell {log} '{params.run} segmenter'"
 
 
