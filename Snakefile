@@ -6,11 +6,13 @@ snakemake --cores 64 --profile slurm                     the same on a cluster
 """
 
 import os
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from wsss.errors import WsssError
+from wsss.resume import note_head
 from wsss.workflow import FIGURES, TABLES, Flow
 
 
@@ -19,6 +21,10 @@ configfile: "params.yaml"
 
 try:
     flow = Flow(config)
+    flow.check_arrays(
+        getattr(workflow.executor_settings, "array_jobs", None),
+        workflow.resource_settings.nodes,
+    )
 except WsssError as error:
     raise WorkflowError(str(error)) from None
 
@@ -49,6 +55,10 @@ rule all:
     default_target: True
     input:
         rules.results.output,
+
+
+onstart:
+    note_head(sys.argv[1:])
 
 
 onsuccess:

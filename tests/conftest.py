@@ -15,9 +15,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, and all of the workflow, in one process: they share what they made."""
+    """Keep the tests of a file, of the workflow or of Slurm in one process: they share what they made."""
     for item in items:
-        group = "workflow" if item.path.parent.name == "workflow" else item.path.stem
+        folder = item.path.parent.name
+        group = folder if folder in ("workflow", "slurm") else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
 
 

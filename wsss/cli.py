@@ -14,6 +14,7 @@ import typer
 
 from wsss import config, plan
 from wsss.errors import ConfigError, DatasetError, WsssError
+from wsss.launch import start
 from wsss.progress import fail, setup
 from wsss.schema import Params
 
@@ -39,6 +40,10 @@ ParamFiles = Annotated[
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="dataset/method/protocol/sSEED")]
 Shard = Annotated[str, typer.Option(help="Part k of n, as k-of-n.")]
+Gpus = Annotated[
+    int, typer.Option(min=0, help="GPUs that share the training; processes, where there are none.")
+]
+Nodes = Annotated[int, typer.Option(min=1, help="Machines of the Slurm job that these are on.")]
 Processes = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 
 
@@ -105,8 +110,11 @@ def weights(name: str) -> None:
 
 
 @app.command()
-def train(run: RunName, network: str, params: ParamFiles = None) -> None:
+def train(
+    run: RunName, network: str, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles = None
+) -> None:
     """Train a network of a method's chain from image-level labels."""
+    start(gpus, nodes)
     from wsss.stages.classify import classify
 
     classify(_run(run, params), network)
@@ -161,8 +169,9 @@ def confident(run: RunName, processes: Processes = 1, params: ParamFiles = None)
 
 
 @app.command()
-def affinity(run: RunName, params: ParamFiles = None) -> None:
+def affinity(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles = None) -> None:
     """Train AffinityNet on the affinity labels."""
+    start(gpus, nodes)
     from wsss.stages.affinity import affinity as stage
 
     stage(_run(run, params))
@@ -193,8 +202,9 @@ def pseudo(run: RunName, processes: Processes = 1, params: ParamFiles = None) ->
 
 
 @app.command()
-def segmenter(run: RunName, params: ParamFiles = None) -> None:
+def segmenter(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles = None) -> None:
     """Train the segmenter on pseudo labels."""
+    start(gpus, nodes)
     from wsss.stages.segmenter import segmenter as stage
 
     stage(_run(run, params))
@@ -252,6 +262,27 @@ def export_voc_test(
     from wsss.export import voc_test
 
     typer.echo(voc_test(_run(run, params), out))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def resume(
+    context: typer.Context,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="End the jobs of the dead head instead of waiting.")
+    ] = False,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="The head ran on another machine and is gone.")
+    ] = False,
+) -> None:
+    """Go on after the head of a run died: wait for its jobs, unlock, call Snakemake as before.
+
+    Other options are added to that call.
+    """
+    from wsss import resume as module
+
+    arguments = [*module.prepare(cancel, dead), *context.args]
+    command = module.command(arguments)
+    os.execv(command[0], command)  # noqa: S606  # this process becomes the head
 
 
 @app.command("params")

@@ -23,6 +23,8 @@ SILENT = {
     "errors",
     "record",
     "progress",
+    "claim",
+    "slurm",
     "methods.registry",
 }
 

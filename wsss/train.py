@@ -6,6 +6,7 @@ moment and started again ends with the same weights as one that was not.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss import checkpoint
+from wsss.claim import claimed
 from wsss.data.loader import Schedule, TrainingImages, batches, to_device
 from wsss.errors import MissingError, TrainingError
 from wsss.files import replacing
@@ -248,15 +250,17 @@ def fit(training: Training, runtime: Runtime) -> dict[str, float]:
     """Train, write the weights and the log, remove the resume state; return last-epoch means.
 
     Raises:
-        TrainingError: the loss is not finite; earlier files stay as they are.
+        TrainingError: the loss is not finite, or another job trains the same; earlier files stay.
     """
-    trainer = Trainer(training, runtime)
-    result = trainer.run()
-    if training.finish is not None:
-        training.finish(runtime)
-    if runtime.is_main:
-        checkpoint.save(training.weights, training.objective.net.state_dict(), training.header)
-        write_log(training.log, trainer.rows)
-        training.state.unlink(missing_ok=True)
+    claim = claimed(training.state.with_suffix(".job"))
+    with claim if runtime.is_main else contextlib.nullcontext():
+        trainer = Trainer(training, runtime)
+        result = trainer.run()
+        if training.finish is not None:
+            training.finish(runtime)
+        if runtime.is_main:
+            checkpoint.save(training.weights, training.objective.net.state_dict(), training.header)
+            write_log(training.log, trainer.rows)
+            training.state.unlink(missing_ok=True)
     runtime.wait()
     return result

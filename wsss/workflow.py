@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from wsss import config, plan
+from wsss import cluster, config, plan
 from wsss.errors import ConfigError
 from wsss.files import write_text
 from wsss.fingerprint import fingerprint
@@ -124,6 +124,22 @@ class Flow:
     def code(self, stage: str) -> Function:
         """Return the function that gives a job of `stage` the fingerprint of its code."""
         return lambda wildcards: self.run(wildcards).code(_filled(stage, wildcards))
+
+    def memory(self, stage: str | None, megabytes: int) -> Callable[[Wildcards, int], int]:
+        """Return the function that gives a job its memory in MB, more at each attempt.
+
+        stage: the training whose network the job runs; None for the one that makes CAMs.
+        """
+
+        def mem_mb(wildcards: Wildcards, attempt: int) -> int:
+            name = _filled(stage, wildcards) if stage else None
+            return cluster.memory(self.run(wildcards), name, megabytes)(attempt)
+
+        return mem_mb
+
+    def check_arrays(self, arrays: str | None, jobs: int | None) -> None:
+        """Stop where job arrays would hang; arrays: the executor's setting, jobs: its limit."""
+        cluster.check_arrays(self.runs, self.params.shards, arrays, jobs)
 
     def data_settings(self, wildcards: Wildcards) -> dict[str, Any]:
         """Return the settings that a dataset is made with."""

@@ -111,3 +111,17 @@ class Checkout:
         """Change settings in params.yaml."""
         file = self.folder / "params.yaml"
         file.write_text(yaml.safe_dump(merge(read_yaml(file), changes), sort_keys=False))
+
+
+def fresh_checkout(folder: Path) -> Checkout:
+    """Return a copy of the repository whose params.yaml is the smoke preset; nothing is made yet."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        source, target = ROOT / name, folder / name
+        if source.is_file() or source.is_symlink():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+    checkout = Checkout(folder)
+    checkout.set(read_yaml(folder / "params/smoke.yaml"))
+    return checkout

@@ -2,30 +2,18 @@
 
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkout import ROOT, Checkout
-
-from wsss.config import read_yaml
+from checkout import Checkout, fresh_checkout
 
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Return a copy of the repository in which nothing has been made yet; do not write to it."""
-    folder = tmp_path_factory.mktemp("fresh") / "repository"
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, listed.decode().split("\0")):
-        source, target = ROOT / name, folder / name
-        if source.is_file() or source.is_symlink():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target, follow_symlinks=False)
-    checkout = Checkout(folder)
-    checkout.set(read_yaml(folder / "params/smoke.yaml"))
-    bring_files(folder)
+    checkout = fresh_checkout(tmp_path_factory.mktemp("fresh") / "repository")
+    bring_files(checkout.folder)
     return checkout
 
 

@@ -19,7 +19,8 @@ rule train:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 16000 * attempt,
+        nodes=1,
+        mem_mb=flow.memory("{network}", 16000),
         runtime=lambda w, attempt: 480 * attempt,
     params:
         run=flow.name,
@@ -27,4 +28,5 @@ rule train:
         code=flow.code("{network}"),
     shell:
         "python -m wsss train {params.run} {wildcards.network} "
+        "--gpus {resources.gpu} --nodes {resources.nodes} "
         "2>&1 | tell {log} '{params.run} {wildcards.network}'"

@@ -16,7 +16,7 @@ rule cam_shard:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 12000 * attempt,
+        mem_mb=flow.memory(None, 12000),
         runtime=lambda w, attempt: 60 * attempt,
     params:
         run=flow.name,

@@ -46,7 +46,8 @@ rule affinity:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 16000 * attempt,
+        nodes=1,
+        mem_mb=flow.memory("affinity", 16000),
         runtime=lambda w, attempt: 240 * attempt,
     params:
         run=flow.name,
@@ -54,6 +55,7 @@ rule affinity:
         code=flow.code("affinity"),
     shell:
         "python -m wsss affinity {params.run} "
+        "--gpus {resources.gpu} --nodes {resources.nodes} "
         "2>&1 | tell {log} '{params.run} affinity'"
 
 
@@ -73,7 +75,7 @@ rule walk_shard:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 12000 * attempt,
+        mem_mb=flow.memory("affinity", 12000),
         runtime=lambda w, attempt: 60 * attempt,
     params:
         run=flow.name,
@@ -126,7 +128,7 @@ rule instances_shard:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 12000 * attempt,
+        mem_mb=flow.memory("affinity", 12000),
         runtime=lambda w, attempt: 60 * attempt,
     params:
         run=flow.name,

@@ -21,7 +21,8 @@ rule segmenter:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 24000 * attempt,
+        nodes=1,
+        mem_mb=flow.memory("segmenter", 24000),
         runtime=lambda w, attempt: 1440 * attempt,
     params:
         run=flow.name,
@@ -29,6 +30,7 @@ rule segmenter:
         code=flow.code("segmenter"),
     shell:
         "python -m wsss segmenter {params.run} "
+        "--gpus {resources.gpu} --nodes {resources.nodes} "
         "2>&1 | tell {log} '{params.run} segmenter'"
 
 
@@ -47,7 +49,7 @@ rule masks_shard:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=lambda w, attempt: 12000 * attempt,
+        mem_mb=flow.memory("segmenter", 12000),
         runtime=lambda w, attempt: 60 * attempt,
     params:
         run=flow.name,

@@ -1,0 +1,40 @@
+"""A real Slurm of one node for the session, and a run made without it to compare with."""
+
+import os
+from collections.abc import Iterator
+
+import one_node
+import pytest
+from checkout import Checkout, fresh_checkout
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slurm() -> Iterator[None]:
+    """Start Slurm unless it is up; where it cannot be had, skip, or fail if WSSS_REQUIRE_SLURM is 1."""
+    was_up, why = one_node.is_up(), one_node.unavailable()
+    if why is None:
+        done = one_node.script("start-slurm", "--install")
+        why = done.stderr.strip() if done.returncode else None
+    if why is not None:
+        if os.environ.get("WSSS_REQUIRE_SLURM") == "1":
+            pytest.fail(f"Slurm is required here: {why}", pytrace=False)
+        pytest.skip(f"no Slurm: {why}")
+    yield
+    if not was_up:
+        one_node.script("stop-slurm")
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a copy of the repository with one method of the smoke preset; do not write to it."""
+    checkout = fresh_checkout(tmp_path_factory.mktemp("fresh") / "repository")
+    checkout.set({"methods": ["cam"]})
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def local(fresh: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a copy that has been run without Slurm."""
+    checkout = fresh.copy(tmp_path_factory.mktemp("local") / "repository")
+    checkout.snakemake()
+    return checkout
