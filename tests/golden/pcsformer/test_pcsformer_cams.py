@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from wsss import crf
-from wsss.cam import NORMALISERS
+from wsss.cam import NORMALISERS, joined_cam
 from wsss.data.augment import Draws, Normalisation, change, scaled_size
 from wsss.data.index import Entry, Index
 from wsss.data.loader import Squares
-from wsss.localize import ScaledImages, joined_cam, multisize
+from wsss.localize import ScaledImages, multisize
 from wsss.methods.pcsformer import views
 from wsss.metrics import seed
 from wsss.nets.backbone import IMAGENET
