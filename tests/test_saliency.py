@@ -44,4 +44,4 @@ def test_a_map_without_evidence_is_no_attention_unless_it_wraps_as_published() -
     clean = attention_image(some)
     assert clean is not None
     assert sorted(set(clean.ravel().tolist())) == [0, 255]
-    assert attention_image(some, wraps=True)[0, 0] == 256 - 50
+    assert attention_image(some, wraps=True)[0, 0] == 256 - 51
