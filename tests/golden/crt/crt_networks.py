@@ -1,10 +1,13 @@
 """CRT's networks with the weights of the set, as a run at VOC's published settings has them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
 import torch
 from golden import Golden
+from numpy.typing import NDArray
 from pictures import normalised
 from torch import Tensor
 
@@ -13,9 +16,19 @@ from wsss.methods.crt import CRT
 from wsss.nets.crt import CNN, CRTNet
 from wsss.schema import Params
 
+Arrays = dict[str, NDArray[Any]]
 CLASSES = 20
 PUBLISHED = config.resolve(Params(), "voc12", "crt", "published")
+LOCALIZED = config.resolve(Params(), "cub", "crt_localization", "published")
 SMALL = {r".*bn3\.weight": 0.2}  # as the set's README says, so that deep networks stay in range
+
+
+def thinned(arrays: Arrays, stem: str) -> tuple[NDArray[Any], int]:
+    """Return the array `<stem>_every<n>` of a set and n, which is kept of each axis that is thinned."""
+    for key in arrays:
+        if found := re.fullmatch(rf"{stem}_every(\d+)", key):
+            return arrays[key], int(found[1])
+    pytest.skip(f"the set has no {stem}")
 
 
 def method() -> CRT:

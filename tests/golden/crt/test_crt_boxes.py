@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from crt_networks import LOCALIZED, thinned
 from golden import Golden
 
 from wsss import boxes
 from wsss.data.cub import in_frame
 
-FRAME_PX = 224
+FRAME_PX = LOCALIZED.networks["classifier"].augment.crop_px
 NAMES = {
     "cls_top1": "top1_class", "cls_top5": "top5_class", "loc_top1": "top1", "loc_top5": "top5",
     "loc_gt_known": "gt_known",
@@ -33,9 +34,9 @@ def test_boxes_of_maps(golden: Golden) -> None:
         found = [boxes.from_map(scores, float(level)) for level in expected["thresholds"]]
         golden.same(f"boxes of {name}", found, wanted)
     low, high = (reduce(large, (1, 2))[:, None, None] for reduce in (np.min, np.max))
-    every = -(-large.shape[1] // expected["resized_every16"].shape[1])
+    wanted, every = thinned(expected, "resized")
     normal = ((large - low) / (high - low))[:, ::every, ::every]
-    golden.close("enlarged maps", normal, expected["resized_every16"], atol=1e-5)
+    golden.close("enlarged maps", normal, wanted, atol=1e-5)
 
 
 def test_boxes_of_scores(golden: Golden) -> None:
@@ -57,7 +58,7 @@ def test_overlaps(golden: Golden) -> None:
 
 def test_scores_of_localization(golden: Golden) -> None:
     expected = golden.arrays("wsol_metric.npz")
-    summary, level = golden.json("wsol_metric_summary.json"), 0.1
+    summary, level = golden.json("wsol_metric_summary.json"), LOCALIZED.localization.threshold
     found: list[dict[str, Any]] = []
     for number, (logits, cams, label) in enumerate(
         zip(expected["logits"], expected["cams"], expected["labels"].tolist(), strict=True)

@@ -2,22 +2,20 @@
 
 import fill
 import torch
-from crt_networks import gradients
+from crt_networks import LOCALIZED as PUBLISHED
+from crt_networks import SMALL, gradients, thinned
 from golden import FORWARD, Golden
 from pictures import normalised
 from torch import Tensor
 
-from wsss import checkpoint, config
+from wsss import checkpoint
 from wsss.data.loader import squashed
 from wsss.methods.crt_localization import Localization, is_apart
 from wsss.nets.crt import CNN, TRANSFORMER, CRTNet
 from wsss.optimize import freeze, rate
-from wsss.schema import Params
 from wsss.stages.network import normalisation
 
-PUBLISHED = config.resolve(Params(), "cub", "crt_localization", "published")
 EXACT, LOSS = {"atol": 1e-5}, {"rtol": 1e-4}
-SMALL = {r".*bn3\.weight": 0.2}
 
 
 def method(golden: Golden) -> Localization:
@@ -49,9 +47,8 @@ def compare_maps(golden: Golden, net: CRTNet, images: Tensor, targets: list[int]
     golden.close("localization scores", logits, expected["logits"], **EXACT)
     best = logits.topk(expected["top5"].shape[1]).indices
     golden.same("best classes", best, expected["top5"])
-    thinned = expected["cams_every10"]
-    every = -(-maps.shape[1] // thinned.shape[1])
-    golden.close("localization maps", maps[:, ::every], thinned, **EXACT)
+    wanted, every = thinned(expected, "cams")
+    golden.close("localization maps", maps[:, ::every], wanted, **EXACT)
     rows = torch.arange(len(maps))
     golden.close("maps of the class", maps[rows, targets], expected["cams_target"], **FORWARD)
     golden.close("maps of the best", maps[rows[:, None], best], expected["cams_top5"], **FORWARD)
@@ -63,9 +60,8 @@ def compare_training(golden: Golden, net: CRTNet, images: Tensor, targets: list[
     for name, maps in (("deits", net.maps(images)), ("res50", net.partner_maps(images))):
         wanted = expected[f"train_logits_{name}"]
         golden.close(f"training scores {name}", maps.mean((2, 3)).detach(), wanted, **EXACT)
-        thinned = expected[f"train_map_{name}_every10"]
-        every = -(-maps.shape[1] // thinned.shape[1])
-        golden.close(f"training maps {name}", maps[:, ::every].detach(), thinned, **EXACT)
+        some, every = thinned(expected, f"train_map_{name}")
+        golden.close(f"training maps {name}", maps[:, ::every].detach(), some, **EXACT)
     batch = {"image": images, "label": torch.zeros(len(images), own.classes)}
     batch["label"][range(len(images)), targets] = 1
     span = own.params["classifier"].settings["span"]
@@ -100,10 +96,8 @@ def test_pictures_of_the_test(golden: Golden) -> None:
     expected, seeds = golden.arrays("wsol_data.npz"), golden.case("wsol_data", "seeds")
     net = method(golden).build("classifier")
     side = PUBLISHED.networks["classifier"].augment.crop_px
+    pictures, every = thinned(expected, "test_image")
     sizes = expected["image_sizes_wh"].tolist()
-    for (width, height), seed, wanted in zip(
-        sizes, seeds, expected["test_image_every16"], strict=True
-    ):
+    for (width, height), seed, wanted in zip(sizes, seeds, pictures, strict=True):
         image = squashed(fill.image(height, width, seed), side, normalisation(net))
-        every = -(-side // wanted.shape[1])
         golden.close(f"picture {seed}", image[:, ::every, ::every], wanted, absolute=1e-6)

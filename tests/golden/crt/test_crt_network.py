@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from crt_networks import CLASSES, PUBLISHED, batch_of, gradients, labels, method, network
+from crt_networks import CLASSES, PUBLISHED, batch_of, gradients, labels, method, network, thinned
 from golden import FORWARD, Golden
 from torch import nn
 
@@ -27,8 +27,7 @@ def test_the_transformer_on_a_tile(golden: Golden) -> None:
             rows = rows + seen.attention[0][0, 0].sum(1)
             tokens = tokens + seen.tokens
         tokens = backbone.norm(tokens)[0]
-    patches = expected["patch_tokens_every8"]
-    every = -(-(len(tokens) - 1) // len(patches))
+    patches, every = thinned(expected, "patch_tokens")
     golden.close("class token", tokens[0], expected["cls_token"], **EXACT)
     golden.close("patch tokens", tokens[1::every], patches, **EXACT)
     golden.close("attention", attention[0, 0], expected["attention_cls_row"], **EXACT)
@@ -50,10 +49,9 @@ def test_a_step_of_training(golden: Golden) -> None:
         F.interpolate(m.detach(), images.shape[2:], mode="bilinear", align_corners=True)
         for m in (theirs, ours)
     ]
-    wanted = maps["up_abs_diff_every28"]
-    every = -(-images.shape[2] // wanted.shape[2])
-    thinned = (large[0] - large[1]).abs()[..., ::every, ::every]
-    golden.close("distance of the maps", thinned, wanted, **FORWARD)
+    wanted, every = thinned(maps, "up_abs_diff")
+    distance = (large[0] - large[1]).abs()[..., ::every, ::every]
+    golden.close("distance of the maps", distance, wanted, **FORWARD)
     batch = {"image": images, "label": labels(case["classes"])}
     weight = PUBLISHED.networks["classifier"].settings["consistency"]
     for done, (name, expected) in enumerate(golden.json("train_losses.json").items()):

@@ -5,7 +5,7 @@ from typing import Any
 import fill
 import numpy as np
 import torch
-from crt_networks import CLASSES, PUBLISHED
+from crt_networks import CLASSES, PUBLISHED, thinned
 from golden import FORWARD, Golden
 from pictures import normalised
 
@@ -42,9 +42,8 @@ def compare_looks(golden: Golden, net: DeepLab) -> None:
         looks, deep = net.outputs(images), net.backbone(images)
     golden.close("logits", looks["pixels_max"], expected["msc_logits"], **FORWARD)
     golden.close("logits of one scale", looks["pixels_1"], expected["base_logits"], **FORWARD)
-    wanted = expected["layer4_every16"]
-    fourth = deep[-2][:, :: deep[-2].shape[1] // wanted.shape[1]]
-    golden.close("fourth layer", fourth, wanted, **FORWARD)
+    wanted, every = thinned(expected, "layer4")
+    golden.close("fourth layer", deep[-2][:, ::every], wanted, **FORWARD)
     labels = resize(looks["pixels_max"], case["size"]).argmax(1)[0]
     golden.same("labels", labels, expected["label"], share=0.999)
 
@@ -97,7 +96,6 @@ def test_the_crf(golden: Golden) -> None:
         posterior = refine_scores(picture, scores, "deeplab_msc")
         labels = posterior.argmax(0)
         golden.same(f"labels of the CRF, {kind}", labels, expected[f"label_{key}"], 0.995)
-        wanted = expected[f"q_{key}_every7"]
-        every = -(-posterior.shape[1] // wanted.shape[1])
-        thinned = np.asarray(posterior)[:, ::every, ::every]
-        golden.close(f"CRF, {kind}", thinned, wanted, absolute=1e-3, share=0.99)
+        wanted, every = thinned(expected, f"q_{key}")
+        found = np.asarray(posterior)[:, ::every, ::every]
+        golden.close(f"CRF, {kind}", found, wanted, absolute=1e-3, share=0.99)
