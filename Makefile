@@ -46,7 +46,7 @@ lint: setup  ## what CI checks besides the tests
 	$(RUN) mypy
 	$(RUN) snakefmt --check Snakefile workflow
 	$(RUN) snakemake --lint
-	$(RUN) shellcheck .ci/run workflow/tell.sh
+	$(RUN) shellcheck .ci/run workflow/tell.sh tests/slurm/start-slurm tests/slurm/stop-slurm
 
 parity: setup  ## docs/parity.md: the largest difference to the published code, case by case
 	@rm -f .parity.jsonl && WSSS_PARITY=$(CURDIR)/.parity.jsonl $(RUN) pytest -q --numprocesses $(CORES) tests/golden

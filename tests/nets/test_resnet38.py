@@ -8,7 +8,7 @@ import torch
 from wsss import checkpoint
 from wsss.errors import MissingError
 from wsss.nets.resnet38 import MXNET, Bottleneck, ResNet38
-from wsss.nets.weights import fetch
+from wsss.nets.weights import convert
 
 STATISTICS = {"weight": "gamma", "bias": "beta"}
 
@@ -48,7 +48,7 @@ def test_names_of_the_published_initial_weights_are_translated() -> None:
 
 def test_missing_initial_weights_are_asked_for_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no public download.*resnet38.imagenet.pth") as caught:
-        fetch("resnet38.imagenet", tmp_path / "resnet38.imagenet.safetensors")
+        convert("resnet38.imagenet", tmp_path / "resnet38.imagenet.safetensors", None, None, "")
     assert "\n" not in str(caught.value)
 
 

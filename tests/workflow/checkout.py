@@ -125,3 +125,16 @@ def fresh_checkout(folder: Path) -> Checkout:
     checkout = Checkout(folder)
     checkout.set(read_yaml(folder / "params/smoke.yaml"))
     return checkout
+
+
+def repro(checkout: Checkout) -> set[str]:
+    """Run `dvc repro` and return the rules of which jobs ran."""
+    done = checkout.call("dvc", "repro")
+    assert "Running stage 'pipeline'" in done.stdout
+    return ran(done.stdout + done.stderr)
+
+
+def ran(said: str) -> set[str]:
+    """Return the rules of which jobs ran, from what Snakemake said."""
+    lines = (line.rstrip(":").split() for line in said.splitlines())
+    return {words[1] for words in lines if len(words) == 2 and words[0] in ("rule", "localrule")}

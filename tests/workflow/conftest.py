@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkout import Checkout, fresh_checkout
+from checkout import Checkout, fresh_checkout, repro
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +39,17 @@ def mine(made: Checkout, tmp_path: Path) -> Iterator[Checkout]:
     """Return a copy of the finished run that a test may change."""
     yield made.copy(tmp_path / "repository")
     shutil.rmtree(tmp_path / "repository", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def recorded(made: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a repository whose run is recorded, committed and pushed to a remote folder."""
+    folder = tmp_path_factory.mktemp("recorded")
+    checkout = made.copy(folder / "repository")
+    checkout.call("git", "init", "--quiet", "--initial-branch", "main")
+    checkout.call("dvc", "remote", "add", "--default", "store", str(folder / "store"))
+    assert repro(checkout) == set()
+    checkout.call("git", "add", "--all")
+    checkout.call("git", "commit", "--quiet", "--message", "run")
+    checkout.call("dvc", "push", "--quiet")
+    return checkout

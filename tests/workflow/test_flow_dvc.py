@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import Checkout
+from checkout import Checkout, repro
 from test_flow_plan import SEGMENTED, rules
 
 FILES = ("results/table.csv", "results/metrics.json", "dvc.lock")
@@ -20,28 +20,6 @@ def shown(checkout: Checkout) -> Any:
 def written(checkout: Checkout) -> Any:
     """Return the metrics in the file."""
     return json.loads((checkout.folder / "results/metrics.json").read_text())
-
-
-def repro(checkout: Checkout) -> set[str]:
-    """Run `dvc repro` and return the rules of which jobs ran."""
-    done = checkout.call("dvc", "repro")
-    assert "Running stage 'pipeline'" in done.stdout
-    lines = (line.rstrip(":").split() for line in (done.stdout + done.stderr).splitlines())
-    return {words[1] for words in lines if len(words) == 2 and words[0] in ("rule", "localrule")}
-
-
-@pytest.fixture(scope="module")
-def recorded(made: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Return a repository whose run is recorded, committed and pushed to a remote folder."""
-    folder = tmp_path_factory.mktemp("recorded")
-    checkout = made.copy(folder / "repository")
-    checkout.call("git", "init", "--quiet", "--initial-branch", "main")
-    checkout.call("dvc", "remote", "add", "--default", "store", str(folder / "store"))
-    assert repro(checkout) == set()
-    checkout.call("git", "add", "--all")
-    checkout.call("git", "commit", "--quiet", "--message", "run")
-    checkout.call("dvc", "push", "--quiet")
-    return checkout
 
 
 @pytest.fixture

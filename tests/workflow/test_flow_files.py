@@ -1,6 +1,7 @@
 """The files around the workflow agree with each other, and with what the tools expect."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,7 @@ from checkout import ROOT, Checkout
 from wsss import config
 from wsss.schema import Params
 
+SCRIPTS = (".ci/run", "workflow/tell.sh", "tests/slurm/start-slurm", "tests/slurm/stop-slurm")
 PRESETS = sorted((ROOT / "params").glob("*.yaml"))
 
 
@@ -28,7 +30,7 @@ def test_the_workflow_passes_the_linter_of_snakemake(fresh: Checkout) -> None:
 
 def test_rules_are_formatted_and_scripts_are_clean(fresh: Checkout) -> None:
     formatted = fresh.call("snakefmt", "--check", "Snakefile", "workflow")
-    checked = fresh.call("shellcheck", ".ci/run", "workflow/tell.sh")
+    checked = fresh.call("shellcheck", *SCRIPTS)
     assert (formatted.returncode, checked.returncode) == (0, 0)
 
 
@@ -62,6 +64,28 @@ def test_the_conda_environment_has_the_locked_versions() -> None:
     assert {line: versions[line.split("==")[0]] for line in pinned} == {
         line: line.split("==")[1] for line in pinned
     }
+
+
+def test_the_conda_environment_lacks_nothing_that_a_stage_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["crf"], *extras["lite"], *extras["coco"]]
+    pinned = parsed("envs/wsss.yaml")["dependencies"][-1]["pip"]
+    names = {re.split("[<>=]", line)[0] for line in wanted} - {"snakemake", "dvc"}  # the head's
+    assert names == {line.split("==")[0] for line in pinned}
+
+
+def test_the_container_is_made_from_the_lock() -> None:
+    recipe = (ROOT / "envs/wsss.def").read_text()
+    python = (ROOT / ".python-version").read_text().strip()
+    assert f"From: python:{python}-" in recipe
+    assert f"python={python}" in parsed("envs/wsss.yaml")["dependencies"]
+    assert "uv.lock /opt/wsss/uv.lock" in recipe
+    assert "uv sync --frozen" in recipe
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(re.findall(r"--extra (\w+)", recipe)) <= set(project["optional-dependencies"])
+    for line in recipe.split("%files")[1].split("%post")[0].split("\n"):
+        assert not line.strip() or (ROOT / line.split()[0]).is_file()
 
 
 def test_the_default_profile_leaves_resources_to_the_other_profiles() -> None:

@@ -1,4 +1,5 @@
-# Datasets and initial weights.
+# Datasets and initial weights. `draw` and `weights` can be shared between checkouts (--cache), so they
+# have no benchmark.
 
 
 rule draw:
@@ -8,8 +9,6 @@ rule draw:
         record="work/{dataset}/data.json",
     log:
         "logs/{dataset}/data.log",
-    benchmark:
-        "benchmarks/{dataset}/data.tsv"
     wildcard_constraints:
         dataset=flow.made_with("images.zip"),
     localrule: True
@@ -74,8 +73,6 @@ rule weights:
         record="work/pretrained/{weights}.json",
     log:
         "logs/pretrained/{weights}.log",
-    benchmark:
-        "benchmarks/pretrained/{weights}.tsv"
     localrule: True
     conda:
         "../../envs/wsss.yaml"

@@ -1,4 +1,4 @@
-"""Fetch public datasets: whole files with the right hash, or none; a stopped download goes on.
+"""Fetch public files: whole ones with the right hash, or none; a stopped download goes on.
 
 `sources.yaml` beside this says where each file is from, and where its hashes stand.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import shutil
 import tarfile
 import urllib.error
@@ -26,24 +27,30 @@ from wsss.schema import Strict
 PATH = Path(__file__).with_name("sources.yaml")
 CHUNK = 1 << 20
 TIMEOUT_S = 60
+OFFLINE = "WSSS_OFFLINE"
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError)
 
 
-class Source(Strict):
-    """One archive: where it is from, what is known of it, what of it is kept where."""
+class File(Strict):
+    """One public file: where it is from and what is known of it; of hashes the first digits will do."""
 
     url: str
     bytes: PositiveInt | None = None
     md5: str | None = None
     sha256: str | None = None
     citation: str
-    unpacks: str
-    into: str
 
     @property
     def file(self) -> str:
-        """The name of the archive."""
+        """Its name."""
         return PurePosixPath(self.url).name
+
+
+class Source(File):
+    """An archive of a dataset: what of it is kept where."""
+
+    unpacks: str
+    into: str
 
 
 def sources() -> dict[str, tuple[list[Source], list[str]]]:
@@ -88,12 +95,20 @@ def _check_space(source: Source, folder: Path) -> None:
         )
 
 
-def download(source: Source, folder: Path) -> Path:
-    """Return the archive in `folder`, fetched unless it is there; it has the known size and hashes."""
+def download(source: File, folder: Path) -> Path:
+    """Return the file in `folder`, fetched unless it is there; it has the known size and hashes.
+
+    Nothing is fetched where the environment says WSSS_OFFLINE=1.
+    """
     path = folder / source.file
     if path.is_file():
         verify(path, source)
         return path
+    if os.environ.get(OFFLINE) == "1":
+        raise DatasetError(
+            f"{path} is missing, and {OFFLINE}=1 forbids downloads. Fetch {source.url} on a machine "
+            f"with a network and put it into {folder}."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{source.file}.part"
     if part.is_file() and source.bytes is not None and part.stat().st_size > source.bytes:
@@ -110,7 +125,7 @@ def download(source: Source, folder: Path) -> Path:
     return path
 
 
-def _append(source: Source, part: Path) -> None:
+def _append(source: File, part: Path) -> None:
     """Fetch what is missing at the end of `part`; all of it where the server sends only wholes."""
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(source.url)  # noqa: S310  # from sources.yaml
@@ -128,9 +143,9 @@ def _append(source: Source, part: Path) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing is behind what we have
             return
-        raise _unreachable(source, error) from None
+        raise _unreachable(source, error, part.parent) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise _unreachable(source, error) from None
+        raise _unreachable(source, error, part.parent) from None
 
 
 def _chunks(answer: Any) -> Iterator[bytes]:
@@ -138,15 +153,15 @@ def _chunks(answer: Any) -> Iterator[bytes]:
         yield chunk
 
 
-def _unreachable(source: Source, error: Exception) -> DatasetError:
+def _unreachable(source: File, error: Exception, folder: Path) -> DatasetError:
     reason = " ".join(str(error).split())
     return DatasetError(
         f"{source.url} cannot be fetched ({reason}). Run the command again to go on, or put the file "
-        "into data/downloads yourself."
+        f"into {folder} yourself."
     )
 
 
-def verify(path: Path, source: Source) -> None:
+def verify(path: Path, source: File) -> None:
     """Stop unless a file has the known size and hashes."""
     size = path.stat().st_size
     if source.bytes is not None and size != source.bytes:
@@ -156,7 +171,7 @@ def verify(path: Path, source: Source) -> None:
         )
     for kind in ("md5", "sha256"):
         wanted = getattr(source, kind)
-        if wanted and _digest(path, kind) != wanted:
+        if wanted and not _digest(path, kind).startswith(wanted):
             raise DatasetError(
                 f"{path} has another {kind} than the known one ({wanted}; {source.citation}). "
                 "Delete it, if it is still there, and run the command again."

