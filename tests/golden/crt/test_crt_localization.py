@@ -12,7 +12,7 @@ from wsss import checkpoint
 from wsss.data.loader import squashed
 from wsss.methods.crt_localization import Localization, is_apart
 from wsss.nets.crt import CNN, TRANSFORMER, CRTNet
-from wsss.optimize import freeze, rate
+from wsss.optimize import freeze, parts, rate
 from wsss.stages.network import normalisation
 
 EXACT, LOSS = {"atol": 1e-5}, {"rtol": 1e-4}
@@ -101,3 +101,27 @@ def test_pictures_of_the_test(golden: Golden) -> None:
     for (width, height), seed, wanted in zip(sizes, seeds, pictures, strict=True):
         image = squashed(fill.image(height, width, seed), side, normalisation(net))
         golden.close(f"picture {seed}", image[:, ::every, ::every], wanted, absolute=1e-6)
+
+
+def test_each_network_has_its_published_optimiser(golden: Golden) -> None:
+    net, params = method(golden).build("classifier"), PUBLISHED.networks["classifier"].train
+    freeze(net, params)
+    transformer, cnn = parts(net, params)
+    assert isinstance(transformer.optimizer, torch.optim.AdamW)
+    assert isinstance(cnn.optimizer, torch.optim.SGD)
+    names = {id(weight): name for name, weight in net.named_parameters()}
+    for group in transformer.optimizer.param_groups:
+        for weight in group["params"]:
+            name = names[id(weight)]
+            still = weight.ndim == 1 or name.endswith(("pos_embed", "cls_token"))
+            assert group["weight_decay"] == (0 if still else params.weight_decay), name
+    rates = {}
+    cnn.set_rate(5, 10)
+    for group in cnn.optimizer.param_groups:
+        assert group["weight_decay"] == cnn.params.weight_decay
+        rates |= {names[id(weight)]: group["lr"] for weight in group["params"]}
+    assert rates.pop("partner_head.weight") == 10 * cnn.params.lr
+    assert set(rates.values()) == {cnn.params.lr}
+    assert {name.split(".")[2] for name in rates} == {"layer3", "layer4"}
+    learned = sum(len(g["params"]) for g in transformer.optimizer.param_groups)
+    assert learned == len(golden.json("manifest_wsol_deits_cub.json"))
