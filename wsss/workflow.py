@@ -243,7 +243,8 @@ class Flow:
     def _kept(self, run: Run) -> Iterable[str]:
         names = {name for stage in run.stages() for name in (f"{stage}.json",)}
         trained = [s for s in run.stages() if s in (*run.spec.networks, "affinity", "segmenter")]
-        names |= {f"{stage}.csv" for stage in trained} | {"masks.zip"}
+        tabled = [*trained, *(s for s in run.stages() if s.startswith("eval/"))]
+        names |= {f"{stage}.csv" for stage in tabled} | {"masks.zip"}
         names |= set() if run.spec.learns_masks else {"cam.zip", "pseudo.zip"}
         yield from (run.path(name).as_posix() for name in sorted(names))
         for name in filter(None, (plan.pretrained(run.settings, stage) for stage in trained)):
