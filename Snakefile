@@ -31,6 +31,7 @@ except WsssError as error:
 os.environ.update(flow.environment())
 shell.prefix("set -euo pipefail; source workflow/tell.sh; ")
 
+
 container: "envs/wsss.sif"
 
 

@@ -9,6 +9,7 @@ from wsss.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CLUSTER = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
 BLOCKS = "\n".join(re.findall(r"```\w*\n(.*?)```", README, re.DOTALL)) + "\n".join(
     re.findall(r"`([^`\n]+)`", README)
 )
@@ -25,6 +26,15 @@ def test_subcommands_exist() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     used = set(re.findall(r"\bwsss ([a-z]+)\b", BLOCKS))
     assert {"cam", "data", "evaluate", "params", "predict"} <= used <= set(commands)
+
+
+def test_the_page_on_clusters_names_what_exists() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    blocks = "\n".join(re.findall(r"```\w*\n(.*?)```", CLUSTER, re.DOTALL))
+    assert {"resume", "table"} <= set(re.findall(r"\bwsss ([a-z]+)\b", blocks)) <= set(commands)
+    named = re.findall(r"(?:envs|params|profiles|tests|wsss)/[\w/.-]+\w", CLUSTER)
+    assert {"envs/wsss.def", "tests/slurm/start-slurm"} <= set(named)
+    assert [n for n in named if not (ROOT / n).exists() and n != "envs/wsss.sif"] == []
 
 
 def test_linked_and_named_files_exist() -> None:

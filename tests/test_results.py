@@ -19,7 +19,8 @@ import pytest
 from made_run import make_dataset, make_run
 
 from wsss import config, figures, page, plan, published, results, tables
-from wsss.data.index import Index
+from wsss.bootstrap import read_images
+from wsss.data.index import Index, load_index
 from wsss.errors import ConfigError, MissingError, StaleError
 from wsss.files import read_json, write_json
 from wsss.guard import changes, differences, verify
@@ -487,3 +488,34 @@ def test_results_need_neither_torch_nor_plots_until_they_draw() -> None:
     code = "import sys, json, wsss.stages.results; print(json.dumps(sorted(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert not {"torch", "timm", "pandas", "matplotlib"} & set(json.loads(shown.stdout))
+
+
+def test_a_gain_is_over_the_baseline_and_has_an_interval(squares: Index, work: Path) -> None:
+    chosen = params(methods=["cam", "mctformer", "supervised"])
+    index = make_dataset(squares, "shapes", chosen, ("red", "green", "blue"))
+    for run in plan.runs(chosen):
+        make_run(run, index)
+    scores = results.collect(chosen)
+    found = {(row.method, row.stage): row for row in results.compared(results.rows(scores), scores)}
+    own, base = found["mctformer", "seed"], found["cam", "seed"]
+    assert base.gain is None
+    assert found["supervised", "segmentation"].gain is None, "it has seen masks"
+    assert own.gain == pytest.approx(own.miou - base.miou, abs=2e-6)
+    assert own.gain_low is not None
+    assert own.gain_high is not None
+    assert own.gain_low <= own.gain <= own.gain_high
+    text = tables.to_markdown(list(found.values()))
+    assert "gain over CAM" in text
+    assert results.metrics([own])["shapes"]["mctformer"]["common"]["seed"]["gain"] == own.gain
+
+
+def test_confusions_of_images_sum_to_that_of_the_evaluation(made: Path) -> None:
+    run = run_of(params())
+    for what in ("seed", "walk", "pseudo", "segmentation"):
+        record = read_json(run.path(f"eval/{what}.json"))
+        index = load_index(run.index)
+        names = [entry.name for entry in index.split(record["protocol"]["split"])]
+        images = read_images(run.path(f"eval/{what}.csv"), names, len(index.classes) + 1)
+        whole = images.sum(0).reshape(len(index.classes) + 1, -1)
+        assert whole[:, :-1].tolist() == record["confusion"]
+        assert whole[:, -1].tolist() == (record["missed"] or [0] * len(whole))

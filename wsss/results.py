@@ -7,12 +7,14 @@ make them readable. Rows can be made from evaluation files alone: `rows([read(pa
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wsss import plan, published
+from wsss.bootstrap import gain, read_images
+from wsss.data.index import load_index
 from wsss.errors import MissingError, StaleError
 from wsss.files import read_json
 from wsss.guard import data_record, records
@@ -36,6 +38,7 @@ def stage_title(what: str) -> str:
 
 PROTOCOL = ("split", "images", "labels_used", "crf", "convention", "threshold")
 DIGITS = 6  # kept of a score
+BASELINE = "cam"  # the method that gains are measured against
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Row:
 
     best_miou: at the threshold that suits the truth best, an oracle; mean over seeds.
     best_thresholds: the smallest and largest of these over seeds. published: the paper's number.
+    gain: mIoU above that of the baseline, with a 95 % interval over images.
     """
 
     dataset: str
@@ -81,6 +85,9 @@ class Row:
     threshold: float | None
     labels_used: bool
     coverage: float
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
 
     @property
     def difference(self) -> float | None:
@@ -156,6 +163,37 @@ def _row(scores: Sequence[Score]) -> Row:
     )
 
 
+def compared(table: Iterable[Row], scores: Sequence[Score]) -> list[Row]:
+    """Return the rows, with their gain over the baseline where it was scored alike on the same images.
+
+    What learns from masks is no rival. Reads the confusions of the images beside the evaluations.
+    """
+    grouped: dict[tuple[str, ...], list[Score]] = {}
+    for score in scores:
+        grouped.setdefault(score.group, []).append(score)
+    return [_with_gain(row, grouped) for row in table]
+
+
+def _with_gain(row: Row, grouped: Mapping[tuple[str, ...], Sequence[Score]]) -> Row:
+    ours = grouped[row.dataset, row.method, row.protocol, row.stage]
+    theirs = grouped.get((row.dataset, BASELINE, row.protocol, row.stage))
+    alike = ("split", "images", "convention")
+    if row.method == BASELINE or not theirs or ours[0].run.spec.learns_masks:
+        return row
+    if any(ours[0].record["protocol"][key] != theirs[0].record["protocol"][key] for key in alike):
+        return row
+    index = load_index(ours[0].run.index)
+    names = [entry.name for entry in index.split(row.split) if entry.mask]
+    classes = len(index.classes) + 1
+    both = [
+        [read_images(each.run.path(f"eval/{each.what}.csv"), names, classes) for each in group]
+        for group in (ours, theirs)
+    ]
+    found = gain(both[0], both[1], classes, row.convention)
+    low, high = round(found.low, DIGITS), round(found.high, DIGITS)
+    return replace(row, gain=round(found.mean, DIGITS), gain_low=low, gain_high=high)
+
+
 def _mean(values: Sequence[float]) -> float:
     return round(statistics.fmean(values), DIGITS)
 
@@ -198,6 +236,7 @@ def metrics(table: Iterable[Row]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for row in table:
         chosen = {"miou": row.miou, "sd": row.sd, "best_miou": row.best_miou, "seeds": row.seeds}
+        chosen |= {"gain": row.gain, "gain_low": row.gain_low, "gain_high": row.gain_high}
         inner = nested.setdefault(row.dataset, {}).setdefault(row.method, {})
         inner.setdefault(row.protocol, {})[row.stage] = {
             key: value for key, value in chosen.items() if value is not None

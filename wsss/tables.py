@@ -53,12 +53,20 @@ def _best(row: Row) -> str:
     return f"{percent(row.best_miou)} at {low if low == high else f'{low} to {high}'}"
 
 
+def _gain(row: Row) -> str:
+    if row.gain is None:
+        return ""
+    low, high = percent(row.gain_low, "+"), percent(row.gain_high, "+")
+    return f"{percent(row.gain, '+')} ({low} to {high})"
+
+
 COLUMNS = (
     Column("dataset", lambda row: row.dataset, is_protocol=True),
     Column("method", lambda row: row.title),
     Column("protocol", lambda row: row.protocol, is_protocol=True),
     Column("stage", lambda row: stage_title(row.stage)),
     Column("mIoU %", _miou, is_number=True),
+    Column("gain over CAM (95 % of resampled images)", _gain, is_number=True),
     Column("threshold", lambda row: _level(row.threshold), is_number=True),
     Column("oracle mIoU %", _best, is_number=True),
     Column("published %", lambda row: percent(row.published), is_number=True),

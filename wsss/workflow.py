@@ -265,7 +265,8 @@ class Flow:
             "masks": "masks.zip",
             "boxes": "boxes.zip",
         }
-        names |= {f"{stage}.csv" for stage in run.trained}
+        scored = [f"eval/{what}" for what in run.scored]
+        names |= {f"{stage}.csv" for stage in (*run.trained, *scored)}
         names |= {archive for stage, archive in shown.items() if stage in run.stages()}
         yield from (run.path(name).as_posix() for name in sorted(names))
         for stage in run.trained:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import Checkout, repro
+from checkout import Checkout, ran, repro
 from test_flow_plan import SEGMENTED, rules
 
 FILES = ("results/table.csv", "results/metrics.json", "dvc.lock")
@@ -68,3 +68,16 @@ def test_a_changed_threshold_runs_only_what_depends_on_it(clone: Checkout) -> No
     assert repro(clone) == {"evaluate", "results", "all"}
     status = json.loads(clone.call("dvc", "status", "--json").stdout)
     assert status == {}
+
+
+def test_an_experiment_runs_what_depends_on_it_and_is_compared(clone: Checkout) -> None:
+    before = written(clone)["shapes"]["cam"]["common"]["seed"]["miou"]
+    done = clone.call("dvc", "exp", "run", "--set-param", "evaluation.seed_threshold=0.05")
+    assert ran(done.stdout + done.stderr) == {"evaluate", "results", "all"}
+    said = json.loads(clone.call("dvc", "metrics", "diff", "--json").stdout)
+    changed = said["results/metrics.json"]["shapes.cam.common.seed.miou"]
+    assert changed["old"] == before
+    assert changed["new"] == written(clone)["shapes"]["cam"]["common"]["seed"]["miou"]
+    assert "seed_threshold" in clone.call("dvc", "params", "diff", "--json").stdout
+    plots = json.loads(clone.call("dvc", "plots", "diff", "--json").stdout)
+    assert {"training loss", "threshold against mIoU", "IoU per class"} <= set(plots["data"])

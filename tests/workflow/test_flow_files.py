@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from checkout import ROOT, Checkout
+from packaging.markers import Marker
 
 from wsss import config
 from wsss.schema import Params
@@ -56,10 +57,22 @@ def test_dvc_deletes_no_output_before_the_run() -> None:
     assert all(options["persist"] for output in outputs for options in output.values())
 
 
+def _is_for(target: dict[str, str], markers: list[str]) -> bool:
+    """Return whether a locked version is that of a machine; some are for one Python alone."""
+    return not markers or any(Marker(each).evaluate(target) for each in markers)
+
+
 def test_the_conda_environment_has_the_locked_versions() -> None:
     lock = tomllib.loads((ROOT / "uv.lock").read_text())
-    versions = {package["name"]: package.get("version") for package in lock["package"]}
-    pinned = parsed("envs/wsss.yaml")["dependencies"][-1]["pip"]
+    environment = parsed("envs/wsss.yaml")["dependencies"]
+    [python] = [line.split("=")[1] for line in environment if str(line).startswith("python=")]
+    target = {"python_full_version": f"{python}.0", "sys_platform": "linux"}
+    versions = {
+        package["name"]: package.get("version")
+        for package in lock["package"]
+        if _is_for(target, package.get("resolution-markers", []))
+    }
+    pinned = environment[-1]["pip"]
     assert pinned
     assert {line: versions[line.split("==")[0]] for line in pinned} == {
         line: line.split("==")[1] for line in pinned

@@ -7,6 +7,7 @@ rule evaluate:
         scored=flow.scored,
     output:
         record=f"work/{RUN}/eval/{{what}}.json",
+        images=f"work/{RUN}/eval/{{what}}.csv",
     log:
         f"logs/{RUN}/eval/{{what}}.log",
     benchmark:

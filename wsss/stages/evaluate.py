@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wsss import context
 from wsss.archive import Reader
+from wsss.bootstrap import write_images
 from wsss.camstore import CamReader
 from wsss.data import labelmap
 from wsss.data.images import load_mask
@@ -32,9 +33,14 @@ from wsss.progress import log, progress
 from wsss.record import Recorder
 from wsss.stages.localization import localization
 
+Images = dict[str, Counts]  # the confusion matrix of each image, at the fixed threshold
+
 
 def evaluate(run: Run, what: str) -> None:
-    """Write `eval/<what>.json`: mIoU with its protocol, confusion, classes, threshold curve."""
+    """Write `eval/<what>.json`: mIoU with its protocol, confusion, classes, threshold curve.
+
+    Beside it `eval/<what>.csv` has the confusion of every image, for intervals over images.
+    """
     if f"eval/{what}" not in run.stages():
         raise ConfigError(f"{run} has no {what!r} to evaluate.")
     if what == "localization":
@@ -47,7 +53,8 @@ def evaluate(run: Run, what: str) -> None:
     record = Recorder(f"eval/{what}", run.slice(f"eval/{what}"), run.code(f"eval/{what}"), run.seed)
     params = run.slice(f"eval/{what}")
     score = score_maps if kind(what) in ("seed", "walk") else score_labels
-    result = score(entries, index, source, params)
+    images: Images = {}
+    result = score(entries, index, source, params, images)
     protocol = {
         "split": split,
         "images": len(entries),
@@ -63,7 +70,9 @@ def evaluate(run: Run, what: str) -> None:
     if kind(what) == "seed" and archive and context.marked(index, archive):
         marks = context.reader(archive)
         content["context"] = context.activations(entries, index, CamReader(source), _mask, marks)
-    record.write(run.path(f"eval/{what}.json"), [run.index, source], [], **content)
+    by_image = run.path(f"eval/{what}.csv")
+    write_images(by_image, images)
+    record.write(run.path(f"eval/{what}.json"), [run.index, source], [by_image], **content)
     log.info(
         "%s of %s: mIoU %.3f on %s (%d images)", what, run, result["miou"], split, len(entries)
     )
@@ -81,29 +90,34 @@ def scored(index: Index, split: str) -> list[Entry]:
 
 
 def score_maps(
-    entries: list[Entry], index: Index, source: Path, params: dict[str, Any]
+    entries: list[Entry],
+    index: Index,
+    source: Path,
+    params: dict[str, Any],
+    images: Images | None = None,
 ) -> dict[str, Any]:
     """Score class maps at the fixed threshold, and at every threshold of the curve.
 
     Without a fixed threshold the maps have a background of their own (PSA), and there is no curve.
-    Of eroded maps the scores without erosion are given too.
+    Of eroded maps the scores without erosion are given too. images: takes the confusions.
     """
+    images = {} if images is None else images
     if params["threshold"] is None:
-        counts = _count_walked(entries, index, source, params["erode_px"])
+        counts = _count_walked(entries, index, source, params["erode_px"], images)
         return {**summary(counts, index, params["convention"]), "best": None, "curve": None}
-    found = _thresholds_scored(entries, index, source, params)
+    found = _thresholds_scored(entries, index, source, params, images)
     if not params["erode_px"]:
         return found
-    plain = _thresholds_scored(entries, index, source, {**params, "erode_px": 0})
+    plain = _thresholds_scored(entries, index, source, {**params, "erode_px": 0}, {})
     return {**found, "uneroded": {key: plain[key] for key in ("miou", "best", "curve")}}
 
 
 def _thresholds_scored(
-    entries: list[Entry], index: Index, source: Path, params: dict[str, Any]
+    entries: list[Entry], index: Index, source: Path, params: dict[str, Any], images: Images
 ) -> dict[str, Any]:
     levels = thresholds(params["thresholds"])
     both = np.append(levels, np.float32(params["threshold"]))
-    counts = _count_maps(entries, index, source, both, params["erode_px"])
+    counts = _count_maps(entries, index, source, both, params["erode_px"], images)
     values = mean_iou(counts[:-1], params["convention"])
     best, stopped = int(values.argmax()), early_stop(levels, values)
     return {
@@ -118,9 +132,17 @@ def _thresholds_scored(
 
 
 def _count_maps(
-    entries: list[Entry], index: Index, source: Path, levels: NDArray[np.float32], erode_px: int
+    entries: list[Entry],
+    index: Index,
+    source: Path,
+    levels: NDArray[np.float32],
+    erode_px: int,
+    images: Images,
 ) -> Counts:
-    """Return the confusion matrices (thresholds, classes, classes) of class maps at `levels`."""
+    """Return the confusion matrices (thresholds, classes, classes) of class maps at `levels`.
+
+    images: takes that of each image at the last level.
+    """
     classes, cams = len(index.classes) + 1, CamReader(source)
     order = np.argsort(levels, kind="stable")
     curve = ThresholdCurve(classes, levels[order])
@@ -130,14 +152,19 @@ def _count_maps(
         maps = cam.full()
         if not erode_px:
             curve.add(truth, maps, cam.labels)
+            labels = seed(maps, cam.labels, float(levels[-1]))
+            images[entry.name] = confusion(truth, labels, classes)
             continue
         for place, level in enumerate(levels):  # what is cut at a threshold, no histogram tells
             labels = erode(seed(maps, cam.labels, float(level)), erode_px)
-            eroded[place] += confusion(truth, labels, classes)
+            images[entry.name] = confusion(truth, labels, classes)
+            eroded[place] += images[entry.name]
     return eroded if erode_px else curve.matrices()[np.argsort(order)]
 
 
-def _count_walked(entries: list[Entry], index: Index, source: Path, erode_px: int) -> Counts:
+def _count_walked(
+    entries: list[Entry], index: Index, source: Path, erode_px: int, images: Images
+) -> Counts:
     """Return the confusion matrix of class maps against the background that walked along."""
     classes, cams = len(index.classes) + 1, CamReader(source)
     counts: Counts = np.zeros((classes, classes), np.int64)
@@ -145,14 +172,20 @@ def _count_walked(entries: list[Entry], index: Index, source: Path, erode_px: in
         cam = cams[entry.name]
         labels = seed(cam.full(), cam.labels, cam.full_background(1.0)[0])
         labels = erode(labels, erode_px) if erode_px else labels
-        counts += confusion(_mask(entry), labels, classes)
+        images[entry.name] = confusion(_mask(entry), labels, classes)
+        counts += images[entry.name]
     return counts
 
 
 def score_labels(
-    entries: list[Entry], index: Index, source: Path, params: dict[str, Any]
+    entries: list[Entry],
+    index: Index,
+    source: Path,
+    params: dict[str, Any],
+    images: Images | None = None,
 ) -> dict[str, Any]:
-    """Score label images; coverage is the share of pixels that are not 255."""
+    """Score label images; coverage is the share of pixels that are not 255. images: as above."""
+    images = {} if images is None else images
     classes, reader = len(index.classes) + 1, Reader(source)
     columns = classes + (params["unlabelled"] == "missed")
     counts: Counts = np.zeros((classes, columns), np.int64)
@@ -162,7 +195,8 @@ def score_labels(
         prediction = labelmap.decode(reader.read(name), f"{source}/{name}")
         ignored += int((prediction == labelmap.IGNORE).sum())
         pixels += prediction.size
-        counts += confusion(_mask(entry), prediction, classes, params["unlabelled"])
+        images[entry.name] = confusion(_mask(entry), prediction, classes, params["unlabelled"])
+        counts += images[entry.name]
     result = summary(counts, index, params["convention"])
     return {**result, "coverage": round(1 - ignored / pixels, 6), "best": None, "curve": None}
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from wsss.data.cub import in_frame
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, load_index
 from wsss.errors import DatasetError
+from wsss.files import write_text
 from wsss.plan import Run
 from wsss.progress import log, progress
 from wsss.record import Recorder
@@ -22,7 +26,10 @@ CRITERIA = ("top1", "top5", "gt_known", "top1_class", "top5_class")
 
 
 def localization(run: Run) -> None:
-    """Write `eval/localization.json`: the share of images by criterion, and the counts of outcomes."""
+    """Write `eval/localization.json`: the share of images by criterion, and the counts of outcomes.
+
+    Beside it `eval/localization.csv` has every image.
+    """
     index, source = load_index(run.index), run.path("boxes.zip")
     stage = "eval/localization"
     record = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
@@ -38,7 +45,9 @@ def localization(run: Run) -> None:
     protocol = {"split": "val", "images": len(scores)}
     protocol["threshold"] = run.settings.localization.threshold
     content = {"run": str(run), "what": "localization", "protocol": protocol, **summary(scores)}
-    record.write(run.path(f"{stage}.json"), [run.index, source], [], **content)
+    by_image = run.path(f"{stage}.csv")
+    write_images(by_image, entries, scores)
+    record.write(run.path(f"{stage}.json"), [run.index, source], [by_image], **content)
     log.info(
         "localization of %s: Top-1 %.3f, GT-known %.3f on %d images",
         run,
@@ -46,6 +55,17 @@ def localization(run: Run) -> None:
         content["gt_known"],
         len(scores),
     )
+
+
+def write_images(path: Path, entries: Iterable[Entry], scores: Iterable[Mapping[str, Any]]) -> None:
+    """Write a line for each image: which criteria it meets (0 or 1), and its outcome."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("image", *CRITERIA, "outcome"))
+    for entry, score_of in zip(entries, scores, strict=True):
+        met = (int(score_of[name]) for name in CRITERIA)
+        writer.writerow((entry.name, *met, score_of["outcome"]))
+    write_text(path, text.getvalue())
 
 
 def true_boxes(entry: Entry, index: Index, side: int) -> list[Box]:

@@ -17,6 +17,7 @@ from wsss.results import (
     Score,
     class_rows,
     collect,
+    compared,
     context_rows,
     curve_rows,
     metrics,
@@ -50,7 +51,7 @@ def results(params: Params) -> str:
 
 def write_tables(scores: Sequence[Score], folder: Path) -> str:
     """Write the table in its formats, metrics and classes; return the Markdown."""
-    table = rows(scores)
+    table = compared(rows(scores), scores)
     text = tables.to_markdown(table)
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", tables.to_csv(table))
