@@ -77,8 +77,10 @@ class Localization(Method):
         return net(images)  # type: ignore[no-any-return]  # nn.Module call
 
     def cam(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Return the positive part of the transformer's maps times its attention."""
-        return F.relu(cast("CRTNet", net).attended(images))
+        """Return the positive part of the transformer's maps, times its attention if that counts."""
+        found = cast("CRTNet", net)
+        counts = self.params["classifier"].settings["attention"]
+        return F.relu(found.attended(images) if counts else found.maps(images))
 
 
 METHOD = Localization
