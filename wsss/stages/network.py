@@ -92,15 +92,12 @@ def train(
     if not entries:
         raise DatasetError(f"{run.index} has no training images. Give some rows the split 'train'.")
     record = recorder(run, stage, runtime.name)
-    log.info(
-        "%s of %s: %d images, %d epochs, batch %d, on %s",
-        stage,
-        run,
-        len(entries),
-        params.epochs,
-        params.batch,
-        runtime.name,
-    )
+    if runtime.is_main:
+        log.info(
+            "%s of %s: %d images, %d epochs, batch %d, on %s",
+            *(stage, run, len(entries), params.epochs, params.batch),
+            runtime.name if runtime.world == 1 else f"{runtime.world} x {runtime.name}",
+        )
     images = TrainingImages(
         index, entries, augmentation, normalisation(objective.net), run.seed, mask
     )
