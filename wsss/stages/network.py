@@ -92,15 +92,12 @@ def train(
         kind = "training images with one class" if run.spec.localizes else "training images"
         raise DatasetError(f"{run.index} has no {kind}. Give some rows the split 'train'.")
     record = recorder(run, stage, runtime.name)
-    log.info(
-        "%s of %s: %d images, %d epochs, batch %d, on %s",
-        stage,
-        run,
-        len(entries),
-        params.epochs,
-        params.batch,
-        runtime.name,
-    )
+    if runtime.is_main:
+        log.info(
+            "%s of %s: %d images, %d epochs, batch %d, on %s",
+            *(stage, run, len(entries), params.epochs, params.batch),
+            runtime.name if runtime.world == 1 else f"{runtime.world} x {runtime.name}",
+        )
     images = TrainingImages(
         index, entries, augmentation, normalisation(objective.net), run.seed, mask
     )
