@@ -249,7 +249,7 @@ def test_one_seed_has_no_standard_deviation(work: Path) -> None:
 def test_rows_are_the_means_of_the_evaluation_files(made: Path) -> None:
     rows = results.rows(results.collect(params()))
     stages = [(row.method, row.stage) for row in rows]
-    own = [what for what in plan.SCORED_ARTIFACT if what != "decoder"]  # which a classifier lacks
+    own = ["seed", "walk", "pseudo", "segmentation"]
     assert stages == [*(("cam", what) for what in own), ("supervised", "segmentation")]
     files = sorted(Path("work/shapes/cam/common").glob("s*/eval/walk.json"))
     values = [read_json(path)["miou"] for path in files]
@@ -304,7 +304,9 @@ def test_of_several_published_numbers_the_one_with_the_same_backbone_counts() ->
 
 
 def test_every_published_number_has_a_source() -> None:
-    assert all(paper.source and paper.values for paper in published.papers())
+    for paper in published.papers():
+        assert paper.source
+        assert paper.values or paper.localization
 
 
 def test_the_table_says_what_a_stage_was_initialised_with(work: Path) -> None:

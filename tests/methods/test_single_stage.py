@@ -302,7 +302,8 @@ def test_the_flow_of_a_method_that_decodes() -> None:
                         what="decoder")
         for run in (toco, cam)
     ]  # fmt: skip
-    assert [Path(flow.maps(job)).name for job in jobs] == ["cam.zip", "walk.zip"]
+    named = [[Path(path).name for path in flow.maps(job)] for job in jobs]
+    assert named == [["cam.zip"], ["walk.zip"]]
     assert Path(flow.scored(jobs[0])).name == "decoded.zip"
 
 
