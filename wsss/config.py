@@ -287,7 +287,7 @@ def render() -> str:
     """Return the text of params.yaml: every key with its default and its description."""
     lines = [
         "# Every parameter of a run, with the values of the embedded demo.",
-        "# Made by `wsss params --write` from wsss/schema.py; presets in params/ are merged over it.",
+        "# Made by `wsss params --write` from wsss/schema/; presets in params/ are merged over it.",
     ]
     for key, value, kind, description in keys(Params):
         depth, name = key.count("."), key.rsplit(".", 1)[-1]
