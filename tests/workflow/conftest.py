@@ -1,6 +1,5 @@
 """A copy of the repository whose params.yaml is the smoke preset, and one where it has been run."""
 
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +11,7 @@ from checkout import Checkout, fresh_checkout, repro
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Return a copy of the repository in which nothing has been made yet; do not write to it."""
-    checkout = fresh_checkout(tmp_path_factory.mktemp("fresh") / "repository")
-    bring_files(checkout.folder)
-    return checkout
-
-
-def bring_files(folder: Path) -> None:
-    """Put empty files where published settings expect weights that users bring."""
-    for settings in (folder / "wsss").rglob("*.yaml"):
-        for name in re.findall(r"data/pretrained/\S+", settings.read_text(encoding="utf-8")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).touch()
+    return fresh_checkout(tmp_path_factory.mktemp("fresh") / "repository")
 
 
 @pytest.fixture(scope="session")

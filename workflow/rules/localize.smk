@@ -51,8 +51,7 @@ rule boxes:
         settings=flow.settings("boxes"),
         code=flow.code("boxes"),
     shell:
-        "python -m wsss boxes {params.run} "
-        "2>&1 | tell {log} '{params.run} boxes'"
+        "python -m wsss boxes {params.run} " "2>&1 | tell {log} '{params.run} boxes'"
 
 
 rule cam:
@@ -60,7 +59,9 @@ rule cam:
         # The shards are temporary: a new network would go unnoticed without its own line.
         data=flow.data,
         network=flow.viewer_file,
-        shards=gather.shard(f"work/{RUN}/{{cams}}/{{scatteritem}}.zip", allow_missing=True),
+        shards=gather.shard(
+            f"work/{RUN}/{{cams}}/{{scatteritem}}.zip", allow_missing=True
+        ),
     output:
         archive=f"work/{RUN}/{{cams}}.zip",
         record=f"work/{RUN}/{{cams}}.json",

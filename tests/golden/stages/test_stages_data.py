@@ -27,7 +27,9 @@ def test_what_is_known_of_the_lists(golden: Golden) -> None:
             by_number = theirs["images_by_number_of_classes"]
             labels = sum(number * images for number, images in enumerate(by_number))
             golden.same(f"labels of the list {name}", sum(counts), labels)
-    beside = {name for name in known if name.endswith("small")}  # the list that COCO's seeds may use
+    beside = {
+        name for name in known if name.endswith("small")
+    }  # the list that COCO's seeds may use
     assert set(known) - beside <= set(expected)
 
 
