@@ -49,6 +49,16 @@ def test_a_part_of_an_image_is_a_square_of_some_of_its_pixels() -> None:
         assert int(np.ptp(part[..., 0])) >= 15
 
 
+def test_a_small_crop_is_blurred_by_as_much_of_its_side_as_a_large_one() -> None:
+    kept = []
+    for side in (56, 448):
+        edge = np.zeros((side, side, 3), np.uint8)
+        edge[:, side // 2 :] = 255
+        seen = strong(edge, 1.0, False, rng(4, "chain")).astype(int)  # blurred in any case
+        kept.append(np.abs(np.diff(seen[side // 2, :, 0])).max())
+    assert kept[0] > kept[1]  # by a radius in pixels both would be equally soft
+
+
 def test_colours_change_and_grey_pictures_stay_grey() -> None:
     found = strong(picture(), 0.0, False, rng(3, "chain"))
     assert found.shape == picture().shape

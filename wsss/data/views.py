@@ -18,7 +18,7 @@ Picture = NDArray[np.uint8]
 # ToCo's chain: how often colours are jittered, by how much, and how often they go.
 JITTERED, GREY = 0.8, 0.2
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.4, 0.4, 0.2, 0.1
-BLUR_PX = (0.1, 2.0)  # radius
+BLUR = (0.1 / 448, 2 / 448)  # radius, as a share of the crop's side; published in pixels, at 448
 BLURRED = {"image": 1.0, "whole": 0.1, "local": 0.5}  # how often
 SOLARISED, SOLARISE_ABOVE = 0.2, 128  # of the whole view
 AREA = (0.4, 1.0)  # of the part that is the whole view
@@ -62,7 +62,8 @@ def strong(picture: Picture, blurred: float, mirror: bool, generator: Any) -> Pi
     if generator.random() < GREY:
         found = ImageOps.grayscale(found).convert("RGB")
     if generator.random() < blurred:
-        found = found.filter(ImageFilter.GaussianBlur(generator.uniform(*BLUR_PX)))
+        radius = generator.uniform(*BLUR) * len(picture)
+        found = found.filter(ImageFilter.GaussianBlur(radius))
     return np.asarray(found)
 
 
