@@ -14,8 +14,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, of the workflow or of Slurm in one process: they share what they made."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of a file, of the workflow or of Slurm in one process: they share what they made.
+
+    Those of Slurm, which installs packages and takes minutes, run if they are asked for: by their
+    path, or by WSSS_REQUIRE_SLURM=1 as in CI.
+    """
+    named = any("slurm" in argument for argument in config.args)
+    if not named and os.environ.get("WSSS_REQUIRE_SLURM") != "1":
+        items[:] = [item for item in items if item.path.parent.name != "slurm"]
     for item in items:
         folder = item.path.parent.name
         group = folder if folder in ("workflow", "slurm") else item.path.stem
