@@ -12,21 +12,32 @@ from wsss.data.index import Entry, Index
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+TESTS = Path(__file__).parent
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of a file, of the workflow or of Slurm in one process: they share what they made.
 
-    Those of Slurm, which installs packages and takes minutes, run if they are asked for: by their
-    path, or by WSSS_REQUIRE_SLURM=1 as in CI.
+    Slow tests, and those of Slurm, which installs packages, run where they are asked for: by their
+    path, or by WSSS_ALL=1 as in CI.
     """
-    named = any("slurm" in argument for argument in config.args)
-    if not named and os.environ.get("WSSS_REQUIRE_SLURM") != "1":
-        items[:] = [item for item in items if item.path.parent.name != "slurm"]
+    if os.environ.get("WSSS_ALL") != "1":
+        paths = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
+        named = [path for path in paths if path not in (TESTS, TESTS.parent)]
+        items[:] = [item for item in items if not _is_long(item) or _is_under(item.path, named)]
     for item in items:
         folder = item.path.parent.name
         group = folder if folder in ("workflow", "slurm") else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return item.path.parent.name == "slurm" or item.get_closest_marker("slow") is not None
+
+
+def _is_under(path: Path, folders: list[Path]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 SIZES = ((48, 48), (48, 64))

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import made_datasets
+import pytest
 import yaml
 from checkout import Checkout
 
@@ -43,6 +44,7 @@ TINY = {
 }
 
 
+@pytest.mark.slow
 def test_irnets_published_path_leads_to_a_table(fresh: Checkout, tmp_path: Path) -> None:
     mine = fresh.copy(tmp_path / "repository")
     images = made_datasets.every_class()

@@ -51,6 +51,7 @@ def looked(golden: Golden, net: Any, params: Any, how: Any, folder: Path, size: 
         return next(found)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "factor"), [("cpdgl", 2), ("toco", 4)])
 def test_masks_over_scales(golden: Golden, tmp_path: Path, name: str, factor: int) -> None:
     expected = golden.arrays(f"seg_{name}.npz")

@@ -71,6 +71,7 @@ def _cams(golden: Golden, name: str, method: Any, net: nn.Module, images: Tensor
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cpdgl", "toco"])
 def test_networks_of_coco(golden: Golden, name: str) -> None:
     expected = golden.arrays(f"net_{name}_coco.npz")

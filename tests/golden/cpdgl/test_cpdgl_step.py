@@ -125,6 +125,7 @@ def look_once(method: SingleStage, net: Any, batch: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(SingleStage, "guide", lambda *_: guide)
 
 
+@pytest.mark.slow
 def test_cpdgl_steps(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
     cases, batch = values(golden, "step"), views(golden)
     base, net = adopted(golden, "cpdgl")
@@ -184,6 +185,7 @@ def _moved(golden: Golden, case: str, net: Any, wanted: Mapping[str, Any]) -> No
         golden.close(f"{case}, {name}", moved[ours].norm(), norm, **STEP)
 
 
+@pytest.mark.slow
 def test_toco_step(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, batch = values(golden, "toco_step"), views(golden)
     base, net = adopted(golden, "toco")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
 from crt_networks import PUBLISHED, batch_of, method, network
@@ -30,6 +31,7 @@ def recorded(own: Method) -> Iterator[list[tuple[torch.Size, torch.Tensor]]]:
     yield seen
 
 
+@pytest.mark.slow
 def test_cams_of_one_scale(golden: Golden) -> None:
     expected = golden.arrays("cam_single_scale.npz")
     net, own = network(golden, partner=True), method()
@@ -46,6 +48,7 @@ def test_cams_of_one_scale(golden: Golden) -> None:
             golden.close(f"{kind} {name}", found, expected[f"{kind}_{name}"], **FORWARD)
 
 
+@pytest.mark.slow
 def test_cams_of_all_scales(golden: Golden, tmp_path: Path) -> None:
     expected, case = golden.arrays("cam_multi_scale.npz"), golden.case("cam_multi_scale")
     net, own, params = network(golden), method(), PUBLISHED.cam

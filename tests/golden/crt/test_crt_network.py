@@ -1,5 +1,6 @@
 """CRT's transformer over tiles, the CNN beside it, and what they learn from each other."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from crt_networks import CLASSES, PUBLISHED, batch_of, gradients, labels, method, network, thinned
@@ -35,6 +36,7 @@ def test_the_transformer_on_a_tile(golden: Golden) -> None:
     golden.close("scores of a tile", scores[0], expected["head_map"], **EXACT)
 
 
+@pytest.mark.slow
 def test_a_step_of_training(golden: Golden) -> None:
     maps, case = golden.arrays("train_maps.npz"), golden.case("train")
     net, own = network(golden, partner=True), method()

@@ -5,6 +5,7 @@ from typing import Any
 
 import fill
 import numpy as np
+import pytest
 import torch
 from conformers import CLASSES, EXACT, PUBLISHED, conformer, method, sampled
 from golden import Golden
@@ -97,6 +98,7 @@ def test_looks_at_pictures(golden: Golden, tmp_path: Path) -> None:
         golden.close(f"{case} looks", kept, samples, **EXACT)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_seeds_of_pc(golden: Golden, tmp_path: Path) -> None:
     expected, net = golden.arrays("pc_cam_ms.npz"), conformer(golden, "pc")
@@ -119,6 +121,7 @@ def test_seeds_of_pc(golden: Golden, tmp_path: Path) -> None:
             golden.close(f"pc {case} seed {number}", found, wanted, **STORED)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_seeds_of_sp(golden: Golden, tmp_path: Path) -> None:
     expected, net = golden.arrays("sp_cam_ms.npz"), conformer(golden, "sp")
@@ -147,6 +150,7 @@ def test_labels_for_affinities(golden: Golden) -> None:
             golden.same(f"{case} labels at {level}", found, wanted, CRF_LABELS)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_features_of_squares(golden: Golden, tmp_path: Path) -> None:
     expected, net = golden.arrays("sp_cam_ms.npz"), conformer(golden, "pc")

@@ -18,6 +18,7 @@ MASK = {"rtol": 1e-3, "absolute": 1e-3}
 MOST = 24  # sets of blocks that are left out, one look each; where there are more, some are tried
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["96", "224"])
 @torch.no_grad()
 def test_influence(golden: Golden, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
