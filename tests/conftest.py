@@ -1,6 +1,7 @@
 """What many tests share: tiny images with labels and masks, made on the spot."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 TESTS = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before xdist, which reads the groups
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, None, None]:
     """Keep the tests of a file, of the workflow or of Slurm in one process: they share what they made.
 
     Slow tests, and those of Slurm, which installs packages, run where they are asked for: by their
@@ -30,6 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folder = item.path.parent.name
         group = folder if folder in ("workflow", "slurm") else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
+    yield
 
 
 def _is_long(item: pytest.Item) -> bool:
