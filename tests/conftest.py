@@ -20,7 +20,7 @@ TESTS = Path(__file__).parent
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None, None, None]:
-    """Keep the tests of a file, of the workflow or of Slurm in one process: they share what they made.
+    """Keep the tests of a file in one process, for they share what they made, and those of all flows.
 
     Slow tests, and those of Slurm, which installs packages, run where they are asked for: by their
     path, or by WSSS_ALL=1 as in CI.
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(
         items[:] = [item for item in items if not _is_long(item) or _is_under(item.path, named)]
     for item in items:
         folder = item.path.parent.name
-        group = folder if folder in ("workflow", "slurm") else item.path.stem
+        group = "flows" if folder in ("workflow", "slurm") else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
     yield
 
