@@ -21,6 +21,8 @@ RUN := $(UV) run --no-sync
 GPUS := $(shell nvidia-smi -L 2>/dev/null | grep -c . || true)
 SNAKEMAKE := $(RUN) snakemake --cores $(CORES) --resources gpu=$(or $(filter-out 0,$(GPUS)),$(CORES)) \
   --quiet host rules reason
+# Networks of toy size are too small to share between cores: as many jobs at once instead.
+TOY := --max-threads 1
 
 # What Snakemake says of itself, left out: a reader sees stages, their progress and the table.
 CHATTER := ^(Select jobs|Execute [0-9]+|Finished jobid|Using |Provided |Rules claiming|Conda env|Assuming|Config file|\[[A-Z][a-z]{2} )
@@ -29,10 +31,10 @@ READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
 .PHONY: demo test table setup lint report parity bench doctor
 
 demo: setup  ## the pipeline on drawn pictures
-	@$(SNAKEMAKE) $(READABLE)
+	@$(SNAKEMAKE) $(TOY) $(READABLE)
 
 table: setup  ## every method under both protocols
-	@$(SNAKEMAKE) --configfile params/embedded.yaml $(READABLE)
+	@$(SNAKEMAKE) $(TOY) --configfile params/embedded.yaml $(READABLE)
 
 report: setup  ## one page with tables, figures and panels of the demo
 	@$(RUN) snakemake --report report.html --quiet

@@ -81,13 +81,13 @@ def test_every_preset_is_valid_and_resolves(preset: Path) -> None:
         ),
         ({"segmenter": {"preset": "v2"}}, ["segmenter.preset: 'v2' is not one of deeplab_v2_coco"]),
         (
-            {"overrides": [{"method": "cam", "set": {"segmenter": {"preset": "v2"}}}]},
+            {"overrides": {"mine": {"method": "cam", "set": {"segmenter": {"preset": "v2"}}}}},
             ["segmenter.preset: 'v2' is not one of"],
         ),
         ({"pseudo": {"crf": "psi"}}, ["pseudo.crf: Input should be 'none', 'psa'"]),
-        ({"overrides": [{"set": {"clasifier": {}}}]}, ["did you mean 'classifier'?"]),
+        ({"overrides": {"mine": {"set": {"clasifier": {}}}}}, ["did you mean 'classifier'?"]),
         (
-            {"overrides": [{"set": {"classifier": {"train": {"epoch": 1}}}}]},
+            {"overrides": {"mine": {"set": {"classifier": {"train": {"epoch": 1}}}}}},
             ["did you mean 'epochs'?"],
         ),
         ({"classifier": {"settings": {"beta": 1}}}, ["unknown key settings.beta"]),
@@ -136,11 +136,22 @@ def test_overrides_reach_the_runs_they_name_and_no_others() -> None:
     params = config.validate(
         {
             "datasets": ["shapes", "stamps"],
-            "overrides": [{"dataset": "stamps", "set": {"cam": {"batch": 3}}}],
+            "overrides": {"mine": {"dataset": "stamps", "set": {"cam": {"batch": 3}}}},
         }
     )
     assert config.resolve(params, "stamps", "cam", "common").cam.batch == 3
     assert config.resolve(params, "shapes", "cam", "common").cam == Params().cam
+
+
+def test_overrides_of_a_second_file_add_to_those_of_the_first() -> None:
+    first = {"overrides": {"a": {"method": "cam", "set": {"cam": {"batch": 3, "stride": 8}}}}}
+    second = {
+        "overrides": {"a": {"set": {"cam": {"batch": 5}}}, "b": {"set": {"walk": {"beta": 4.0}}}}
+    }
+    params = config.validate(config.merge(first, second))
+    found = config.resolve(params, "shapes", "cam", "common")
+    assert (found.cam.batch, found.cam.stride, found.walk.beta) == (5, 8, 4.0)
+    assert config.resolve(params, "shapes", "supervised", "common").cam == Params().cam
 
 
 def test_published_settings_are_on_under_published_alone() -> None:
@@ -237,7 +248,9 @@ def test_own_keys_are_laid_over_a_preset_but_not_those_of_the_default() -> None:
 
 def test_overrides_name_presets_too_and_all_their_keys_count() -> None:
     override = {"preset": "resnet38_mctformer", "train": {"warmup": 0.05, "epochs": 20}}
-    params = config.validate({"overrides": [{"method": "cam", "set": {"segmenter": override}}]})
+    params = config.validate(
+        {"overrides": {"mine": {"method": "cam", "set": {"segmenter": override}}}}
+    )
     changed = config.resolve(params, "shapes", "cam", "common").segmenter
     assert (changed.backbone, changed.train.warmup, changed.train.epochs) == ("resnet38", 0.05, 20)
     other = config.resolve(params, "shapes", "supervised", "common").segmenter

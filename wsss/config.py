@@ -156,9 +156,9 @@ def _impossible(params: Params) -> Iterator[str]:
             yield f"data.csv.{name}: this name is taken by a built-in dataset"
         if not name.replace("-", "").replace("_", "").isalnum():
             yield f"data.csv.{name}: use letters, digits, '-' and '_' alone"
-    for position, override in enumerate(params.overrides):
+    for name, override in params.overrides.items():
         for problem in _unusable(override.set):
-            yield f"overrides.{position}.set: {problem}"
+            yield f"overrides.{name}.set: {problem}"
     for dataset, method, protocol in _combinations(params, datasets):
         try:
             resolve(params, dataset, method, protocol)
@@ -198,7 +198,7 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Set
     changes = dict(spec.common)
     if protocol == "published":
         changes = merge(changes, _with_preset(spec.published, {}))
-    for override in params.overrides:
+    for override in params.overrides.values():
         wanted = (override.dataset, override.method, override.protocol)
         if all(
             w in (None, is_) for w, is_ in zip(wanted, (dataset, method, protocol), strict=True)

@@ -37,7 +37,7 @@ FIM = {"fim_block_px": 8, "fim_images": 4, "fim_every": 1, "fim_first": 1}
 def build(method: str, settings: Mapping[str, Any] | None = None, **network: Any) -> Method:
     chosen = {**SMALL, "settings": {**(FIM if method == "pcss" else {}), **(settings or {})}}
     override = {"method": method, "set": {"networks": {"classifier": {**chosen, **network}}}}
-    params = config.validate({"methods": [method], "overrides": [override]})
+    params = config.validate({"methods": [method], "overrides": {"mine": override}})
     return build_method(Run(params, "shapes", method, "common", 0), 3)
 
 
@@ -168,7 +168,7 @@ def test_a_published_file_becomes_cams_and_scores_by_commands(
         "stride": 16, "augment": {"crop_px": 224},
     }  # fmt: skip
     override = {"method": name, "set": {"networks": {"classifier": network}}}
-    params = config.validate({"methods": [name], "overrides": [override]})
+    params = config.validate({"methods": [name], "overrides": {"mine": override}})
     (work / "params.json").write_text(params.model_dump_json())
     run = Run(params, "shapes", name, "common", 0)
     save_index(replace(squares, dataset="shapes"), run.index)

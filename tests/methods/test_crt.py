@@ -42,12 +42,12 @@ PARTS = {"train": {"parts": [{"names": ["partner*"], "optimizer": "sgd", "lr": 0
 
 def settings(*methods: str, **changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters with tiny networks, to which those of `changes` are added by method."""
-    overrides = []
+    overrides = {}
     for method in methods:
         own = config.merge(OWN[method], changes.get(method, {}))
         if method != "crt":
             own = config.merge(own, SQUARE)
-        overrides.append({"method": method, "set": {"networks": {"classifier": own}}})
+        overrides[method] = {"method": method, "set": {"networks": {"classifier": own}}}
     return {"methods": list(methods), "overrides": overrides}
 
 

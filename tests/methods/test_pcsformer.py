@@ -55,7 +55,7 @@ def settings(method: str = "pcsformer", **networks: Mapping[str, Any]) -> dict[s
     return {
         "methods": [method],
         "cam": {"scales": [1.0]},
-        "overrides": [{"method": method, "set": {"networks": own}}],
+        "overrides": {"tiny": {"method": method, "set": {"networks": own}}},
     }
 
 

@@ -59,7 +59,7 @@ def settings(**networks: Mapping[str, Any]) -> dict[str, Any]:
     own = config.merge(TINY, networks)
     return {
         "methods": ["semformer"],
-        "overrides": [{"method": "semformer", "set": {"networks": own}}],
+        "overrides": {"tiny": {"method": "semformer", "set": {"networks": own}}},
     }
 
 

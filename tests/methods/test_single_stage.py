@@ -19,6 +19,7 @@ from wsss.methods import registry
 from wsss.methods.single_stage import SingleStage
 from wsss.nets.single_stage import QueueNet
 from wsss.plan import Run
+from wsss.progress import setup
 from wsss.runtime import Runtime
 from wsss.schema import Params
 from wsss.stages import network as stage
@@ -153,7 +154,7 @@ def of(name: str, **settings: Any) -> Run:
         "decoder": {"scales": [1.0], "batch": 6},
         "pseudo": {"source": "cam"},
         "methods": [name],
-        "overrides": [{"method": name, "set": {"networks": {"classifier": settings}}}],
+        "overrides": {"mine": {"method": name, "set": {"networks": {"classifier": settings}}}},
     }
     return Run.parse(f"shapes/{name}/common/s0", config.validate(raw))
 
@@ -308,13 +309,13 @@ def test_the_flow_of_a_method_that_decodes() -> None:
 
 
 def test_a_variant_that_learns_little_says_so(
-    work: Path, squares: Index, caplog: pytest.LogCaptureFixture
+    work: Path, squares: Index, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = of("cpdgl_head", train={"steps": 1})
     save_index(squares, run.index)
-    with caplog.at_level("WARNING"):
-        classify(run, "classifier")
-    assert "four orders above" in caplog.text
+    setup()
+    classify(run, "classifier")
+    assert "four orders above" in capsys.readouterr().err
 
 
 def test_stages_of_a_method_that_decodes() -> None:

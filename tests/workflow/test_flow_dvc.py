@@ -51,7 +51,7 @@ def test_nothing_runs_in_a_fresh_clone(clone: Checkout) -> None:
 def test_a_fresh_clone_runs_the_last_training_again_when_it_changed(clone: Checkout) -> None:
     faster = {"segmenter": {"train": {"lr": 0.02}}}
     before = written(clone)
-    clone.set({"overrides": [{"method": "supervised", "set": faster}]})
+    clone.set({"overrides": {"mine": {"method": "supervised", "set": faster}}})
     everywhere, planned = clone.dry(faster, {})
     assert rules(everywhere) == rules(planned) == SEGMENTED
     assert repro(clone) == {job.split()[0] for job in planned}

@@ -109,10 +109,10 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     ("another seed", {"train"} | LOCALIZED, {"seeds": [0, 1]}),
     ("shards", SHARDED, {"shards": 2}),
     ("overrides that match no run", NOTHING, {
-        "overrides": [{"dataset": "stamps", "set": {"walk": {"beta": 4.0}}}],
+        "overrides": {"mine": {"dataset": "stamps", "set": {"walk": {"beta": 4.0}}}},
     }),
     ("overrides that match", WALKED, {
-        "overrides": [{"method": "cam", "set": {"walk": {"beta": 4.0}}}],
+        "overrides": {"mine": {"method": "cam", "set": {"walk": {"beta": 4.0}}}},
     }),
 ]  # fmt: skip
 TRAININGS = {
@@ -285,7 +285,7 @@ def test_every_setting_runs_what_depends_on_it_and_nothing_else(made: Checkout) 
 
 def test_a_setting_of_one_method_leaves_the_others_alone(made: Checkout) -> None:
     override = {"method": "supervised", "set": {"segmenter": {"train": {"lr": 0.01}}}}
-    [jobs] = made.dry({"overrides": [override]})
+    [jobs] = made.dry({"overrides": {"mine": override}})
     assert {job.split()[1].split("/")[1] for job in jobs if " " in job} == {"supervised"}
 
 

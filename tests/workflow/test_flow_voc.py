@@ -23,8 +23,8 @@ TINY = {
         "train": {"epochs": 1, "batch": 5, "workers": 0},
         "test": {"scales": [1.0], "crf": "none"},
     },
-    "overrides": [
-        {
+    "overrides": {
+        "tiny": {
             "protocol": "published",
             "set": {
                 "classifier": {
@@ -40,7 +40,7 @@ TINY = {
                 "walk": {"pad_px": 64},
             },
         }
-    ],
+    },
 }
 
 

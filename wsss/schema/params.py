@@ -102,4 +102,7 @@ class Params(RunSections, Selection):
     """Everything in params.yaml."""
 
     report: ReportParams = ReportParams()
-    overrides: tuple[Override, ...] = Field((), description="settings for some runs only")
+    overrides: dict[str, Override] = Field(
+        {},
+        description="settings for some runs only, each under a name, later ones over earlier ones",
+    )
