@@ -68,6 +68,9 @@ class Flow:
             "WSSS_PARAMS": str(self.save_params()),
             "PATH": _first(str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)),
             "PYTHONHASHSEED": "0",
+            # glibc keeps the memory of freed tensors; to fetch it anew costs networks half their time.
+            "MALLOC_MMAP_MAX_": "0",
+            "MALLOC_TRIM_THRESHOLD_": str(2**32),
             "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the core to other jobs
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic with it
         }
