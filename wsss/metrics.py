@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from wsss.data.labelmap import IGNORE
 from wsss.errors import DatasetError
@@ -118,6 +117,8 @@ def erode(labels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
 
     SemFormer scores seeds so, with 7 px. Beyond the border nothing cuts.
     """
+    from scipy import ndimage  # noqa: PLC0415  # slow to import, and of use here alone
+
     low = ndimage.minimum_filter(labels, side_px, mode="nearest")
     high = ndimage.maximum_filter(labels, side_px, mode="nearest")
     return np.where(low == high, labels, 0).astype(np.uint8)
