@@ -244,7 +244,8 @@ def metrics(table: Iterable[Row]) -> dict[str, Any]:
     return nested
 
 
-def _seeded(score: Score) -> dict[str, Any]:
+def seeded(score: Score) -> dict[str, Any]:
+    """Return the columns that say which evaluation a line is of."""
     dataset, method, protocol, stage = score.group
     return {
         "dataset": dataset,
@@ -259,7 +260,7 @@ def class_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
     """Return IoU, precision and recall of every class of every evaluation; none where undefined."""
     return [
         {
-            **_seeded(score),
+            **seeded(score),
             "class": each["name"],
             **{k: each[k] for k in ("iou", "precision", "recall")},
         }
@@ -275,7 +276,7 @@ def context_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
     """
     return [
         {
-            **_seeded(score),
+            **seeded(score),
             "class": each["name"],
             "context": each["context"],
             "object": each["object"],
@@ -289,7 +290,7 @@ def context_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
 def curve_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
     """Return mIoU against threshold for every evaluation that has a curve."""
     return [
-        {**_seeded(score), "threshold": threshold, "miou": miou}
+        {**seeded(score), "threshold": threshold, "miou": miou}
         for score in scores
         if (curve := score.record["curve"])
         for threshold, miou in zip(curve["thresholds"], curve["miou"], strict=True)

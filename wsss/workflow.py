@@ -27,11 +27,12 @@ TABLES = (
     "table.tex",
     "metrics.json",
     "classes.csv",
+    "phenomena.csv",
     "provenance.json",
     "curves.csv",
     "loss.csv",
 )
-FIGURES = ("curves", "classes", "losses")
+FIGURES = ("curves", "classes", "losses", "parts", "contexts", "sizes")
 
 
 class Wildcards(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsss import figures, localized, plan, show, showboxes, tables
+from wsss import compare, figures, localized, plan, show, showboxes, tables
 from wsss.data.index import load_index
 from wsss.errors import ConfigError
 from wsss.files import replacing, write_json, write_text
@@ -29,6 +29,7 @@ from wsss.schema import Params
 EVALUATION = ("dataset", "method", "protocol", "seed", "stage")
 CLASS_HEADS = (*EVALUATION, "class", "iou", "precision", "recall")
 CONTEXT_HEADS = (*EVALUATION, "class", "context", "object", "ratio")
+PHENOMENON_HEADS = (*EVALUATION, "phenomenon", "of", "measure", "value")
 CURVE_HEADS = (*EVALUATION, "threshold", "miou")
 LOSS_HEADS = ("run", "network", "step", "loss")
 
@@ -61,6 +62,8 @@ def write_tables(scores: Sequence[Score], folder: Path) -> str:
     write_text(folder / "classes.csv", tables.csv_text(class_rows(scores), CLASS_HEADS))
     contexts = tables.csv_text(context_rows(scores), CONTEXT_HEADS)
     write_text(folder / "context.csv", contexts)
+    phenomena = tables.csv_text(compare.phenomenon_rows(scores), PHENOMENON_HEADS)
+    write_text(folder / "phenomena.csv", phenomena)
     write_text(folder / "curves.csv", tables.csv_text(curve_rows(scores), CURVE_HEADS))
     return text
 
@@ -83,6 +86,8 @@ def write_figures(runs: Sequence[Run], scores: Sequence[Score], folder: Path) ->
     titles = {str(run): (run.dataset, f"{run.spec.title}, {run.protocol}") for run in runs}
     figures.curves(scores, folder / "figures" / "curves.svg")
     figures.classes(scores, folder / "figures" / "classes.svg")
+    for name in compare.FIGURES:
+        compare.phenomenon(name, scores, folder / "figures" / f"{name}.svg")
     figures.losses(lines, titles, folder / "figures" / "losses.svg")
 
 
