@@ -67,7 +67,13 @@ FIGURES = {
 def phenomenon_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
     """Return a line for each measure: phenomenon, of which class or size, measure, value."""
     return [
-        {**seeded(score), "phenomenon": kind, "of": each["name"], "measure": measure, "value": value}
+        {
+            **seeded(score),
+            "phenomenon": kind,
+            "of": each["name"],
+            "measure": measure,
+            "value": value,
+        }
         for score in scores
         for kind, entries in score.record.get("phenomena", {}).items()
         for each in entries
@@ -82,21 +88,24 @@ def phenomenon(name: str, scores: Sequence[Score], path: Path) -> None:
     panels: dict[str, dict[str, dict[str, list[list[Dot]]]]] = {}  # row, stage, method
     for score in scores:
         if dots := what.dots(score.record):
-            row = panels.setdefault(f"{score.run.dataset}, {score.run.protocol}", {})
-            methods = row.setdefault(stage_title(score.what), {})
+            stages = panels.setdefault(f"{score.run.dataset}, {score.run.protocol}", {})
+            methods = stages.setdefault(stage_title(score.what), {})
             methods.setdefault(score.run.spec.title, []).append(dots)
     if not panels:
         return empty(path, what.absent)
-    stages = list(dict.fromkeys(stage for row in panels.values() for stage in row))
-    methods = max(len({m for stage in row.values() for m in stage}) for row in panels.values())
-    size = (2.9, 0.9 + 0.21 * max(methods, 3))
-    with drawing(path, len(panels), len(stages), size) as (figure, axes):
-        for y, (row, found) in enumerate(panels.items()):
-            names = list(dict.fromkeys(name for stage in found.values() for name in stage))
-            for x, stage in enumerate(stages):
-                _panel(axes[y, x], f"{row}\n{stage}", names, found.get(stage, {}), what)
+    columns = list(dict.fromkeys(stage for stages in panels.values() for stage in stages))
+    names = {row: _methods(stages) for row, stages in panels.items()}
+    size = (2.9, 0.9 + 0.21 * max(3, *map(len, names.values())))
+    with drawing(path, len(panels), len(columns), size) as (figure, axes):
+        for y, (row, stages) in enumerate(panels.items()):
+            for x, stage in enumerate(columns):
+                _panel(axes[y, x], f"{row}\n{stage}", names[row], stages.get(stage, {}), what)
                 axes[y, x].tick_params(labelleft=x == 0)
         _legend(figure, what)
+
+
+def _methods(stages: Mapping[str, Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(method for stage in stages.values() for method in stage))
 
 
 def _panel(
@@ -128,7 +137,8 @@ def _styles(what: Phenomenon) -> list[dict[str, Any]]:
     base = {"marker": "o", "linestyle": "none"}
     if what.by:
         return [
-            {**base, "color": COLOURS[0], "markersize": 3 + 2 * k} for k in range(len(what.measures))
+            {**base, "color": COLOURS[0], "markersize": 3 + 2 * k}
+            for k in range(len(what.measures))
         ]
     hollow = {"color": COLOURS[0], "markerfacecolor": "white", "markersize": 6}
     return [{**base, "color": COLOURS[1], "markersize": 6}, {**base, **hollow}]

@@ -75,7 +75,7 @@ def constant(entries: Iterable[Entry], index: Index, context: Read) -> list[str]
     seen = np.zeros((2, len(index.classes)))  # images with the class; with a context too
     for entry in entries:
         numbers = index.numbers(entry.labels)
-        seen[:, numbers] += [[1], [context(entry).any()]]
+        seen[:, numbers] += [[1], [int(context(entry).any())]]
     return [
         name
         for name, (shown, with_context) in zip(index.classes, seen.T, strict=True)
