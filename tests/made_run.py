@@ -60,7 +60,7 @@ def _make(run: Run, stage: str, index: Index) -> Path:
         for entry in entries:
             cam = noisy(run, stage, entry, index)
             labels = seed(cam.full(), cam.labels, 0.4)
-            maps = stage in ("cam", "walk")
+            maps = plan.kind(stage) in ("cam", "walk")
             name, content = (".npz", pack(cam)) if maps else (".png", labelmap.encode(labels))
             writer.add(f"{entry.name}{name}", content)
     return path

@@ -44,6 +44,7 @@ Gpus = Annotated[
     int, typer.Option(min=0, help="GPUs that share the training; processes, where there are none.")
 ]
 Nodes = Annotated[int, typer.Option(min=1, help="Machines of the Slurm job that these are on.")]
+Wanted = Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")]
 Processes = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 
 
@@ -229,11 +230,31 @@ def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
 
 
 @app.command()
-def table(params: ParamFiles = None) -> None:
-    """Verify all records, write results/ and print the table."""
-    from wsss.stages.results import results
+def table(
+    method: Wanted = None,
+    dataset: Wanted = None,
+    protocol: Wanted = None,
+    stage: Wanted = None,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Evaluation files, folders of them, or a table.csv."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A folder for tables and figures of what is chosen.")
+    ] = None,
+    params: ParamFiles = None,
+) -> None:
+    """Verify all records, write results/ and print the table; of a chosen part, print it alone."""
+    from wsss.selection import Selection
+    from wsss.stages.results import chosen, gathered, results
 
-    typer.echo(results(_params(params)))
+    wanted = Selection(*(tuple(names or ()) for names in (method, dataset, protocol, stage)))
+    if sources:
+        typer.echo(gathered(sources, wanted, output))
+    elif wanted or output:
+        typer.echo(chosen(_params(params), wanted, output))
+    else:
+        typer.echo(results(_params(params)))
 
 
 @app.command()

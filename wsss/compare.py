@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from wsss.figures import COLOURS, drawing, empty, short
-from wsss.results import Score, seeded, stage_title
+from wsss.results import Score, seeded, stage_order, stage_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,10 +90,11 @@ def phenomenon(name: str, scores: Sequence[Score], path: Path) -> None:
         if dots := what.dots(score.record):
             stages = panels.setdefault(f"{score.run.dataset}, {score.run.protocol}", {})
             methods = stages.setdefault(stage_title(score.what), {})
-            methods.setdefault(score.run.spec.title, []).append(dots)
+            methods.setdefault(score.title, []).append(dots)
     if not panels:
         return empty(path, what.absent)
-    columns = list(dict.fromkeys(stage for stages in panels.values() for stage in stages))
+    shown = {score.what for score in scores if what.dots(score.record)}
+    columns = [stage_title(each) for each in sorted(shown, key=stage_order)]
     names = {row: _methods(stages) for row, stages in panels.items()}
     size = (2.9, 0.9 + 0.21 * max(3, *map(len, names.values())))
     with drawing(path, len(panels), len(columns), size) as (figure, axes):
@@ -140,8 +141,8 @@ def _styles(what: Phenomenon) -> list[dict[str, Any]]:
             {**base, "color": COLOURS[0], "markersize": 3 + 2 * k}
             for k in range(len(what.measures))
         ]
-    hollow = {"color": COLOURS[0], "markerfacecolor": "white", "markersize": 6}
-    return [{**base, "color": COLOURS[1], "markersize": 6}, {**base, **hollow}]
+    hollow = {"color": COLOURS[0], "markerfacecolor": "white", "markersize": 8, "zorder": 2}
+    return [{**base, "color": COLOURS[1], "markersize": 5}, {**base, **hollow}]
 
 
 def _legend(figure: Any, what: Phenomenon) -> None:

@@ -15,6 +15,7 @@ from wsss.camstore import CamReader
 from wsss.data import labelmap
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, load_index
+from wsss.describe import described
 from wsss.errors import ConfigError, DatasetError
 from wsss.metrics import (
     Counts,
@@ -92,7 +93,7 @@ def evaluate(run: Run, what: str) -> None:
         "erode_px": params.get("erode_px", 0),
     }
     content = {"run": str(run), "what": what, "protocol": protocol, **result}
-    content["phenomena"] = phenomena.summary()
+    content |= {"described": described(run, what), "phenomena": phenomena.summary()}
     if kind(what) == "seed" and archive and context.marked(index, archive):
         marks = context.reader(archive)
         content["context"] = context.activations(entries, index, CamReader(source), _mask, marks)
