@@ -141,7 +141,7 @@ def _styles(what: Phenomenon) -> list[dict[str, Any]]:
             {**base, "color": COLOURS[0], "markersize": 3 + 2 * k}
             for k in range(len(what.measures))
         ]
-    hollow = {"color": COLOURS[0], "markerfacecolor": "white", "markersize": 8, "zorder": 2}
+    hollow = {"color": COLOURS[0], "markerfacecolor": "none", "markersize": 8}
     return [{**base, "color": COLOURS[1], "markersize": 5}, {**base, **hollow}]
 
 

@@ -9,6 +9,9 @@ from wsss.tables import CONVENTIONS, Column, layout
 from wsss.wide import Wide
 
 WIDE_TABLES = """\
+{% macro kind(table, loop) -%}
+{% if not loop.first %} class="number{{ " start" if loop.index0 in table.starts }}"{% endif %}
+{%- endmacro %}
 {% macro wide(tables) %}
 {% for table in tables %}
 {% if table.title != table.dataset %}<h3>By class: {{ table.title }}</h3>{% endif %}
@@ -17,12 +20,12 @@ WIDE_TABLES = """\
 {% if table.groups %}<tr><th></th>{% for name, count in table.groups %}
 <th class="group" colspan="{{ count }}">{{ name }}</th>{% endfor %}</tr>{% endif %}
 <tr>{% for head in table.heads %}
-<th{% if not loop.first %} class="number"{% endif %}>{{ head }}</th>{% endfor %}
+<th{{ kind(table, loop) }}>{{ head }}</th>{% endfor %}
 </tr></thead>
 <tbody>
 {% for line in table.lines %}
 <tr>{% for cell in line %}
-<td{% if not loop.first %} class="number"{% endif %}>{{ cell }}</td>{% endfor %}
+<td{{ kind(table, loop) }}>{{ cell }}</td>{% endfor %}
 </tr>
 {% endfor %}
 </tbody>
@@ -47,6 +50,7 @@ body { font: 14px/1.5 system-ui, "Helvetica Neue", Arial, sans-serif; color: var
   background: var(--paper); max-width: 92rem; margin: 2.5rem auto; padding: 0 1.5rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.4rem 0 .3rem; }
 h3 { font-size: .95rem; margin: 1.6rem 0 .3rem; } table.wide { width: auto; }
+.start { padding-left: 1.8rem; }
 th.group { text-align: center; border-bottom: 1px solid var(--line); }
 p, dl { color: var(--soft); margin: .2rem 0 .8rem; max-width: 60rem; }
 .scroll { overflow-x: auto; }

@@ -94,6 +94,8 @@ def evaluations(sources: Sequence[Path]) -> tuple[list[Score], list[Localization
         if key in seen:
             raise MissingError(f"{seen[key]} and {path} are both {key[1]} of {key[0]}. Name one.")
         seen[key] = path
+    runs = list(dict.fromkeys(score.group[:3] for score in scores))
+    scores.sort(key=lambda score: (runs.index(score.group[:3]), results.stage_order(score.what)))
     return scores, located
 
 

@@ -37,6 +37,11 @@ class Wide:
         """Which columns are numbers: all but the first."""
         return [place > 0 for place in range(len(self.heads))]
 
+    @property
+    def starts(self) -> list[int]:
+        """Return the columns that begin a group, counted from 0."""
+        return [1 + sum(count for _, count in self.groups[:k]) for k in range(len(self.groups))]
+
     def full_heads(self) -> list[str]:
         """Return the heads with the names of their groups, where there are several."""
         if len(self.groups) < 2:
