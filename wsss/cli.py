@@ -44,6 +44,8 @@ Gpus = Annotated[
     int, typer.Option(min=0, help="GPUs that share the training; processes, where there are none.")
 ]
 Nodes = Annotated[int, typer.Option(min=1, help="Machines of the Slurm job that these are on.")]
+What = Annotated[str, typer.Option(help="pseudo (labels), or masks: the predictions of val.")]
+Out = Annotated[Path | None, typer.Option(help="What is written; else something in results/.")]
 Wanted = Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")]
 Processes = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 
@@ -280,9 +282,52 @@ def export_voc_test(
     params: ParamFiles = None,
 ) -> None:
     """Pack the predictions of VOC's test images for its server."""
-    from wsss.export import voc_test
+    from wsss.export.voc_test import voc_test
 
     typer.echo(voc_test(_run(run, params), out))
+
+
+@export_app.command("voc-tree")
+def export_voc_tree(
+    run: RunName, what: What = "pseudo", out: Out = None, params: ParamFiles = None
+) -> None:
+    """Write a folder as VOC's: JPEGImages, SegmentationClass, ImageSets; any trainer can use it."""
+    from wsss.export.labels import voc_tree
+
+    typer.echo(voc_tree(_run(run, params), what, out))
+
+
+@export_app.command("coco")
+def export_coco(
+    run: RunName, what: What = "pseudo", out: Out = None, params: ParamFiles = None
+) -> None:
+    """Write one JSON as COCO's, with run-length masks."""
+    from wsss.export.labels import coco
+
+    typer.echo(coco(_run(run, params), what, out))
+
+
+@export_app.command("cams")
+def export_cams(
+    run: RunName,
+    style: Annotated[
+        str, typer.Option(help="psa (also SEAM, MCTformer) or irn (also CRT).")
+    ] = "psa",
+    out: Out = None,
+    params: ParamFiles = None,
+) -> None:
+    """Write the CAMs as the .npy dictionaries that published code reads."""
+    from wsss.export.cams import cams
+
+    typer.echo(cams(_run(run, params), style, out))
+
+
+@export_app.command("onnx")
+def export_onnx(run: RunName, out: Out = None, params: ParamFiles = None) -> None:
+    """Write the segmenter as ONNX: from an image to logits."""
+    from wsss.export.onnx import onnx
+
+    typer.echo(onnx(_run(run, params), out))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
