@@ -63,7 +63,7 @@ def onnx(run: Run, target: Path | None = None) -> Path:
         ) from None
     weights, settings = run.path("segmenter.safetensors"), run.settings.segmenter
     classes: list[str] = checkpoint.load(weights)[1]["classes"]
-    net = stage.restore(lambda: build(run, len(classes)), weights, Runtime.start("off"))
+    net = stage.restore(lambda: build(run, len(classes)), weights, Runtime.start())
     served = Served(net.cpu(), stage.normalisation(net), settings.align_corners).eval()
     path = target or RESULTS / f"{run.dataset}-{run.method}-{run.protocol}-s{run.seed}.onnx"
     model = _traced(served)
