@@ -272,7 +272,7 @@ def predict(
     from wsss.stages.predict import predict as stage
 
     count = stage(_run(run, params), images, out)
-    typer.echo(f"{count} images -> {out}/masks, {out}/overlays, {out}/cams")
+    typer.echo(f"{count} images -> {out}/masks, {out}/overlays, {out}/cams, {out}/classes.csv")
 
 
 @export_app.command("voc-test")
