@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from made_run import make_dataset, make_run
 from PIL import Image
 
-from wsss import checkpoint
+from wsss import checkpoint, config
 from wsss.archive import Reader
 from wsss.camstore import CamReader
 from wsss.data import labelmap
@@ -141,11 +142,20 @@ def test_irn_s_code_finds_keys_and_maps_at_both_sizes(run: Run) -> None:
     assert found["high_res"].shape == (len(cam.labels), *cam.size)
 
 
-def test_the_onnx_network_sees_what_ours_sees(run: Run) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "sizes"),
+    [({}, [(48, 64), (131, 77)]), ({"head": "deeplab_v2", "rates": (1, 2), "msc": (0.5,)}, [(80, 80)])],
+)  # fmt: skip
+def test_the_onnx_network_sees_what_ours_sees(
+    run: Run, changes: dict[str, Any], sizes: list[tuple[int, int]]
+) -> None:
     runtime = pytest.importorskip("onnxruntime")
     export = pytest.importorskip("wsss.export.onnx")
     pytest.importorskip("onnxscript")
     index = load_index(run.index)
+    own = config.validate({"segmenter": {**changes, "augment": {"crop_px": 80}}})
+    run = Run(own, "shapes", "cam", "common", 0)
     torch.manual_seed(0)
     net = segmenter.build(run, len(index.classes)).eval()
     path = run.path("segmenter.safetensors")
@@ -154,7 +164,7 @@ def test_the_onnx_network_sees_what_ours_sees(run: Run) -> None:
     meta = session.get_modelmeta().custom_metadata_map
     assert json.loads(meta["classes"]) == ["background", "red", "green", "blue"]
     assert "RGB, 0 to 255" in meta["input"]
-    for size in ((48, 64), (131, 77)):
+    for size in sizes:
         image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
         (found,) = session.run(None, {"image": image.transpose(2, 0, 1)[None].astype(np.float32)})
         normalise: Normalisation = network.normalisation(net)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import logging
 import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,19 @@ from torch import Tensor, nn
 from wsss import checkpoint
 from wsss.data.augment import Normalisation
 from wsss.data.labelmap import colour
-from wsss.errors import MissingError
+from wsss.errors import ConfigError, MissingError
 from wsss.files import replacing
 from wsss.nets.deeplab import resize
 from wsss.plan import RESULTS, Run
+from wsss.progress import log
 from wsss.runtime import Runtime
 from wsss.stages import network as stage
 from wsss.stages.segmenter import build
 
 OPSET = 18  # the oldest that torch's exporter writes without conversion
-EXAMPLE = (2, 3, 96, 128)  # sizes the graph is traced at; all but the 3 stay free
-INPUT = "float32 (batch, 3, height, width), RGB, 0 to 255, as decoded: no other preparation"
-OUTPUT = "float32 (batch, classes, height, width), logits; softmax or argmax over the second axis"
+EXAMPLE = (2, 3, 96, 128)  # what a graph is traced at whose batch, height and width stay free
+INPUT = "RGB, 0 to 255, as decoded: no other preparation"
+OUTPUT = "float32, as high and wide as the image: logits; softmax or argmax over the second axis"
 
 
 class Served(nn.Module):
@@ -49,7 +52,9 @@ class Served(nn.Module):
 def onnx(run: Run, target: Path | None = None) -> Path:
     """Write the segmenter of a run at scale 1, without mirror image and CRF, and return the path.
 
-    The metadata of the file say what goes in and comes out, the classes and their colours.
+    Images may be of any size, unless the network cannot be written so (DeepLab-v2, which looks at
+    several scales): then of the size it was trained at. The metadata of the file say what goes in
+    and comes out, the classes and their colours.
 
     Raises:
         MissingError: onnx is not installed.
@@ -66,8 +71,14 @@ def onnx(run: Run, target: Path | None = None) -> Path:
     net = stage.restore(lambda: build(run, len(classes)), weights, Runtime.start())
     served = Served(net.cpu(), stage.normalisation(net), settings.align_corners).eval()
     path = target or RESULTS / f"{run.dataset}-{run.method}-{run.protocol}-s{run.seed}.onnx"
-    model = _traced(served)
-    for key, value in _metadata(run, classes).items():
+    side = settings.augment.crop_px
+    model, shape = _traced(served), "(batch, 3, height, width)"
+    if model is None:
+        model, shape = _traced(served, (1, 3, side, side)), f"(1, 3, {side}, {side})"
+        log.warning("%s takes images of %d x %d px alone: resize them.", path, side, side)
+    if model is None:
+        raise ConfigError(f"torch cannot write the segmenter of {run} as ONNX. Choose another one.")
+    for key, value in _metadata(run, classes, shape).items():
         model.metadata_props.add(key=key, value=value)
     library.checker.check_model(model)
     with replacing(path) as temporary:
@@ -75,35 +86,35 @@ def onnx(run: Run, target: Path | None = None) -> Path:
     return path
 
 
-def _traced(served: nn.Module) -> Any:
-    """Return the model, free in batch, height and width."""
-    free = {0: "batch", 2: "height", 3: "width"}
-    loud = logging.getLogger("torch.onnx")
-    level = loud.level
-    loud.setLevel(logging.ERROR)
+def _traced(served: nn.Module, fixed: tuple[int, ...] | None = None) -> Any | None:
+    """Return the model, for one shape or free in batch, height and width; none if torch cannot."""
+    free = None if fixed else {"image": {0: "batch", 2: "height", 3: "width"}}
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # of the exporter, about itself
             program: Any = torch.onnx.export(
                 served,
-                (torch.zeros(EXAMPLE),),
+                (torch.zeros(fixed or EXAMPLE),),
                 input_names=["image"],
                 output_names=["logits"],
                 opset_version=OPSET,
-                dynamic_shapes={"image": free},
+                dynamic_shapes=free,
                 dynamo=True,
                 verbose=False,
             )
+    except torch.onnx.OnnxExporterError:
+        return None
     finally:
-        loud.setLevel(level)
+        logging.disable(logging.NOTSET)
     return program.model_proto
 
 
-def _metadata(run: Run, classes: list[str]) -> dict[str, str]:
+def _metadata(run: Run, classes: list[str], shape: str) -> dict[str, str]:
     names = ["background", *classes]
     return {
         "run": str(run),
-        "input": INPUT,
+        "input": f"float32 {shape}, {INPUT}",
         "output": OUTPUT,
         "classes": json.dumps(names, ensure_ascii=False),
         "colours": json.dumps([colour(label) for label in range(len(names))]),
