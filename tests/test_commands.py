@@ -23,7 +23,6 @@ COVERED = {
     r"snakemake --cores \d+( --config seeds=.*)?": f"{FLOW}_run.py::test_the_table_is_printed_at_the_end",
     r"snakemake --cores \d+ --configfile params/stamps.yaml": PLANS,
     r"snakemake --cores \d+ --configfile mine.yaml": OWN,
-    r"snakemake --cores 2 --config methods=.*": METHOD,
     r"snakemake --cores 64 --profile slurm --configfile params/voc12.yaml": (
         f"{FLOW}_voc.py::test_irnets_published_path_leads_to_a_table"
     ),
