@@ -54,13 +54,13 @@ def _make(run: Run, stage: str, index: Index) -> Path:
         write_text(run.path(f"{stage}.csv"), "step,epoch,lr,loss,images_per_s\n" + "\n".join(lines))
         write_text(run.path(f"{stage}.safetensors"), f"weights of {run} {stage}")
         return run.path(f"{stage}.safetensors")
-    entries = index.split("val") if stage == "masks" else index.training()
+    entries = index.split("val") if stage in ("masks", "decoded") else index.training()
     path = run.path(f"{stage}.zip")
     with archive.Writer(path) as writer:
         for entry in entries:
             cam = noisy(run, stage, entry, index)
             labels = seed(cam.full(), cam.labels, 0.4)
-            maps = stage in ("cam", "walk")
+            maps = plan.kind(stage) in ("cam", "walk")
             name, content = (".npz", pack(cam)) if maps else (".png", labelmap.encode(labels))
             writer.add(f"{entry.name}{name}", content)
     return path

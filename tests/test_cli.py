@@ -1,5 +1,6 @@
 """The command as a user meets it: help, one-line errors, predictions on own images."""
 
+import csv
 import subprocess
 import sys
 from dataclasses import replace
@@ -94,6 +95,14 @@ def test_own_images_get_masks_overlays_and_cams(trained: Run, work: Path, square
         assert labels.shape == entry.size
         assert labels.max() <= len(squares.classes)
         assert np.asarray(Image.open(work / f"out/overlays/{name}.png")).shape == (*entry.size, 3)
+    with (work / "out/classes.csv").open() as file:
+        found = {(line["image"], line["class"]): line["share"] for line in csv.DictReader(file)}
+    for path in ("a b.png", "grey.jpg"):
+        stem = path.partition(".")[0]
+        labels = labelmap.decode((work / f"out/masks/{stem}.png").read_bytes(), path)
+        shares = {c: (labels == k).mean() for k, c in enumerate(squares.classes, 1)}
+        own = {c: float(v) for (image, c), v in found.items() if image == f"{folder}/{path}"}
+        assert own == {c: pytest.approx(v, abs=1e-6) for c, v in shares.items() if v}
     for panel in (work / "out/cams").glob("*.png"):
         assert panel.stem.rsplit("-", 1)[1] in squares.classes
 

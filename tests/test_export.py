@@ -12,7 +12,7 @@ from wsss.archive import Writer
 from wsss.data import labelmap
 from wsss.data.index import Entry, Index, save_index
 from wsss.errors import ConfigError, DatasetError, MissingError
-from wsss.export import voc_test
+from wsss.export.voc_test import voc_test
 from wsss.plan import Run
 from wsss.schema import Params
 

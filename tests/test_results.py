@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from made_run import make_dataset, make_run
 
-from wsss import config, figures, page, plan, published, results, tables
+from wsss import config, describe, figures, page, plan, published, results, tables
 from wsss.bootstrap import read_images
 from wsss.data.index import Index, load_index
 from wsss.errors import ConfigError, MissingError, StaleError
@@ -167,7 +167,7 @@ def test_an_evaluation_of_another_seed_is_refused(made: Path) -> None:
     with pytest.raises(StaleError, match="eval/seed: seed was 1, is 0"):
         verify(run)
     with pytest.raises(StaleError, match=r"is of shapes/cam/common/s1 seed"):
-        results.collect(params())
+        results.collect(plan.runs(params()))
 
 
 def test_an_evaluation_must_say_what_it_scored(made: Path) -> None:
@@ -225,6 +225,9 @@ def scored(
             "coverage": 1.0,
             "classes": [],
             "curve": None,
+            "described": describe.described(
+                Run.parse(f"{name}/s{seed}", chosen or params()), "seed"
+            ),
         }
         write_json(Path(f"{seed}.json"), content)
         scores.append(results.read(Path(f"{seed}.json"), chosen or params()))
@@ -247,7 +250,7 @@ def test_one_seed_has_no_standard_deviation(work: Path) -> None:
 
 
 def test_rows_are_the_means_of_the_evaluation_files(made: Path) -> None:
-    rows = results.rows(results.collect(params()))
+    rows = results.rows(results.collect(plan.runs(params())))
     stages = [(row.method, row.stage) for row in rows]
     own = ["seed", "walk", "pseudo", "segmentation"]
     assert stages == [*(("cam", what) for what in own), ("supervised", "segmentation")]
@@ -265,7 +268,7 @@ def test_a_number_without_its_protocol_is_not_printed(made: Path, key: str) -> N
     del protocol[key]
     edit(path, protocol=protocol)
     with pytest.raises(MissingError, match=f"does not say '{key}'"):
-        results.collect(params())
+        results.collect(plan.runs(params()))
 
 
 def test_seeds_measured_under_different_protocols_have_no_mean(work: Path) -> None:
@@ -311,8 +314,8 @@ def test_every_published_number_has_a_source() -> None:
 
 def test_the_table_says_what_a_stage_was_initialised_with(work: Path) -> None:
     run = run_of(params(segmenter={"backbone": "resnet50", "weights": "imagenet"}))
-    assert results.networks(run, "seed") == "toy, random"
-    assert results.networks(run, "segmentation") == (
+    assert describe.networks(run, "seed") == "toy, random"
+    assert describe.networks(run, "segmentation") == (
         "classifier + affinity: toy, random; segmenter: resnet50, imagenet"
     )
 
@@ -382,7 +385,7 @@ def test_markdown_rows_keep_their_columns(hostile: list[Row]) -> None:
 
 
 def test_what_all_rows_share_is_said_once(made: Path) -> None:
-    text = tables.to_markdown(results.rows(results.collect(params())))
+    text = tables.to_markdown(results.rows(results.collect(plan.runs(params()))))
     assert text.count("common") == 1
     assert "classes averaged: A (classes in the truth or in the prediction)" in text
     for word in ("seed", "random walk", "pseudo label", "true masks (upper bound)", "train (24)"):
@@ -497,7 +500,7 @@ def test_a_gain_is_over_the_baseline_and_has_an_interval(squares: Index, work: P
     index = make_dataset(squares, "shapes", chosen, ("red", "green", "blue"))
     for run in plan.runs(chosen):
         make_run(run, index)
-    scores = results.collect(chosen)
+    scores = results.collect(plan.runs(chosen))
     found = {(row.method, row.stage): row for row in results.compared(results.rows(scores), scores)}
     own, base = found["mctformer", "seed"], found["cam", "seed"]
     assert base.gain is None

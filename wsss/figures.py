@@ -145,7 +145,7 @@ def curves(scores: Sequence[Score], path: Path) -> None:
     grouped: dict[tuple[str, str], dict[tuple[str, str], list[dict[str, Any]]]] = {}
     for score in (score for score in scores if score.record["curve"]):
         facet = grouped.setdefault((score.run.dataset, score.run.protocol), {})
-        series = (score.run.spec.title, stage_title(score.what))
+        series = (score.title, stage_title(score.what))
         facet.setdefault(series, []).append(score.record)
     if not grouped:
         return empty(path, "No run has class maps, so there is no threshold curve.")
@@ -189,8 +189,8 @@ def classes(scores: Sequence[Score], path: Path) -> None:
     grouped: dict[tuple[str, str], dict[str, list[Score]]] = {}
     for score in scores:
         key = (f"{score.run.dataset}, {score.run.protocol}", stage_title(score.what))
-        grouped.setdefault(key, {}).setdefault(score.run.spec.title, []).append(score)
-    look = looks([score.run.spec.title for score in scores])
+        grouped.setdefault(key, {}).setdefault(score.title, []).append(score)
+    look = looks([score.title for score in scores])
     if not scores:
         return empty(path, "No run yields masks, so there are no classes to compare.")
     names = max(len(score.record["classes"]) for score in scores)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from wsss import plan, published
+from wsss import published
 from wsss.boxes import OUTCOMES
 from wsss.errors import MissingError, StaleError
 from wsss.files import read_json
 from wsss.plan import Run
-from wsss.results import DIGITS, networks
+from wsss.results import DIGITS
 from wsss.schema import Params
 from wsss.tables import grid, percent
 
@@ -50,19 +51,27 @@ NOTE = (
 )
 
 
-def collect(params: Params) -> list[tuple[Run, dict[str, Any]]]:
-    """Return every run that localizes with its evaluation."""
+def collect(runs: Iterable[Run]) -> list[tuple[Run, dict[str, Any]]]:
+    """Return those of the runs that localize, each with its evaluation."""
     found = []
-    for run in (run for run in plan.runs(params) if run.spec.localizes):
+    for run in (run for run in runs if run.spec.localizes):
         path = run.path("eval/localization.json")
-        record = read_json(path)
-        absent = [key for key in ("protocol", "outcomes", *SHARES) if key not in record]
-        if absent:
-            raise MissingError(f"{path} does not say {absent[0]!r}. Delete it and run again.")
-        if record.get("run") != str(run):
-            raise StaleError(f"{path} is of {record.get('run')}. Delete it and run again.")
+        of, record = read(path, run.params)
+        if str(of) != str(run):
+            raise StaleError(f"{path} is of {of}. Delete it and run again.")
         found.append((run, record))
     return found
+
+
+def read(path: Path, params: Params) -> tuple[Run, dict[str, Any]]:
+    """Return the evaluation in a file with its run; refuse one that lacks something."""
+    record = read_json(path)
+    absent = [
+        key for key in ("run", "protocol", "outcomes", *SHARES, "described") if key not in record
+    ]
+    if absent:
+        raise MissingError(f"{path} does not say {absent[0]!r}. Delete it and run again.")
+    return Run.named(record["run"], params), record
 
 
 def rows(found: Iterable[tuple[Run, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -78,11 +87,11 @@ def _row(group: Sequence[tuple[Run, dict[str, Any]]]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "dataset": run.dataset,
         "method": run.method,
-        "title": run.spec.title,
+        "title": first["described"]["title"],
         "protocol": run.protocol,
         "seeds": len(group),
         **first["protocol"],
-        "networks": networks(run, "localization"),
+        "networks": first["described"]["networks"],
     }
     for share in SHARES:
         values = [float(record[share]) for _, record in group]

@@ -6,7 +6,34 @@ from collections.abc import Sequence
 
 from wsss.results import STAGE_TITLES, Row
 from wsss.tables import CONVENTIONS, Column, layout
+from wsss.wide import Wide
 
+WIDE_TABLES = """\
+{% macro kind(table, loop) -%}
+{% if not loop.first %} class="number{{ " start" if loop.index0 in table.starts }}"{% endif %}
+{%- endmacro %}
+{% macro wide(tables) %}
+{% for table in tables %}
+{% if table.title != table.dataset %}<h3>By class: {{ table.title }}</h3>{% endif %}
+<div class="scroll"><table class="wide">
+<thead>
+{% if table.groups %}<tr><th></th>{% for name, count in table.groups %}
+<th class="group" colspan="{{ count }}">{{ name }}</th>{% endfor %}</tr>{% endif %}
+<tr>{% for head in table.heads %}
+<th{{ kind(table, loop) }}>{{ head }}</th>{% endfor %}
+</tr></thead>
+<tbody>
+{% for line in table.lines %}
+<tr>{% for cell in line %}
+<td{{ kind(table, loop) }}>{{ cell }}</td>{% endfor %}
+</tr>
+{% endfor %}
+</tbody>
+</table></div>
+<p>{{ table.note }}</p>
+{% endfor %}
+{% endmacro %}
+"""
 TEMPLATE = """\
 <!doctype html>
 <html lang="en">
@@ -22,6 +49,9 @@ TEMPLATE = """\
 body { font: 14px/1.5 system-ui, "Helvetica Neue", Arial, sans-serif; color: var(--ink);
   background: var(--paper); max-width: 92rem; margin: 2.5rem auto; padding: 0 1.5rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.4rem 0 .3rem; }
+h3 { font-size: .95rem; margin: 1.6rem 0 .3rem; } table.wide { width: auto; }
+.start { padding-left: 1.8rem; }
+th.group { text-align: center; border-bottom: 1px solid var(--line); }
 p, dl { color: var(--soft); margin: .2rem 0 .8rem; max-width: 60rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
@@ -47,6 +77,8 @@ dd { margin: 0 0 .25rem 12.5rem; }
 there are several. Every number stands with the protocol it was measured under.</p>
 {% for part in parts %}
 <h2>{{ part.dataset }}</h2>
+{{ wide(part.summaries) }}
+<h3>Every number with its protocol</h3>
 {% if part.shared %}
 <dl>
 {% for head, value in part.shared.items() %}<dt>{{ head }}</dt><dd>{{ value }}</dd>
@@ -68,6 +100,7 @@ there are several. Every number stands with the protocol it was measured under.<
 </tbody>
 </table></div>
 {% for source in part.sources %}<p>Published: {{ source }}</p>{% endfor %}
+{{ wide(part.classes) }}
 {% endfor %}
 <h2>How to read this</h2>
 <dl>
@@ -87,16 +120,23 @@ WIDE = "networks, initial weights"
 REPEATED = ("method", "protocol")  # paler in the further rows of a run
 
 
-def to_html(rows: Sequence[Row]) -> str:
-    """Return the page: a table for each dataset."""
+def to_html(
+    rows: Sequence[Row], summaries: Sequence[Wide] = (), classes: Sequence[Wide] = ()
+) -> str:
+    """Return the page: for each dataset its summary, the long table, and its classes."""
     import jinja2  # noqa: PLC0415  # of use here alone
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     datasets = dict.fromkeys(row.dataset for row in rows)
     parts = [
-        _part(dataset, [row for row in rows if row.dataset == dataset]) for dataset in datasets
+        {
+            **_part(dataset, [row for row in rows if row.dataset == dataset]),
+            "summaries": [table for table in summaries if table.dataset == dataset],
+            "classes": [table for table in classes if table.dataset == dataset],
+        }
+        for dataset in datasets
     ]
-    page = environment.from_string(TEMPLATE)
+    page = environment.from_string(WIDE_TABLES + TEMPLATE)
     return page.render(parts=parts, conventions=CONVENTIONS, stages=STAGE_TITLES.values()) + "\n"
 
 

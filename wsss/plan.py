@@ -83,13 +83,19 @@ class Run:
     @classmethod
     def parse(cls, text: str, params: Params) -> Run:
         """Return the run named like `shapes/cam/common/s0`, with or without `work/` before it."""
+        run = cls.named(text, params)
+        registry.spec(run.method)
+        return run
+
+    @classmethod
+    def named(cls, text: str, params: Params) -> Run:
+        """Return the run of a name, even if its method is not known here, so it cannot be made."""
         found = RUN_PATTERN.fullmatch(text)
         if not found:
             raise ConfigError(
                 f"{text!r} is not a run. Write dataset/method/protocol/sSEED: shapes/cam/common/s0."
             )
         dataset, method, protocol, seed = found.groups()
-        registry.spec(method)
         return cls(params, dataset, method, protocol, int(seed))
 
     def __str__(self) -> str:

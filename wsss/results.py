@@ -36,7 +36,13 @@ def stage_title(what: str) -> str:
     return f"{STAGE_TITLES[own]} of {network}" if network else STAGE_TITLES[own]
 
 
+def stage_order(what: str) -> tuple[int, bool]:
+    """Return where an evaluation stands in the flow; that of an earlier network comes first."""
+    return list(STAGE_TITLES).index(plan.kind(what)), what == plan.kind(what)
+
+
 PROTOCOL = ("split", "images", "labels_used", "crf", "convention", "threshold")
+REQUIRED = ("miou", "best", "coverage", "classes", "curve", "described")
 DIGITS = 6  # kept of a score
 BASELINE = "cam"  # the method that gains are measured against
 
@@ -53,6 +59,11 @@ class Score:
     def group(self) -> tuple[str, str, str, str]:
         """What stays the same over seeds: dataset, method, protocol, stage."""
         return (self.run.dataset, self.run.method, self.run.protocol, self.what)
+
+    @property
+    def title(self) -> str:
+        """The name of the method, for people."""
+        return str(self.record["described"]["title"])
 
 
 @dataclass(frozen=True)
@@ -99,11 +110,9 @@ def read(path: Path, params: Params) -> Score:
     """Return the evaluation in a file; refuse a number without its protocol."""
     record = read_json(path)
     try:
-        score = Score(Run.parse(record["run"], params), record["what"], record)
+        score = Score(Run.named(record["run"], params), record["what"], record)
         absent = [key for key in PROTOCOL if key not in record["protocol"]]
-        absent += [
-            key for key in ("miou", "best", "coverage", "classes", "curve") if key not in record
-        ]
+        absent += [key for key in REQUIRED if key not in record]
     except (KeyError, TypeError) as error:
         raise MissingError(f"{path} is no evaluation ({error}). Delete it and run again.") from None
     if absent or plan.kind(score.what) not in STAGE_TITLES:
@@ -112,13 +121,13 @@ def read(path: Path, params: Params) -> Score:
     return score
 
 
-def collect(params: Params) -> list[Score]:
-    """Return every evaluation of masks of the runs that the parameters select."""
+def collect(runs: Iterable[Run]) -> list[Score]:
+    """Return every evaluation of masks of the runs."""
     scores = []
-    for run in plan.runs(params):
+    for run in runs:
         for what in () if run.spec.localizes else run.scored:
             path = run.path(f"eval/{what}.json")
-            score = read(path, params)
+            score = read(path, run.params)
             if (str(score.run), score.what) != (str(run), what):
                 raise StaleError(f"{path} is of {score.run} {score.what}. Delete it and run again.")
             scores.append(score)
@@ -148,7 +157,7 @@ def _row(scores: Sequence[Score]) -> Row:
     levels = [float(each["threshold"]) for each in best]
     reference = _published(first)
     return Row(
-        *(run.dataset, run.method, run.spec.title, run.protocol, first.what),
+        *(run.dataset, run.method, first.title, run.protocol, first.what),
         miou=_mean(values),
         sd=round(statistics.stdev(values), DIGITS) if len(values) > 1 else None,
         seeds=len(values),
@@ -156,8 +165,8 @@ def _row(scores: Sequence[Score]) -> Row:
         best_thresholds=(min(levels), max(levels)) if levels else None,
         published=round(reference[0].miou / 100, DIGITS) if reference else None,
         source=f"{reference[1].paper}; {reference[1].source}" if reference else "",
-        supervision=supervision(run, first.what),
-        networks=networks(run, first.what),
+        supervision=first.record["described"]["supervision"],
+        networks=first.record["described"]["networks"],
         coverage=_mean([float(score.record["coverage"]) for score in scores]),
         **{key: protocol[key] for key in PROTOCOL},
     )
@@ -178,7 +187,7 @@ def _with_gain(row: Row, grouped: Mapping[tuple[str, ...], Sequence[Score]]) -> 
     ours = grouped[row.dataset, row.method, row.protocol, row.stage]
     theirs = grouped.get((row.dataset, BASELINE, row.protocol, row.stage))
     alike = ("split", "images", "convention")
-    if row.method == BASELINE or not theirs or ours[0].run.spec.learns_masks:
+    if row.method == BASELINE or not theirs or ours[0].record["described"]["learns_masks"]:
         return row
     if any(ours[0].record["protocol"][key] != theirs[0].record["protocol"][key] for key in alike):
         return row
@@ -202,33 +211,8 @@ def _published(score: Score) -> tuple[published.Value, published.Paper] | None:
     run = score.run
     if run.protocol != "published":
         return None
-    localizer = run.settings.networks.get(str(run.spec.localizer))
-    part = localizer or run.settings.segmenter
-    split = score.record["protocol"]["split"]
-    return published.find(run.method, run.dataset, score.what, split, part.relative.split(".")[0])
-
-
-def supervision(run: Run, what: str) -> str:
-    """Return what is known of the training images that `what` depends on."""
-    uses = not run.spec.learns_masks and run.settings.pseudo.saliency.use
-    extra = ", saliency maps" if uses and what in ("pseudo", "segmentation") else ""
-    return run.spec.supervision + extra
-
-
-def networks(run: Run, what: str) -> str:
-    """Return the backbones and initial weights of all networks that `what` depends on."""
-    before = run.stages()[: run.stages().index(f"eval/{what}")]
-    starts: dict[str, list[str]] = {}
-    for stage in (stage for stage in run.trained if stage in before):
-        part: Any = run.settings.networks.get(stage) or getattr(run.settings, stage)
-        for own in filter(None, (part, getattr(part, "partner", None))):
-            weights = "random" if own.weights == "none" else own.weights
-            weights = "published" if getattr(part, "checkpoint", None) else weights
-            name = stage if own is part else f"{stage}'s partner"
-            starts.setdefault(f"{own.backbone}, {weights}", []).append(name)
-    if len(starts) == 1:
-        return next(iter(starts))
-    return "; ".join(f"{' + '.join(stages)}: {start}" for start, stages in starts.items())
+    split, backbone = score.record["protocol"]["split"], score.record["described"]["backbone"]
+    return published.find(run.method, run.dataset, score.what, split, backbone)
 
 
 def metrics(table: Iterable[Row]) -> dict[str, Any]:
@@ -244,7 +228,8 @@ def metrics(table: Iterable[Row]) -> dict[str, Any]:
     return nested
 
 
-def _seeded(score: Score) -> dict[str, Any]:
+def seeded(score: Score) -> dict[str, Any]:
+    """Return the columns that say which evaluation a line is of."""
     dataset, method, protocol, stage = score.group
     return {
         "dataset": dataset,
@@ -259,7 +244,7 @@ def class_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
     """Return IoU, precision and recall of every class of every evaluation; none where undefined."""
     return [
         {
-            **_seeded(score),
+            **seeded(score),
             "class": each["name"],
             **{k: each[k] for k in ("iou", "precision", "recall")},
         }
@@ -275,7 +260,7 @@ def context_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
     """
     return [
         {
-            **_seeded(score),
+            **seeded(score),
             "class": each["name"],
             "context": each["context"],
             "object": each["object"],
@@ -289,7 +274,7 @@ def context_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
 def curve_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
     """Return mIoU against threshold for every evaluation that has a curve."""
     return [
-        {**_seeded(score), "threshold": threshold, "miou": miou}
+        {**seeded(score), "threshold": threshold, "miou": miou}
         for score in scores
         if (curve := score.record["curve"])
         for threshold, miou in zip(curve["thresholds"], curve["miou"], strict=True)

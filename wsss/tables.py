@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from wsss import latex
 from wsss.results import Row, stage_title
 
 CONVENTIONS = {
@@ -37,7 +38,8 @@ def percent(value: float | None, sign: str = "") -> str:
     return "" if value is None else f"{100 * value:{sign}.1f}"
 
 
-def _miou(row: Row) -> str:
+def miou(row: Row) -> str:
+    """Return the mIoU of a row in percent, with its deviation over seeds if there are several."""
     spread = "" if row.sd is None else f" ± {percent(row.sd)}"
     return percent(row.miou) + spread
 
@@ -65,7 +67,7 @@ COLUMNS = (
     Column("method", lambda row: row.title),
     Column("protocol", lambda row: row.protocol, is_protocol=True),
     Column("stage", lambda row: stage_title(row.stage)),
-    Column("mIoU %", _miou, is_number=True),
+    Column("mIoU %", miou, is_number=True),
     Column("gain over CAM (95 % of resampled images)", _gain, is_number=True),
     Column("threshold", lambda row: _level(row.threshold), is_number=True),
     Column("oracle mIoU %", _best, is_number=True),
@@ -143,6 +145,11 @@ def csv_text(lines: Iterable[Mapping[str, Any]], heads: Sequence[str]) -> str:
     return buffer.getvalue()
 
 
+def unguarded(text: str) -> str:
+    """Return a cell of such a CSV without the mark that kept a spreadsheet from running it."""
+    return text[1:] if text[:1] == "'" and _harmless(text[1:]) == text else text
+
+
 def _harmless(value: Any) -> Any:
     is_formula = isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@")
     return (
@@ -158,7 +165,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
         return "No run yields masks.\n"
     table = layout(rows)
     numbers = [column.is_number for column in table.columns]
-    notes = [_markdown(note) for note in (table.caption(), *table.sources) if note]
+    notes = [markdown(note) for note in (table.caption(), *table.sources) if note]
     body = grid(table.heads, table.cells, numbers)
     return "\n".join(["", *body, "", *("\n\n".join(notes)).splitlines()]).strip("\n") + "\n"
 
@@ -167,7 +174,7 @@ def grid(
     heads: Sequence[str], lines: Sequence[Sequence[str]], numbers: Sequence[bool]
 ) -> list[str]:
     """Return a table in Markdown with aligned columns, those of numbers to the right."""
-    cells = [[_markdown(cell) for cell in line] for line in (heads, *lines)]
+    cells = [[markdown(cell) for cell in line] for line in (heads, *lines)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
 
     def line(parts: Sequence[str]) -> str:
@@ -184,42 +191,15 @@ def grid(
     return [line(cells[0]), line(rule), *map(line, cells[1:])]
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
+    """Return text on one line, with everything that Markdown would take for a mark made literal."""
     single = " ".join(text.split())
     return re.sub(r"([\\`*_\[\]<>|$])", r"\\\1", single)
-
-
-LATEX = {
-    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''"},
-}
-
-
-def latex_text(text: str) -> str:
-    """Return text with everything that LaTeX would take for a command made literal."""
-    return "".join(LATEX.get(mark, mark) for mark in " ".join(text.split()))
 
 
 def to_latex(rows: Sequence[Row]) -> str:
     """Return a booktabs table; needs the packages booktabs and graphicx."""
     table = layout(rows)
-    kinds = "".join("r" if column.is_number else "l" for column in table.columns)
-    lines = [" & ".join(map(latex_text, line)) + r" \\" for line in (table.heads, *table.cells)]
-    caption = " ".join((table.caption(), *(f"{source}." for source in table.sources)))
-    parts = [
-        r"% Needs \usepackage{booktabs,graphicx}.",
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{latex_text('mIoU in %. ' + caption)}}}",
-        r"  \resizebox{\linewidth}{!}{%",
-        rf"  \begin{{tabular}}{{{kinds}}}",
-        r"    \toprule",
-        f"    {lines[0]}",
-        r"    \midrule",
-        *(f"    {line}" for line in lines[1:]),
-        r"    \bottomrule",
-        r"  \end{tabular}}",
-        r"\end{table}",
-    ]
-    return "\n".join(parts) + "\n"
+    caption = " ".join(("mIoU in %.", table.caption(), *(f"{each}." for each in table.sources)))
+    numbers = [column.is_number for column in table.columns]
+    return latex.environment(table.heads, table.cells, numbers, caption)

@@ -27,11 +27,19 @@ TABLES = (
     "table.tex",
     "metrics.json",
     "classes.csv",
+    "classes.md",
+    "classes.tex",
+    "phenomena.csv",
+    "summary.md",
+    "summary.tex",
     "provenance.json",
     "curves.csv",
     "loss.csv",
 )
-FIGURES = ("curves", "classes", "losses")
+FIGURES = {  # name -> category in the report
+    **dict.fromkeys(("curves", "classes", "losses"), "Results"),
+    **dict.fromkeys(("parts", "contexts", "sizes"), "Phenomena"),
+}
 
 
 class Wildcards(Protocol):

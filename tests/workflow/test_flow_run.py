@@ -14,6 +14,8 @@ import psutil
 import pytest
 from checkout import ONE_THREAD, RUN, Checkout
 
+from wsss.workflow import FIGURES
+
 SECONDS = 120  # that a stage may take to begin, on a busy machine
 
 
@@ -50,8 +52,13 @@ def test_jobs_read_what_the_command_line_changed(mine: Checkout) -> None:
 def test_the_report_shows_table_panels_and_curves(mine: Checkout) -> None:
     mine.snakemake("--report", "report.html")
     page = (mine.folder / "report.html").read_text()
-    for name in ("table.html", "curves.svg", "classes.svg", "losses.svg"):
+    for name in ("table.html", *(f"{figure}.svg" for figure in FIGURES)):
         assert name in page
+    for category in ("Results", "Phenomena", "Images"):
+        assert f'"{category}": {{"' in page
+    for caption in (mine.folder / "workflow/report").glob("*.rst"):
+        first = " ".join(caption.read_text().split()[:3]).replace("*", "")
+        assert first in page, f"{caption} is in no report"
     for path in (mine.folder / "results/figures").glob("panels-*.png"):
         assert path.name in page
 

@@ -16,21 +16,25 @@ rule results:
         report(
             "results/context.csv",
             caption="../report/context.rst",
-            category="Results",
-            labels={"figure": "contexts"},
+            category="Phenomena",
+            labels={"figure": "scores on contexts"},
         ),
         [
             report(
                 f"results/figures/{name}.svg",
                 caption=f"../report/{name}.rst",
-                category="Results",
+                category=category,
                 labels={"figure": name},
             )
-            for name in FIGURES
+            for name, category in FIGURES.items()
         ],
         [
             report(
-                path, caption="../report/panels.rst", category="Panels", labels=labels
+                path,
+                caption="../report/panels.rst",
+                category="Images",
+                subcategory=labels["method"],
+                labels=labels,
             )
             for path, labels in flow.panels()
         ],

@@ -15,6 +15,7 @@ from wsss.camstore import CamReader
 from wsss.data import labelmap
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, load_index
+from wsss.describe import described
 from wsss.errors import ConfigError, DatasetError
 from wsss.metrics import (
     Counts,
@@ -28,16 +29,40 @@ from wsss.metrics import (
     seed,
     thresholds,
 )
+from wsss.phenomena import Phenomena
 from wsss.plan import VALIDATED, Run, data_archive, kind, scored_artifact
 from wsss.progress import log, progress
 from wsss.record import Recorder
 from wsss.stages.localization import localization
 
-Images = dict[str, Counts]  # the confusion matrix of each image, at the fixed threshold
+
+class Images:
+    """What is kept of each scored image, at the fixed threshold: its confusion matrix by name.
+
+    phenomena: sees every true and predicted label image too.
+    """
+
+    def __init__(self, classes: int, phenomena: Phenomena | None = None) -> None:
+        self.confusions: dict[str, Counts] = {}
+        self._classes, self._phenomena = classes, phenomena
+
+    def add(
+        self,
+        entry: Entry,
+        truth: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        unlabelled: str | None = None,
+    ) -> Counts:
+        """Count the pixels (H, W) of one image and return the counts."""
+        counts = confusion(truth, labels, self._classes, unlabelled)
+        self.confusions[entry.name] = counts
+        if self._phenomena:
+            self._phenomena.add(entry, truth, labels)
+        return counts
 
 
 def evaluate(run: Run, what: str) -> None:
-    """Write `eval/<what>.json`: mIoU with its protocol, confusion, classes, threshold curve.
+    """Write `eval/<what>.json`: mIoU with its protocol, confusion, classes, curve, phenomena.
 
     Beside it `eval/<what>.csv` has the confusion of every image, for intervals over images.
     """
@@ -53,7 +78,9 @@ def evaluate(run: Run, what: str) -> None:
     record = Recorder(f"eval/{what}", run.slice(f"eval/{what}"), run.code(f"eval/{what}"), run.seed)
     params = run.slice(f"eval/{what}")
     score = score_maps if kind(what) in ("seed", "walk") else score_labels
-    images: Images = {}
+    archive = data_archive(run.params, run.dataset)
+    phenomena = Phenomena(entries, index, archive)
+    images = Images(len(index.classes) + 1, phenomena)
     result = score(entries, index, source, params, images)
     protocol = {
         "split": split,
@@ -66,12 +93,12 @@ def evaluate(run: Run, what: str) -> None:
         "erode_px": params.get("erode_px", 0),
     }
     content = {"run": str(run), "what": what, "protocol": protocol, **result}
-    archive = data_archive(run.params, run.dataset)
+    content |= {"described": described(run, what), "phenomena": phenomena.summary()}
     if kind(what) == "seed" and archive and context.marked(index, archive):
         marks = context.reader(archive)
         content["context"] = context.activations(entries, index, CamReader(source), _mask, marks)
     by_image = run.path(f"eval/{what}.csv")
-    write_images(by_image, images)
+    write_images(by_image, images.confusions)
     record.write(run.path(f"eval/{what}.json"), [run.index, source], [by_image], **content)
     log.info(
         "%s of %s: mIoU %.3f on %s (%d images)", what, run, result["miou"], split, len(entries)
@@ -99,16 +126,17 @@ def score_maps(
     """Score class maps at the fixed threshold, and at every threshold of the curve.
 
     Without a fixed threshold the maps have a background of their own (PSA), and there is no curve.
-    Of eroded maps the scores without erosion are given too. images: takes the confusions.
+    Of eroded maps the scores without erosion are given too. images: sees every image.
     """
-    images = {} if images is None else images
+    images = images or Images(len(index.classes) + 1)
     if params["threshold"] is None:
         counts = _count_walked(entries, index, source, params["erode_px"], images)
         return {**summary(counts, index, params["convention"]), "best": None, "curve": None}
     found = _thresholds_scored(entries, index, source, params, images)
     if not params["erode_px"]:
         return found
-    plain = _thresholds_scored(entries, index, source, {**params, "erode_px": 0}, {})
+    unseen = Images(len(index.classes) + 1)
+    plain = _thresholds_scored(entries, index, source, {**params, "erode_px": 0}, unseen)
     return {**found, "uneroded": {key: plain[key] for key in ("miou", "best", "curve")}}
 
 
@@ -141,7 +169,7 @@ def _count_maps(
 ) -> Counts:
     """Return the confusion matrices (thresholds, classes, classes) of class maps at `levels`.
 
-    images: takes that of each image at the last level.
+    images: sees each image at the last level.
     """
     classes, cams = len(index.classes) + 1, CamReader(source)
     order = np.argsort(levels, kind="stable")
@@ -152,13 +180,13 @@ def _count_maps(
         maps = cam.full()
         if not erode_px:
             curve.add(truth, maps, cam.labels)
-            labels = seed(maps, cam.labels, float(levels[-1]))
-            images[entry.name] = confusion(truth, labels, classes)
+            images.add(entry, truth, seed(maps, cam.labels, float(levels[-1])))
             continue
-        for place, level in enumerate(levels):  # what is cut at a threshold, no histogram tells
+        for place, level in enumerate(levels[:-1]):  # what is cut, no histogram tells
             labels = erode(seed(maps, cam.labels, float(level)), erode_px)
-            images[entry.name] = confusion(truth, labels, classes)
-            eroded[place] += images[entry.name]
+            eroded[place] += confusion(truth, labels, classes)
+        labels = erode(seed(maps, cam.labels, float(levels[-1])), erode_px)
+        eroded[-1] += images.add(entry, truth, labels)
     return eroded if erode_px else curve.matrices()[np.argsort(order)]
 
 
@@ -172,8 +200,7 @@ def _count_walked(
         cam = cams[entry.name]
         labels = seed(cam.full(), cam.labels, cam.full_background(1.0)[0])
         labels = erode(labels, erode_px) if erode_px else labels
-        images[entry.name] = confusion(_mask(entry), labels, classes)
-        counts += images[entry.name]
+        counts += images.add(entry, _mask(entry), labels)
     return counts
 
 
@@ -185,8 +212,8 @@ def score_labels(
     images: Images | None = None,
 ) -> dict[str, Any]:
     """Score label images; coverage is the share of pixels that are not 255. images: as above."""
-    images = {} if images is None else images
     classes, reader = len(index.classes) + 1, Reader(source)
+    images = images or Images(classes)
     columns = classes + (params["unlabelled"] == "missed")
     counts: Counts = np.zeros((classes, columns), np.int64)
     ignored = pixels = 0
@@ -195,8 +222,7 @@ def score_labels(
         prediction = labelmap.decode(reader.read(name), f"{source}/{name}")
         ignored += int((prediction == labelmap.IGNORE).sum())
         pixels += prediction.size
-        images[entry.name] = confusion(_mask(entry), prediction, classes, params["unlabelled"])
-        counts += images[entry.name]
+        counts += images.add(entry, _mask(entry), prediction, params["unlabelled"])
     result = summary(counts, index, params["convention"])
     return {**result, "coverage": round(1 - ignored / pixels, 6), "best": None, "curve": None}
 

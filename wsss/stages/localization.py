@@ -16,6 +16,7 @@ from wsss.boxes import OUTCOMES, Box, of_objects, score
 from wsss.data.cub import in_frame
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, load_index
+from wsss.describe import described
 from wsss.errors import DatasetError
 from wsss.files import write_text
 from wsss.plan import Run
@@ -45,6 +46,7 @@ def localization(run: Run) -> None:
     protocol = {"split": "val", "images": len(scores)}
     protocol["threshold"] = run.settings.localization.threshold
     content = {"run": str(run), "what": "localization", "protocol": protocol, **summary(scores)}
+    content["described"] = described(run, "localization")
     by_image = run.path(f"{stage}.csv")
     write_images(by_image, entries, scores)
     record.write(run.path(f"{stage}.json"), [run.index, source], [by_image], **content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from wsss.data import labelmap
 from wsss.data.images import load_image
 from wsss.data.index import Entry
 from wsss.errors import DatasetError
-from wsss.files import replacing
+from wsss.files import replacing, write_text
 from wsss.localize import ScaledImages, multiscale
 from wsss.plan import Run
 from wsss.progress import log, progress
@@ -28,6 +29,7 @@ from wsss.stages import network as stage
 from wsss.stages.classify import build_method
 from wsss.stages.masks import decide, joining, resizing
 from wsss.stages.segmenter import build
+from wsss.tables import csv_text
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 PRESENT = 0.5  # probability from which a class gets a CAM panel
@@ -36,6 +38,8 @@ PRESENT = 0.5  # probability from which a class gets a CAM panel
 def predict(run: Run, sources: Sequence[Path], out: Path) -> int:
     """Write masks, overlays and CAM panels of images and folders of images; return how many.
 
+    `classes.csv` has a line for each class found in an image, with its share of the pixels.
+
     Raises:
         DatasetError: no image was found, two have one name, or one cannot be read.
     """
@@ -43,6 +47,7 @@ def predict(run: Run, sources: Sequence[Path], out: Path) -> int:
     runtime = Runtime.start("auto")
     segment = Segmenter(run, runtime)
     localize = None if run.spec.learns_masks else Localizer(run, runtime)
+    classes: list[dict[str, Any]] = []
     for path in progress(paths, "predict"):
         image = load_image(path)
         entry = Entry(path.stem, str(path), None, (), "test", image.shape[:2], "")
@@ -50,9 +55,14 @@ def predict(run: Run, sources: Sequence[Path], out: Path) -> int:
         save(out / "masks" / f"{path.stem}.png", labelmap.encode(labels))
         save(out / "overlays" / f"{path.stem}.png", png(show.overlay(image, labels)))
         names = [segment.classes[label - 1] for label in np.unique(labels) if label]
+        shares = np.bincount(labels.ravel(), minlength=len(segment.classes) + 1) / labels.size
+        for name in names:
+            share = round(float(shares[1 + segment.classes.index(name)]), 6)
+            classes.append({"image": str(path), "class": name, "share": share})
         log.info("%s: %s", path, ", ".join(names) or "background only")
         for name, panel in localize(entry, image) if localize else ():
             save(out / "cams" / f"{path.stem}-{name}.png", png(panel))
+    write_text(out / "classes.csv", csv_text(classes, ("image", "class", "share")))
     return len(paths)
 
 

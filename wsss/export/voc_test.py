@@ -1,4 +1,4 @@
-"""Predictions in the forms that others expect: the archive of the VOC test server."""
+"""Predictions as the archive of the VOC test server."""
 
 from __future__ import annotations
 

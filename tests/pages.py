@@ -1,0 +1,13 @@
+"""The code blocks of a page, as its reader copies them."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return the blocks of a language, in order."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [content for kind, content in BLOCK.findall(text) if kind == language]

@@ -1,0 +1,104 @@
+"""Every command that README and docs show is run by a test, or it is said here why not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"(make|snakemake|wsss|dvc|uv|git|export|[A-Z_]+=\S+) ")
+
+FLOW, SLURM = "tests/workflow/test_flow", "tests/slurm/test_slurm"
+OWN = f"{FLOW}_docs.py::test_a_folder_and_a_table_become_results"
+METHOD = f"{FLOW}_docs.py::test_a_method_of_two_files_is_in_the_table"
+PLANS = f"{FLOW}_plan.py::test_every_target_of_every_preset_has_a_plan"
+EXPERIMENT = f"{FLOW}_dvc.py::test_an_experiment_runs_what_depends_on_it_and_is_compared"
+S3 = f"{FLOW}_share.py::test_a_clone_has_every_artifact_from_s3"
+
+# A command, as a pattern for the whole line: the test that runs it (at smoke size), or why none does.
+COVERED = {
+    r"make (demo|test|table|report)": "no test: CI calls them themselves; they install everything",
+    r"snakemake --cores \d+( --config seeds=.*)?": f"{FLOW}_run.py::test_the_table_is_printed_at_the_end",
+    r"snakemake --cores \d+ --configfile params/stamps.yaml": PLANS,
+    r"snakemake --cores \d+ --configfile mine.yaml": OWN,
+    r"snakemake --cores 64 --profile slurm --configfile params/voc12.yaml": (
+        f"{FLOW}_voc.py::test_irnets_published_path_leads_to_a_table"
+    ),
+    r"snakemake --cores 2 --profile slurm --configfile params/smoke.yaml": (
+        f"{SLURM}_run.py::test_a_cluster_gives_the_same_table_and_bytes"
+    ),
+    r"(export SNAKEMAKE_OUTPUT_CACHE=\S+|snakemake .* --cache draw weights -- all)": (
+        f"{FLOW}_share.py::test_drawn_pictures_are_taken_from_the_cache_of_another_checkout"
+    ),
+    r"WSSS_OFFLINE=1 snakemake …": "no test: it stands for any other call of snakemake",
+    r"wsss params --run \S+ --params \S+ --params \S+": "tests/test_commands.py::test_settings_of_a_run_are_shown",
+    r"wsss cam \S+ +wsss evaluate \S+ seed +wsss --help": (
+        "tests/test_cli.py::test_help_names_every_command_without_loading_torch"
+    ),
+    r"wsss data check \S+( --params \S+)*": "tests/data/test_check.py::test_good_data_has_no_problem",
+    r"wsss data fetch voc12": "tests/data/test_fetch.py::test_an_archive_is_fetched_verified_and_unpacked_once",
+    r"wsss predict \S+ photo.jpg folder/( --params \S+)*": (
+        "tests/test_cli.py::test_own_images_get_masks_overlays_and_cams"
+    ),
+    r"(export WSSS_PARAMS=.*|wsss table --dataset .*|wsss (predict|export \S+) birds/.*)": OWN,
+    r"wsss export voc-test \S+": "tests/test_export.py::test_the_archive_holds_the_test_images_and_no_other",
+    r"wsss export onnx \S+": "tests/test_export_forms.py::test_the_onnx_network_sees_what_ours_sees",
+    r"wsss table": f"{FLOW}_share.py::test_the_table_of_a_clone_is_the_same_by_the_command_alone",
+    r"wsss table --from .*": "tests/test_table.py::test_evaluation_files_alone_give_the_same_table",
+    r"wsss table --(method|protocol) .*": "tests/test_table.py::test_a_chosen_part_is_printed_and_nothing_is_written",
+    r"wsss (methods|table --stage .*)": METHOD,
+    r"wsss resume( --cancel)?": f"{SLURM}_end.py::test_resume_cancels_what_a_killed_head_left_and_goes_on",
+    r"wsss resume --dead": (
+        "tests/test_resume.py::test_a_head_elsewhere_is_resumed_only_if_the_user_knows_it_is_dead"
+    ),
+    r"dvc repro": f"{FLOW}_dvc.py::test_a_changed_threshold_runs_only_what_depends_on_it",
+    r"dvc metrics show": f"{FLOW}_dvc.py::test_dvc_shows_the_metrics_of_the_table",
+    r"dvc (exp (run|show)|(metrics|params|plots) diff).*": EXPERIMENT,
+    r"(dvc push / dvc pull|dvc remote .*|dvc repro && git .*|git clone .*)": S3,
+    r"uv sync .*": "no test: it changes the environment; CI begins with it",
+}  # fmt: skip
+
+
+def commands() -> list[tuple[str, str]]:
+    """Return every command of the pages with its page, without what follows a #."""
+    found = []
+    for page in PAGES:
+        for kind, content in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")):
+            lines = [line.partition(" #")[0].strip() for line in content.splitlines()]
+            found += [
+                (page, line) for line in lines if kind in ("", "sh") and COMMAND.match(f"{line} ")
+            ]
+    return found
+
+
+def test_pages_show_commands() -> None:
+    assert len(commands()) > 40
+    assert {page for page, _ in commands()} >= {"README.md", "docs/own-data.md", "docs/cluster.md"}
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_a_command_that_is_shown_is_covered(page: str, command: str) -> None:
+    known = [pattern for pattern in COVERED if re.fullmatch(pattern, command)]
+    assert known, f"{page} shows {command!r}, and no test is named for it"
+
+
+@pytest.mark.parametrize("where", sorted(set(COVERED.values())))
+def test_what_covers_a_command_exists(where: str) -> None:
+    if where.startswith("no test: "):
+        return
+    path, _, name = where.partition("::")
+    assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_settings_of_a_run_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from wsss.cli import app
+
+    monkeypatch.chdir(ROOT)
+    files = ("--params", "params.yaml", "--params", "params/stamps.yaml")
+    done = CliRunner().invoke(app, ["params", "--run", "stamps/cam/common/s0", *files])
+    assert done.exit_code == 0
+    assert '"classifier"' in done.stdout

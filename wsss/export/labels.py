@@ -1,0 +1,129 @@
+"""Label images as others read them: a folder tree like VOC's, or one JSON like COCO's."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsss.archive import Reader, read_path
+from wsss.data import labelmap
+from wsss.data.drawn import encode
+from wsss.data.images import ORIENTATION, load_image, load_mask
+from wsss.data.index import Entry, Index, load_index
+from wsss.errors import ConfigError, MissingError
+from wsss.files import write_json, write_text
+from wsss.plan import RESULTS, Run
+from wsss.progress import progress
+
+KINDS = ("pseudo", "masks")  # pseudo labels of training images; predictions of validation images
+Labels = NDArray[np.uint8]
+
+
+def voc_tree(run: Run, what: str = "pseudo", target: Path | None = None) -> Path:
+    """Write JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/*.txt, and return the folder.
+
+    Beside pseudo labels, the validation images have their true masks, if they have some, so that a
+    trainer can use the folder as it is. `classes.txt` has the classes in the order of their labels.
+    """
+    index = load_index(run.index)
+    path = target or RESULTS / f"voc-{_stem(run, what)}"
+    if path.exists():
+        raise ConfigError(f"{path} exists. Delete it, or name another folder with --out.")
+    folder = path.with_name(f".{path.name}.part")  # a killed export leaves no folder to be trusted
+    shutil.rmtree(folder, ignore_errors=True)
+    lists: dict[str, list[str]] = {"train": [], "val": []}
+    for entry, labels in progress(_labelled(run, index, what), "export"):
+        _save(folder / "JPEGImages" / f"{entry.name}.jpg", _jpeg(entry))
+        _save(folder / "SegmentationClass" / f"{entry.name}.png", labelmap.encode(labels))
+        lists["val" if entry.split == "val" else "train"].append(entry.name)
+    lists["trainval"] = lists["train"] + lists["val"]
+    for name, names in lists.items():
+        write_text(folder / "ImageSets/Segmentation" / f"{name}.txt", _lines(sorted(names)))
+    write_text(folder / "classes.txt", _lines(["background", *index.classes]))
+    folder.rename(path)
+    return path
+
+
+def coco(run: Run, what: str = "pseudo", target: Path | None = None) -> Path:
+    """Write one JSON with a run-length mask for each class of each image, and return its path.
+
+    Pixels without a class have no annotation. Categories are numbered from 1, as labels are.
+
+    Raises:
+        MissingError: pycocotools is not installed.
+    """
+    try:
+        masks: Any = importlib.import_module("pycocotools.mask")
+    except ImportError:
+        raise MissingError(
+            "pycocotools is not installed. Run `uv sync --extra coco` (or pip install wsss[coco])."
+        ) from None
+    index = load_index(run.index)
+    path = target or RESULTS / f"coco-{_stem(run, what)}.json"
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for entry, labels in progress(_labelled(run, index, what), "export"):
+        size = {"height": labels.shape[0], "width": labels.shape[1]}
+        images.append({"id": len(images) + 1, "file_name": Path(entry.path).name, **size})
+        for label in np.unique(labels[(labels > 0) & (labels != labelmap.IGNORE)]).tolist():
+            rle = masks.encode(np.asfortranarray(labels == label, np.uint8))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": len(images),
+                    "category_id": label,
+                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+                    "area": int(masks.area(rle)),
+                    "bbox": masks.toBbox(rle).tolist(),
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": label, "name": name} for label, name in enumerate(index.classes, 1)]
+    info = {"description": f"{what} of {run}: one mask for each class of an image, not each object"}
+    content = {"info": info, "images": images, "annotations": annotations, "categories": categories}
+    write_json(path, content)
+    return path
+
+
+def _stem(run: Run, what: str) -> str:
+    if what not in KINDS:
+        raise ConfigError(f"{what!r} is not one of {', '.join(KINDS)}.")
+    return f"{what}-{run.dataset}-{run.method}-{run.protocol}-s{run.seed}"
+
+
+def _labelled(run: Run, index: Index, what: str) -> Iterator[tuple[Entry, Labels]]:
+    """Yield the images with their labels (H, W), and with pseudo labels the true ones of val."""
+    reader = Reader(run.path(f"{what}.zip"))
+    made = {name.removesuffix(".png") for name in reader.names()}
+    for entry in index.images:
+        if entry.name in made:
+            name = f"{entry.name}.png"
+            yield entry, labelmap.decode(reader.read(name), f"{reader.path}/{name}")
+        elif what == "pseudo" and entry.split == "val" and entry.mask:
+            yield entry, load_mask(entry.mask)
+
+
+def _jpeg(entry: Entry) -> bytes:
+    """Return an image as a JPEG: its own bytes if it is an upright one, else encoded anew."""
+    content = read_path(Path(entry.path))
+    with Image.open(io.BytesIO(content)) as picture:
+        upright = picture.getexif().get(ORIENTATION, 1) == 1
+        is_plain = picture.format == "JPEG" and picture.mode == "RGB" and upright
+    return content if is_plain else encode(load_image(entry.path), "jpg")
+
+
+def _save(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _lines(names: list[str]) -> str:
+    return "".join(f"{name}\n" for name in names)

@@ -1,0 +1,62 @@
+"""Tables for a paper: booktabs, ready to be pasted, with every name made harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+LATEX = {
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''"},
+}
+PACKAGES = r"% Needs \usepackage{booktabs,graphicx}."
+
+
+def latex_text(text: str) -> str:
+    """Return text with everything that LaTeX would take for a command made literal."""
+    return "".join(LATEX.get(mark, mark) for mark in " ".join(text.split()))
+
+
+def environment(
+    heads: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    numbers: Sequence[bool],
+    caption: str,
+    groups: Sequence[tuple[str, int]] = (),
+) -> str:
+    """Return a table as wide as the text; columns of `numbers` are set to the right.
+
+    groups: names above the heads, each with how many columns it spans; "" for no name.
+    """
+    kinds = "".join("r" if is_number else "l" for is_number in numbers)
+    rows = [" & ".join(map(latex_text, line)) + r" \\" for line in (heads, *lines)]
+    parts = [
+        PACKAGES,
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{latex_text(caption)}}}",
+        r"  \resizebox{\linewidth}{!}{%",
+        rf"  \begin{{tabular}}{{{kinds}}}",
+        r"    \toprule",
+        *(f"    {line}" for line in _spanning(groups)),
+        f"    {rows[0]}",
+        r"    \midrule",
+        *(f"    {line}" for line in rows[1:]),
+        r"    \bottomrule",
+        r"  \end{tabular}}",
+        r"\end{table}",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _spanning(groups: Sequence[tuple[str, int]]) -> list[str]:
+    """Return the line of names above the heads, and the rules below them."""
+    if not groups:
+        return []
+    cells, rules, first = [], [], 1
+    for name, count in groups:
+        cells.append(rf"\multicolumn{{{count}}}{{c}}{{{latex_text(name)}}}")
+        if name:
+            rules.append(rf"\cmidrule(lr){{{first}-{first + count - 1}}}")
+        first += count
+    return [" & ".join(cells) + r" \\", " ".join(rules)]
