@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -132,6 +133,10 @@ def read_path(path: Path) -> bytes:
         reader = _READERS.setdefault(parent, Reader(parent))
         return reader.read(path.relative_to(parent).as_posix())
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise DatasetError(  # opening a pipe would wait for a writer for ever
+                f"{path} cannot be read (it is a pipe or a device). Make it a readable file."
+            )
         return path.read_bytes()
     except FileNotFoundError:
         raise MissingError(

@@ -66,7 +66,7 @@ def found(sources: Sequence[Path]) -> Iterator[Path]:
                     f"The folder {source} holds no images ({', '.join(sorted(SUFFIXES))})."
                 )
             yield from inside
-        elif source.is_file():
+        elif source.exists():
             yield source
         else:
             raise DatasetError(f"{source} does not exist. Name images or folders of images.")
