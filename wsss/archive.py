@@ -142,6 +142,9 @@ def read_path(path: Path) -> bytes:
         raise MissingError(
             f"{path} is missing. `wsss data check` lists everything that is."
         ) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DatasetError(f"{path} cannot be read ({reason}). Make it a readable file.") from None
 
 
 def _archives_above(path: Path) -> Iterator[Path]:

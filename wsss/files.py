@@ -49,7 +49,7 @@ def read_json(path: Path) -> Any:
         raise MissingError(
             f"{path} is missing. Run the stage that makes it (snakemake {path})."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MissingError(
             f"{path} is not valid JSON ({error}). Delete it and run again."
         ) from None

@@ -17,7 +17,7 @@ from wsss.cam import cam_sizes, joined_cam
 from wsss.data import labelmap
 from wsss.data.images import load_image
 from wsss.data.index import Entry
-from wsss.errors import DatasetError
+from wsss.errors import DatasetError, one_line
 from wsss.files import replacing
 from wsss.localize import ScaledImages, multiscale
 from wsss.plan import Run
@@ -50,9 +50,9 @@ def predict(run: Run, sources: Sequence[Path], out: Path) -> int:
         save(out / "masks" / f"{path.stem}.png", labelmap.encode(labels))
         save(out / "overlays" / f"{path.stem}.png", png(show.overlay(image, labels)))
         names = [segment.classes[label - 1] for label in np.unique(labels) if label]
-        log.info("%s: %s", path, ", ".join(names) or "background only")
+        log.info("%s", one_line(f"{path}: {', '.join(names) or 'background only'}"))
         for name, panel in localize(entry, image) if localize else ():
-            save(out / "cams" / f"{path.stem}-{name}.png", png(panel))
+            save(out / "cams" / f"{path.stem}-{file_name(name)}.png", png(panel))
     return len(paths)
 
 
@@ -88,6 +88,11 @@ def save(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def file_name(text: str) -> str:
+    """Return a name as part of a file name: without slashes, reversibly."""
+    return text.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
