@@ -107,7 +107,7 @@ class Segmenter:
 
     def __init__(self, run: Run, runtime: Runtime) -> None:
         path = run.path("segmenter.safetensors")
-        self.classes: list[str] = checkpoint.load(path)[1]["classes"]
+        self.classes = checkpoint.classes(path)
         self._params, self._runtime = run.settings.segmenter, runtime
         self._net = stage.restore(lambda: build(run, len(self.classes)), path, runtime)
 
@@ -132,7 +132,7 @@ class Localizer:
     def __init__(self, run: Run, runtime: Runtime) -> None:
         name = str(run.spec.localizer)
         path = run.path(f"{name}.safetensors")
-        self._classes: list[str] = checkpoint.load(path)[1]["classes"]
+        self._classes = checkpoint.classes(path)
         whole = {"stride": 1, "high_res": False}  # maps of the size of the image
         self._params = run.settings.cam.model_copy(update=whole)
         self._runtime = runtime
