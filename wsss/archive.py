@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ import numpy as np
 from wsss.errors import DatasetError, MissingError
 from wsss.files import replacing
 
+# What zipfile raises for damaged archives; RuntimeError is that of members with a password.
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, struct.error)
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 
 
@@ -77,9 +81,14 @@ class Reader:
                 raise MissingError(
                     f"{self.path} is missing. Run the stage that makes it (snakemake {self.path})."
                 ) from None
-            except zipfile.BadZipFile:
-                raise MissingError(f"{self.path} is damaged. Delete it and run again.") from None
+            except PermissionError:
+                raise
+            except BROKEN:
+                raise self._damaged() from None
         return self._archive[1]
+
+    def _damaged(self) -> MissingError:
+        return MissingError(f"{self.path} is damaged. Delete it and run again.")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_archive": None}
@@ -96,6 +105,8 @@ class Reader:
             raise MissingError(
                 f"{self.path} holds no {name!r}: it was made from other data. Delete it and run again."
             ) from None
+        except BROKEN:
+            raise self._damaged() from None
 
 
 def join(parts: Iterable[Path], path: Path) -> None:
@@ -119,9 +130,17 @@ def pack_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
 
 
 def unpack_arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the arrays of an npz; nothing pickled is ever read."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    """Return the arrays of an npz; nothing pickled is ever read.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
+    try:
+        with np.lib.npyio.NpzFile(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: np.asarray(arrays[name]) for name in arrays.files}
+    except (*BROKEN, KeyError, TypeError, SyntaxError, MemoryError) as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"an archive of arrays is damaged ({reason})") from None
 
 
 _READERS: dict[Path, Reader] = {}
