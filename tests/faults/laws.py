@@ -1,24 +1,25 @@
 """Laws: properties that hold for whatever hypothesis draws, with a count of what was tried."""
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 
-EXAMPLES = 100
+EXAMPLES = 200 if os.environ.get("WSSS_ALL") == "1" else 50
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 tried = 0
 
 
 def law(
-    *strategies: Any, examples: int = EXAMPLES, **named: Any
+    *strategies: Any, share: float = 1.0, **named: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Try a property on `examples` drawn cases, the same ones each time, and count them."""
+    """Try a property on drawn cases, the same ones each time, and count them."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @settings(
-            max_examples=examples,
+            max_examples=round(EXAMPLES * share),
             deadline=None,
             derandomize=True,
             database=None,

@@ -151,7 +151,7 @@ def drawn_maps(number: int, grid: tuple[int, int]) -> np.ndarray:
     return np.random.default_rng(number).uniform(-1, 1, (2, *grid))
 
 
-@law(graphs(), MAPS, st.integers(0, 40), examples=60)
+@law(graphs(), MAPS, st.integers(0, 40), share=0.5)
 def test_a_walk_keeps_values_in_range_and_a_constant_where_it_is(
     graph: tuple[list, tuple[int, int], float], number: int, steps: int
 ) -> None:
@@ -164,7 +164,7 @@ def test_a_walk_keeps_values_in_range_and_a_constant_where_it_is(
     assert np.allclose(random_walk(constant, step, steps), constant, rtol=0, atol=1e-12)
 
 
-@law(graphs(), MAPS, st.integers(0, 40), examples=60)
+@law(graphs(), MAPS, st.integers(0, 40), share=0.5)
 def test_a_walk_keeps_the_sum_that_cells_weigh_by_their_affinities(
     graph: tuple[list, tuple[int, int], float], number: int, steps: int
 ) -> None:
@@ -180,7 +180,7 @@ def test_a_walk_keeps_the_sum_that_cells_weigh_by_their_affinities(
     assert np.allclose(before, after, rtol=0, atol=1e-9)
 
 
-@law(graphs(), MAPS, MAPS, st.floats(-2, 2), examples=60)
+@law(graphs(), MAPS, MAPS, st.floats(-2, 2), share=0.5)
 def test_a_walk_of_a_sum_is_the_sum_of_walks(
     graph: tuple[list, tuple[int, int], float], number: int, other: int, factor: float
 ) -> None:
