@@ -6,6 +6,7 @@ A path may point into an archive: `work/shapes/images.zip/000017.png`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from wsss.errors import DatasetError, MissingError
-from wsss.files import replacing
+from wsss.files import beside, replacing, storing
 
 # What zipfile raises for damaged archives; RuntimeError is that of members with a password.
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, struct.error)
@@ -38,7 +39,7 @@ class Writer:
 
     def __enter__(self) -> Writer:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._spool_path = self._path.with_name(f".{self._path.name}.{os.getpid()}.spool")
+        self._spool_path = beside(self._path, "spool")
         self._spool = self._spool_path.open("w+b")
         return self
 
@@ -47,7 +48,8 @@ class Writer:
         if name in self._spans:
             raise DatasetError(f"{self._path} would hold {name!r} twice. Give images unique names.")
         self._spans[name] = (self._spool.tell(), len(content))
-        self._spool.write(content)
+        with storing(self._path):
+            self._spool.write(content)
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
@@ -55,7 +57,8 @@ class Writer:
                 with replacing(self._path) as temporary:
                     self._write_sorted(temporary)
         finally:
-            self._spool.close()
+            with contextlib.suppress(OSError):  # of a full disk, which was said already
+                self._spool.close()
             self._spool_path.unlink(missing_ok=True)
 
     def _write_sorted(self, path: Path) -> None:

@@ -30,5 +30,9 @@ class MissingError(WsssError):
     """A file or program that a stage needs is not there."""
 
 
+class StorageError(WsssError):
+    """The disk is full."""
+
+
 class StaleError(WsssError):
     """A result was made with other parameters, code or inputs than the current ones."""
