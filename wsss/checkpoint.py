@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from wsss.errors import CheckpointError, MissingError
@@ -44,8 +44,11 @@ class Layout:
 def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors as safetensors; equal tensors and header give equal bytes."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, {HEADER: json.dumps(header, sort_keys=True)})
+    content = serialize(tensors, {HEADER: json.dumps(header, sort_keys=True)})
+    with replacing(
+        path
+    ) as temporary:  # save_file has a temporary file of its own, which kills leave
+        temporary.write_bytes(content)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

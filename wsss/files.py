@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with storing(path):
             yield temporary
             with temporary.open("rb") as written:
-                # safetensors writes files that only their owner reads
+                # whatever the umask: results are read by others
                 os.fchmod(written.fileno(), 0o644)
                 os.fsync(written.fileno())
             temporary.replace(path)
