@@ -1,4 +1,4 @@
-# make demo | test | table | report | lint | parity | bench | doctor: each sets up everything it needs first.
+# make demo | test | table | report | lint | parity | bench | faults | doctor: each sets up everything it needs first.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -28,7 +28,7 @@ TOY := --max-threads 1
 CHATTER := ^(Select jobs|Execute [0-9]+|Finished jobid|Using |Provided |Rules claiming|Conda env|Assuming|Config file|\[[A-Z][a-z]{2} )
 READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
 
-.PHONY: demo test table setup lint report parity bench doctor
+.PHONY: demo test table setup lint report parity bench faults doctor
 
 demo: setup  ## the pipeline on drawn pictures
 	@$(SNAKEMAKE) $(TOY) $(READABLE)
@@ -56,6 +56,9 @@ parity: setup  ## docs/parity.md: the largest difference to the published code, 
 
 bench: setup  ## our ways against the field's plain ones: ratios of time and memory (minutes)
 	@$(RUN) python tests/benchmarks/run.py
+
+faults: setup  ## kills, bad input, laws: what was tried and what was survived (a quarter of an hour)
+	@$(RUN) python tests/faults/run.py
 
 doctor: setup  ## what this machine has and what is missing
 	@$(RUN) wsss doctor

@@ -1,8 +1,10 @@
 """What many tests share: tiny images with labels and masks, made on the spot."""
 
 import os
-from collections.abc import Generator
+import socket
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +78,34 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Index:
         draw(folder, n, "val") for n in range(6)
     ]
     return Index("squares", CLASSES, tuple(images))
+
+
+LOCAL = ("127.", "::1", "localhost", "0.0.0.0")  # noqa: S104  # to be recognised, not bound
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Iterator[None]:
+    """Let a connection to another machine be an error."""
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def stay(host: object) -> None:
+        here = (*LOCAL, socket.gethostname())
+        if isinstance(host, str) and host and not host.startswith(here):
+            raise RuntimeError(f"no network in tests: {host}")
+
+    def connect_here(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            stay(address[0])
+        connect(self, address)
+
+    def look_up_here(host: Any, *arguments: Any, **named: Any) -> Any:
+        stay(host)
+        return look_up(host, *arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect_here)
+        patch.setattr(socket, "getaddrinfo", look_up_here)
+        yield
 
 
 @pytest.fixture

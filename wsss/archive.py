@@ -6,9 +6,13 @@ A path may point into an archive: `work/shapes/images.zip/000017.png`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +20,10 @@ from typing import Any
 import numpy as np
 
 from wsss.errors import DatasetError, MissingError
-from wsss.files import replacing
+from wsss.files import beside, replacing, storing
 
+# What zipfile raises for damaged archives; RuntimeError is that of members with a password.
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, struct.error)
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 
 
@@ -33,7 +39,7 @@ class Writer:
 
     def __enter__(self) -> Writer:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._spool_path = self._path.with_name(f".{self._path.name}.{os.getpid()}.spool")
+        self._spool_path = beside(self._path, "spool")
         self._spool = self._spool_path.open("w+b")
         return self
 
@@ -42,7 +48,8 @@ class Writer:
         if name in self._spans:
             raise DatasetError(f"{self._path} would hold {name!r} twice. Give images unique names.")
         self._spans[name] = (self._spool.tell(), len(content))
-        self._spool.write(content)
+        with storing(self._path):
+            self._spool.write(content)
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
@@ -50,7 +57,8 @@ class Writer:
                 with replacing(self._path) as temporary:
                     self._write_sorted(temporary)
         finally:
-            self._spool.close()
+            with contextlib.suppress(OSError):  # of a full disk, which was said already
+                self._spool.close()
             self._spool_path.unlink(missing_ok=True)
 
     def _write_sorted(self, path: Path) -> None:
@@ -76,9 +84,14 @@ class Reader:
                 raise MissingError(
                     f"{self.path} is missing. Run the stage that makes it (snakemake {self.path})."
                 ) from None
-            except zipfile.BadZipFile:
-                raise MissingError(f"{self.path} is damaged. Delete it and run again.") from None
+            except PermissionError:
+                raise
+            except BROKEN:
+                raise self._damaged() from None
         return self._archive[1]
+
+    def _damaged(self) -> MissingError:
+        return MissingError(f"{self.path} is damaged. Delete it and run again.")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_archive": None}
@@ -95,6 +108,8 @@ class Reader:
             raise MissingError(
                 f"{self.path} holds no {name!r}: it was made from other data. Delete it and run again."
             ) from None
+        except BROKEN:
+            raise self._damaged() from None
 
 
 def join(parts: Iterable[Path], path: Path) -> None:
@@ -118,9 +133,17 @@ def pack_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
 
 
 def unpack_arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the arrays of an npz; nothing pickled is ever read."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    """Return the arrays of an npz; nothing pickled is ever read.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
+    try:
+        with np.lib.npyio.NpzFile(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: np.asarray(arrays[name]) for name in arrays.files}
+    except (*BROKEN, KeyError, TypeError, SyntaxError, MemoryError) as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"an archive of arrays is damaged ({reason})") from None
 
 
 _READERS: dict[Path, Reader] = {}
@@ -132,11 +155,18 @@ def read_path(path: Path) -> bytes:
         reader = _READERS.setdefault(parent, Reader(parent))
         return reader.read(path.relative_to(parent).as_posix())
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise DatasetError(  # opening a pipe would wait for a writer for ever
+                f"{path} cannot be read (it is a pipe or a device). Make it a readable file."
+            )
         return path.read_bytes()
     except FileNotFoundError:
         raise MissingError(
             f"{path} is missing. `wsss data check` lists everything that is."
         ) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DatasetError(f"{path} cannot be read ({reason}). Make it a readable file.") from None
 
 
 def _archives_above(path: Path) -> Iterator[Path]:

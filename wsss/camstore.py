@@ -91,9 +91,12 @@ def unpack(content: bytes, name: str) -> Cam:
     try:
         arrays: dict[str, NDArray[Any]] = unpack_arrays(content)
         size = (int(arrays["size"][0]), int(arrays["size"][1]))
+        labels, maps = arrays["labels"], arrays["cam"]
+        if labels.ndim != 1 or maps.ndim != 3 or len(labels) != len(maps):
+            raise ValueError(f"{labels.shape} labels of {maps.shape} maps")
         extra = arrays.get("high"), arrays.get("background")
-        return Cam(arrays["labels"], arrays["cam"], size, int(arrays["stride"]), *extra)
-    except (KeyError, ValueError, OSError) as error:
+        return Cam(labels, maps, size, int(arrays["stride"]), *extra)
+    except (KeyError, ValueError, TypeError, IndexError, DatasetError) as error:
         raise DatasetError(
             f"The CAM of {name!r} is damaged ({error}). Make its archive again."
         ) from None

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from wsss import config, plan
-from wsss.errors import ConfigError, DatasetError, WsssError
+from wsss.errors import ConfigError, DatasetError, WsssError, one_line
 from wsss.launch import start
 from wsss.progress import fail, setup
 from wsss.schema import Params
@@ -98,7 +98,7 @@ def data_check(
     for dataset in datasets or loaded.datasets:
         for problem in problems(loaded, dataset):
             found += 1
-            typer.echo(f"{dataset}: {problem}")
+            typer.echo(one_line(f"{dataset}: {problem}"))
     if found:
         raise DatasetError(f"{found} problem{'s' * (found > 1)} found; see above.")
     typer.echo("No problems found.")
@@ -272,7 +272,8 @@ def predict(
     from wsss.stages.predict import predict as stage
 
     count = stage(_run(run, params), images, out)
-    typer.echo(f"{count} images -> {out}/masks, {out}/overlays, {out}/cams, {out}/classes.csv")
+    made = f"{out}/masks, {out}/overlays, {out}/cams, {out}/classes.csv"
+    typer.echo(one_line(f"{count} images -> {made}"))
 
 
 @export_app.command("voc-test")
@@ -412,6 +413,6 @@ def main() -> None:
     except WsssError as error:
         fail(str(error))
     except OSError as error:
-        if error.filename is None:
-            raise
-        fail(f"{error.filename}: {error.strerror}. Check the path, its permissions and free space.")
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        reason = error.strerror or str(error) or type(error).__name__
+        fail(f"{where}{reason}. Check the path, its permissions and free space.")

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from wsss import presets
+from wsss import plainyaml, presets
 from wsss.errors import ConfigError
 from wsss.files import write_text
 from wsss.methods import registry
@@ -38,12 +38,14 @@ class Settings(RunSections):
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file; tags that would build objects are refused."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = plainyaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist. Name a parameter file with --params.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content or {}, dict):
+    if not isinstance(content or {}, dict) or not all(
+        isinstance(key, str) for key in content or {}
+    ):
         raise ConfigError(f"{path} does not hold `key: value` lines. See params.yaml.")
     return content or {}
 
@@ -88,7 +90,7 @@ def _with_preset(raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> Mapping
     if name is None or not isinstance(own, Mapping):
         return raw
     known = presets.segmenters()
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ConfigError(f"segmenter.preset: {name!r} is not one of {', '.join(known)}")
     own = _changed(own, defaults.get("segmenter", {}))
     return {**raw, "segmenter": merge(known[name]["settings"], own)}

@@ -1,6 +1,11 @@
 """Errors a user can act on: the command line prints them in one line and exits with code 2."""
 
 
+def one_line(text: str) -> str:
+    """Return text with what a terminal would act on, such as line ends, as visible escapes."""
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)
+
+
 class WsssError(Exception):
     """Something the user can mend; the message names the file or key and the way out."""
 
@@ -23,6 +28,10 @@ class TrainingError(WsssError):
 
 class MissingError(WsssError):
     """A file or program that a stage needs is not there."""
+
+
+class StorageError(WsssError):
+    """The disk is full."""
 
 
 class StaleError(WsssError):

@@ -2,32 +2,80 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import json
 import os
+import platform
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsss.errors import MissingError
+from wsss.errors import MissingError, StorageError, WsssError
+
+SECTOR = 4096  # bytes; a disk with less space than this is full
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that becomes `path` only if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = beside(path, "tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fchmod(
-                written.fileno(), 0o644
-            )  # safetensors writes files that only their owner reads
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        with storing(path):
+            yield temporary
+            with temporary.open("rb") as written:
+                # whatever the umask: results are read by others
+                os.fchmod(written.fileno(), 0o644)
+                os.fsync(written.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn whatever a writer of `path` raises on a full disk into a `StorageError`."""
+    try:
+        yield
+    except WsssError:
+        raise
+    except Exception as error:
+        if not _is_full(error, path.parent):
+            raise
+        raise StorageError(
+            f"{path} could not be written: the disk is full. Free space, then run the same again; "
+            "earlier files are whole."
+        ) from None
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    """Return whether a disk is full; some libraries say only that they failed."""
+    number = error.errno if isinstance(error, OSError) else None
+    return number in (errno.ENOSPC, errno.EDQUOT) or shutil.disk_usage(folder).free < SECTOR
+
+
+def beside(path: Path, kind: str) -> Path:
+    """Return where this process writes what becomes `path`; remove what killed ones have left there."""
+    start, host = f".{path.name}.", platform.node()
+    for left in path.parent.glob(f"{glob.escape(start)}*.{kind}"):
+        owner, _, process = left.name[len(start) : -len(kind) - 1].rpartition("-")
+        if owner == host and process.isdigit() and not _is_alive(int(process)):
+            left.unlink(missing_ok=True)
+    return path.with_name(f"{start}{host}-{os.getpid()}.{kind}")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -49,7 +97,7 @@ def read_json(path: Path) -> Any:
         raise MissingError(
             f"{path} is missing. Run the stage that makes it (snakemake {path})."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MissingError(
             f"{path} is not valid JSON ({error}). Delete it and run again."
         ) from None

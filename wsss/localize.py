@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsss.cam import SizeRule
 from wsss.data.augment import Normalisation
-from wsss.data.images import load_image
+from wsss.data.images import load_entry
 from wsss.data.index import Entry
+from wsss.data.loader import plainly
 from wsss.resize import resize_by
 from wsss.runtime import Runtime
 
@@ -125,7 +126,7 @@ class ScaledImages(Dataset[list[Tensor]]):
         return len(self.batches)
 
     def __getitem__(self, number: int) -> list[Tensor]:
-        images = [load_image(entry.path) for entry in self.batches[number]]
+        images = [load_entry(entry) for entry in self.batches[number]]
         return [self.resizing(images, scale, self.normalise) for scale in self.scales]
 
     def __iter__(self) -> Iterator[list[Tensor]]:
@@ -246,6 +247,6 @@ def inference_at(
     """Do what `inference` does for several sizes of the maps."""
     images = ScaledImages(batches, params.scales, normalise, resizing)
     loader: Any = DataLoader(images, batch_size=None, num_workers=workers)
-    for entries, scaled in zip(batches, loader, strict=True):
+    for entries, scaled in zip(batches, plainly(loader), strict=True):
         wanted = [size(entries[0].size) for size in sizes]
         yield entries, multisize(look, scaled, params.mirror, wanted, runtime, joining)

@@ -10,6 +10,8 @@ from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
+from wsss.errors import one_line
+
 Item = TypeVar("Item")
 log = logging.getLogger("wsss")
 
@@ -30,7 +32,7 @@ def setup(level: int = logging.INFO, with_traceback: bool = False) -> None:
 
 def fail(message: str) -> NoReturn:
     """End the program with one line and exit code 2; with the traceback where that was asked for."""
-    log.error("error: %s", message, exc_info=_with_traceback)
+    log.error("error: %s", one_line(message), exc_info=_with_traceback)
     sys.exit(2)
 
 

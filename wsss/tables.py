@@ -151,12 +151,11 @@ def unguarded(text: str) -> str:
 
 
 def _harmless(value: Any) -> Any:
-    is_formula = isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@")
-    return (
-        f"'{value}"
-        if is_formula or (isinstance(value, str) and value[:1] in ("\t", "\r"))
-        else value
-    )
+    if not isinstance(value, str):
+        return value
+    is_formula = value.lstrip()[:1] in ("=", "+", "-", "@") or value[:1] in ("\t", "\r")
+    text = value.replace("\r", " ")  # not quoted by the writer, and a line end to some readers
+    return f"'{text}" if is_formula else text
 
 
 def to_markdown(rows: Sequence[Row]) -> str:

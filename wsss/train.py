@@ -28,6 +28,8 @@ from wsss.randomness import number
 from wsss.runtime import Runtime
 from wsss.schema import TrainParams
 
+PARTS = {"header", "objective", "optimizers", "scaler", "rows", "step"}  # of a resume state
+
 
 class Objective(nn.Module):
     """What is trained (`net`) and the terms of its loss, as one module that can be distributed."""
@@ -104,6 +106,9 @@ class Trainer:
             state = torch.load(path, map_location=self.runtime.device, weights_only=True)
         except Exception as error:  # noqa: BLE001  # a damaged state costs time, never the run
             log.info("%s cannot be read (%s): training starts again", path, error)
+            return 0
+        if not isinstance(state, dict) or set(state) != PARTS:
+            log.info("%s is no resume state: training starts again", path)
             return 0
         if state["header"] != dict(self.training.header):
             log.info("%s is of other settings: training starts again", path)

@@ -13,7 +13,8 @@ from wsss import plan
 from wsss.data import coco, csv, cub, facts, stamps, voc
 from wsss.data.findings import fatal, unscored
 from wsss.data.images import load_mask, probe
-from wsss.data.index import TRAINING, Entry, Index, load_index
+from wsss.data.index import TRAINING, Entry, Index, load_index, replaced
+from wsss.data.labelmap import misfits
 from wsss.errors import WsssError
 from wsss.progress import progress
 from wsss.schema import Params
@@ -88,7 +89,7 @@ def _image(entry: Entry) -> Iterator[str]:
         return
     yield from odd
     if size != entry.size:
-        yield f"The image {entry.path} has changed since the index was made. Run `wsss data prepare`."
+        yield replaced(entry)
 
 
 def _mask(entry: Entry, index: Index) -> tuple[NDArray[np.uint8] | None, list[str]]:
@@ -99,16 +100,4 @@ def _mask(entry: Entry, index: Index) -> tuple[NDArray[np.uint8] | None, list[st
         mask = load_mask(entry.mask)
     except WsssError as error:
         return None, [str(error)]
-    found = []
-    if mask.shape != entry.size:
-        found.append(
-            f"The mask {entry.mask} is {mask.shape[1]} x {mask.shape[0]} px, its image "
-            f"{entry.size[1]} x {entry.size[0]}. Make them equal; rotation by EXIF counts."
-        )
-    odd = [int(v) for v in np.unique(mask) if len(index.classes) < v != index.ignore]
-    if odd:
-        found.append(
-            f"The mask {entry.mask} has the value {odd[0]}, but labels are 0 to {len(index.classes)} "
-            f"and {index.ignore} to ignore. Renumber it, and do not save masks as JPEG."
-        )
-    return mask, found
+    return mask, list(misfits(mask, entry.size, len(index.classes), entry.mask))

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from wsss.archive import read_path
 from wsss.data.findings import stop_at
 from wsss.data.images import measure
-from wsss.data.index import SPLITS, Entry, Index
+from wsss.data.index import SPLITS, Entry, Index, is_file_name
 from wsss.errors import DatasetError, WsssError
 from wsss.schema import CsvParams
 
@@ -127,7 +127,7 @@ def _check(row: Row, name: str, taken: dict[str, str]) -> None:
         raise DatasetError(
             f"{row.where}: unknown split {row.cells['split']!r}. Use one of {', '.join(SPLITS)}."
         )
-    if not name or name.startswith(".") or set(name) & set("/\\\0"):
+    if not is_file_name(name):
         raise DatasetError(
             f"{row.where}: {name!r} cannot name a file. Write another name, without slashes."
         )
@@ -143,6 +143,8 @@ def _check(row: Row, name: str, taken: dict[str, str]) -> None:
 def _check_path(row: Row, column: str) -> None:
     text = row.cells.get(column, "")
     windows = PureWindowsPath(text)
+    if "\0" in text:
+        raise DatasetError(f"{row.where}: {column} {text!r} is no path. Write that of a file.")
     if windows.drive or windows.root or ".." in windows.parts:
         raise DatasetError(
             f"{row.where}: {column} {text!r} leads out of the dataset. "
@@ -162,7 +164,7 @@ def _entry(row: Row, name: str, params: CsvParams) -> Entry:
         size, checksum = measure(image)
         if mask:
             read_path(mask)
-    except (WsssError, OSError) as error:
+    except WsssError as error:
         raise DatasetError(f"{row.where}: {error}") from None
     masked = mask.as_posix() if mask else None
     return Entry(name, image.as_posix(), masked, labels, row.cells["split"], size, checksum)

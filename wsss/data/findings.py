@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from wsss.data.index import Entry, Index
+from wsss.data.labelmap import MOST_CLASSES
 from wsss.errors import DatasetError
 
 
@@ -23,6 +24,8 @@ def fatal(index: Index) -> Iterator[str]:
         yield "No image is in the split train. Put images there in its lists or table."
     if not index.split("val"):
         yield "No image is in the split val. Put images there in its lists or table."
+    if len(index.classes) > MOST_CLASSES:
+        yield f"There are {len(index.classes)} classes; label images hold {MOST_CLASSES}. Use fewer."
     if not index.classes:
         yield "No image has a label. Name the classes of each image."
     trained = {label for entry in index.training() for label in entry.labels}

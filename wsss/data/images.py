@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +15,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wsss.archive import read_path
 from wsss.data import labelmap
+from wsss.data.index import Entry, replaced
+from wsss.data.labelmap import BROKEN, FORMATS
 from wsss.errors import DatasetError
 
-# Formats are named because Pillow would hand others, such as EPS, to outside programs.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # 16 bits per pixel, in whatever byte order
 MIN_SIDE_PX = 16  # below this a network of stride 16 sees a single cell
 ORIENTATION = 0x0112  # the EXIF tag; values above 4 swap height and width
-BROKEN = (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error, zlib.error)
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -38,9 +35,17 @@ def load_image(path: str | Path) -> NDArray[np.uint8]:
         return np.array(_rgb(picture))
 
 
+def load_entry(entry: Entry) -> NDArray[np.uint8]:
+    """Return an image of an index, RGB (H, W, 3); `DatasetError` if it has another size by now."""
+    image = load_image(entry.path)
+    if image.shape[:2] != entry.size:
+        raise DatasetError(replaced(entry))
+    return image
+
+
 def load_mask(path: str | Path) -> NDArray[np.uint8]:
     """Return the labels (H, W) of an indexed or grey PNG; `DatasetError` for anything else."""
-    content = _bytes(path)
+    content = read_path(Path(path))
     try:
         with _strict():
             return labelmap.decode(content, str(path))
@@ -48,12 +53,25 @@ def load_mask(path: str | Path) -> NDArray[np.uint8]:
         raise _too_large(path) from None
 
 
+def load_truth(entry: Entry, classes: int) -> NDArray[np.uint8]:
+    """Return the true labels (H, W) of an image that has a mask.
+
+    Raises:
+        DatasetError: it has another size than the image, or a label above `classes`.
+    """
+    labels = load_mask(str(entry.mask))
+    problem = next(labelmap.misfits(labels, entry.size, classes, str(entry.mask)), None)
+    if problem:
+        raise DatasetError(problem)
+    return labels
+
+
 def measure(path: str | Path) -> tuple[tuple[int, int], str]:
     """Return the size (H, W) after EXIF rotation and the checksum, without decoding the pixels."""
     with _opened(path) as picture:
         width, height = picture.size
         turned = picture.getexif().get(ORIENTATION, 1) > 4
-    return (width, height) if turned else (height, width), checksum(_bytes(path))
+    return (width, height) if turned else (height, width), checksum(read_path(Path(path)))
 
 
 def checksum(content: bytes) -> str:
@@ -82,7 +100,7 @@ def probe(path: str | Path) -> tuple[tuple[int, int], list[str]]:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
-    content = _bytes(path)
+    content = read_path(Path(path))
     try:
         with _strict(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             yield picture
@@ -102,14 +120,6 @@ def _strict() -> Iterator[None]:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # odd EXIF
         yield
-
-
-def _bytes(path: str | Path) -> bytes:
-    try:
-        return read_path(Path(path))
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DatasetError(f"{path} cannot be read ({reason}). Make it a readable file.") from None
 
 
 def _too_large(path: str | Path) -> DatasetError:

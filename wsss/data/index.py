@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wsss.data.labelmap import IGNORE, colour
 from wsss.errors import DatasetError
 from wsss.files import read_json, write_json
 
+STRICT = ConfigDict(extra="forbid")  # a file with other keys is of another version
 SPLITS = ("train", "aug", "val", "test")
 TRAINING = ("train", "aug")  # `aug` images are trained on, but seeds are scored on `train` alone
 
@@ -23,6 +26,8 @@ class Entry:
     (`images.zip/name.png`). labels: class names, sorted in class order. size: (height, width).
     boxes: (left, top, width, height) of the objects in pixels. saliency: a grey image, 255 is salient.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
     path: str
@@ -83,25 +88,64 @@ def _plain(image: Entry) -> dict[str, Any]:
     return {k: v for k, v in values.items() if v or k not in ("boxes", "saliency")}
 
 
-def _entry(values: dict[str, Any]) -> Entry:
-    boxes = tuple(tuple(map(float, box)) for box in values.get("boxes", ()))
-    sequences = {key: tuple(values[key]) for key in ("labels", "size")}
-    return Entry(**{**values, **sequences, "boxes": boxes})
+class _Class(BaseModel):
+    """A class as the file has it."""
+
+    model_config = STRICT
+
+    name: str
+    label: int
+    colour: str
+
+
+class _File(BaseModel):
+    """The file of an index."""
+
+    model_config = STRICT
+
+    dataset: str
+    classes: list[_Class]
+    ignore: Literal[255]
+    images: list[Entry]
 
 
 def load_index(path: Path) -> Index:
     """Read an index; `DatasetError` names what is wrong with it."""
-    content = read_json(path)
     try:
-        images = tuple(_entry(image) for image in content["images"])
-        classes = tuple(entry["name"] for entry in content["classes"])
-        index = Index(content["dataset"], classes, images, content["ignore"])
-    except (KeyError, TypeError) as error:
+        content = _File.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = ".".join(map(str, first["loc"])) or "the whole"
         raise DatasetError(
-            f"{path} is not an index ({error!r}). Delete it and run again."
+            f"{path} is not an index ({key}: {first['msg']}). Delete it and run again."
         ) from None
+    classes = tuple(entry.name for entry in content.classes)
+    index = Index(content.dataset, classes, tuple(content.images), content.ignore)
+    _check_images(index, path)
     check_labels(index.images, index.classes, str(path))
     return index
+
+
+def is_file_name(name: str) -> bool:
+    """Whether files, and members of archives, can be named after an image."""
+    return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
+
+
+def _check_images(index: Index, path: Path) -> None:
+    """Stop at an image that would be written elsewhere or twice, or that no stage would read."""
+    seen: set[str] = set()
+    for image in index.images:
+        if not is_file_name(image.name) or image.name in seen or image.split not in SPLITS:
+            raise DatasetError(
+                f"{path} is not an index (the image {image.name!r} of {image.split!r} has no name "
+                "or split that can be used, or is there twice). Delete it and run again."
+            )
+        seen.add(image.name)
+
+
+def replaced(entry: Entry) -> str:
+    """Return what is said of an image that no longer has the size in the index."""
+    return f"The image {entry.path} has changed since the index was made. Run `wsss data prepare`."
 
 
 def check_labels(images: Iterable[Entry], classes: Sequence[str], where: str) -> None:

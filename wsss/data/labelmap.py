@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from wsss.errors import DatasetError
 
 BACKGROUND = 0
 IGNORE = 255
+# Formats are named because Pillow would hand others, such as EPS, to outside programs.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+MOST_CLASSES = IGNORE - 1  # beside background and what is ignored
+# What Pillow raises for damaged files, besides its own warnings.
+BROKEN = (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error, zlib.error)
 
 
 def palette() -> list[int]:
@@ -47,12 +55,34 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
         DatasetError: the file is damaged or has colours instead of labels.
     """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             if picture.mode not in ("P", "L"):
                 raise DatasetError(
                     f"The mask {name} has colours ({picture.mode}) instead of one label per pixel. "
                     "Save it as an indexed PNG whose values are class numbers."
                 )
             return np.array(picture, np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(f"The mask {name} cannot be read ({error}). Replace the file.") from None
+    except UnidentifiedImageError:
+        raise DatasetError(f"The mask {name} is not an image. Replace it by a PNG.") from None
+    except BROKEN as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(
+            f"The mask {name} cannot be read ({reason}). Replace the file."
+        ) from None
+
+
+def misfits(
+    labels: NDArray[np.uint8], size: tuple[int, int], classes: int, name: str
+) -> Iterator[str]:
+    """Yield why labels (H, W) are none of an image of `size` (H, W) with so many classes."""
+    if labels.shape != size:
+        yield (
+            f"The mask {name} is {labels.shape[1]} x {labels.shape[0]} px, its image "
+            f"{size[1]} x {size[0]}. Make them equal; rotation by EXIF counts."
+        )
+    odd = [int(value) for value in np.unique(labels) if classes < value != IGNORE]
+    if odd:
+        yield (
+            f"The mask {name} has the value {odd[0]}, but labels are 0 to {classes} "
+            f"and {IGNORE} to ignore. Renumber it, and do not save masks as JPEG."
+        )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,13 +14,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wsss.data.augment import Normalisation, augment, content
-from wsss.data.images import load_image
+from wsss.data.images import load_entry
 from wsss.data.index import Entry, Index
+from wsss.data.labelmap import misfits
 from wsss.data.views import views
+from wsss.errors import DatasetError, WsssError
 from wsss.randomness import rng
 from wsss.runtime import Runtime
 from wsss.schema import AugmentParams
 
+Item = TypeVar("Item")
 Mask = Callable[[Entry], NDArray[np.uint8]]
 # image (B, 3, h, w), label (B, classes), name, number (B,) in the list of images, content (B, 4): top, left, bottom, right of what of a
 # crop is image and not filled up; mask (B, h, w), whole and local (as image) where they are asked for
@@ -49,7 +52,9 @@ class TrainingImages(Dataset[dict[str, Any]]):
         entry = self.entries[number]
         generator = rng(self.seed, "augment", epoch, entry.name)
         labels = self.mask(entry) if self.mask else None
-        picture = load_image(entry.path)
+        picture = load_entry(entry)
+        if labels is not None:
+            self._check(entry, labels)
         image, cut, draws = augment(picture, labels, self.params, self.normalise, generator)
         present = label_vector(self.index, entry)
         item = {"image": torch.from_numpy(image), "label": present, "name": entry.name}
@@ -62,6 +67,13 @@ class TrainingImages(Dataset[dict[str, Any]]):
         if cut is not None:
             item["mask"] = torch.from_numpy(cut).long()
         return item
+
+    def _check(self, entry: Entry, labels: NDArray[np.uint8]) -> None:
+        """Stop where labels are not those of this image."""
+        name = f"of {entry.path}"
+        problem = next(misfits(labels, entry.size, len(self.index.classes), name), None)
+        if problem:
+            raise DatasetError(problem)
 
 
 def label_vector(index: Index, entry: Entry) -> Tensor:
@@ -102,7 +114,7 @@ class Squares:
             }
 
     def _image(self, entry: Entry, side: int, kernel: Image.Resampling) -> Tensor:
-        return torch.from_numpy(squashed(load_image(entry.path), side, self.normalise, kernel))
+        return torch.from_numpy(squashed(load_entry(entry), side, self.normalise, kernel))
 
 
 def squashed(
@@ -167,7 +179,16 @@ def batches(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else the first batch would draw from the losses' numbers
     )
-    yield from loader
+    yield from plainly(loader)
+
+
+def plainly(loader: Iterable[Item]) -> Iterator[Item]:
+    """Yield what a loader does; an error of ours comes without the traceback of its worker."""
+    try:
+        yield from loader
+    except WsssError as error:
+        message = str(error).splitlines()[-1].removeprefix(f"{type(error).__module__}.")
+        raise type(error)(message.removeprefix(f"{type(error).__name__}: ")) from None
 
 
 def to_device(batch: Batch, runtime: Runtime) -> Batch:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from wsss.checkpoint import Layout
+from wsss.checkpoint import Layout, fill
 
 # Tensors in an image are normalised with these (RGB, values in [0, 1]).
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -162,9 +163,14 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def load_backbone(backbone: Backbone, state: dict[str, Tensor]) -> None:
-    """Load initial weights; those of the classifying layer are left over, none may be missing."""
+def load_backbone(
+    backbone: Backbone, state: dict[str, Tensor], where: Path | str = "the initial weights"
+) -> None:
+    """Load initial weights; those of the classifying layer are left over, none may be missing.
+
+    where: named in the `CheckpointError` if they are others.
+    """
     body = cast("nn.Module", getattr(backbone, "body", backbone))
     state = dict(backbone.adapt(state))
     wanted = body.state_dict()
-    body.load_state_dict({key: value for key, value in state.items() if key in wanted}, strict=True)
+    fill(body, {key: value for key, value in state.items() if key in wanted}, where)

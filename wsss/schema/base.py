@@ -15,4 +15,4 @@ CrfName = Literal[("none", *CRF_SETS)]  # type: ignore[valid-type]  # literal ma
 class Strict(BaseModel):
     """Base of all settings: unknown keys are errors, values do not change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -13,7 +13,7 @@ from wsss import archive, crf
 from wsss.affinity import from_thresholds
 from wsss.camstore import cam_reader
 from wsss.data import labelmap
-from wsss.data.images import load_image
+from wsss.data.images import load_entry
 from wsss.data.index import Entry, Index, load_index
 from wsss.metrics import seed
 from wsss.plan import Run
@@ -55,7 +55,7 @@ def label(index: Index, cams: Path, params: ConfidentParams, entry: Entry) -> ND
     labels = cam.labels.tolist()
     if not labels:
         return np.zeros(entry.size, np.uint8)
-    maps, image = cam.full(), load_image(entry.path)
+    maps, image = cam.full(), load_entry(entry)
     among = crf.counted(params, labels, len(index.classes) + 1)
     foreground, background = _both(maps, image, params, among)
     return from_thresholds(foreground, background, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from wsss.archive import Reader
 from wsss.bootstrap import write_images
 from wsss.camstore import CamReader
 from wsss.data import labelmap
-from wsss.data.images import load_mask
+from wsss.data.images import load_truth
 from wsss.data.index import Entry, Index, load_index
 from wsss.describe import described
 from wsss.errors import ConfigError, DatasetError
@@ -96,7 +97,8 @@ def evaluate(run: Run, what: str) -> None:
     content |= {"described": described(run, what), "phenomena": phenomena.summary()}
     if kind(what) == "seed" and archive and context.marked(index, archive):
         marks = context.reader(archive)
-        content["context"] = context.activations(entries, index, CamReader(source), _mask, marks)
+        truth = functools.partial(load_truth, classes=len(index.classes))
+        content["context"] = context.activations(entries, index, CamReader(source), truth, marks)
     by_image = run.path(f"eval/{what}.csv")
     write_images(by_image, images.confusions)
     record.write(run.path(f"eval/{what}.json"), [run.index, source], [by_image], **content)
@@ -176,7 +178,7 @@ def _count_maps(
     curve = ThresholdCurve(classes, levels[order])
     eroded: Counts = np.zeros((len(levels), classes, classes), np.int64)
     for entry in progress(entries, "evaluate maps"):
-        truth, cam = _mask(entry), cams[entry.name]
+        truth, cam = load_truth(entry, classes - 1), cams[entry.name]
         maps = cam.full()
         if not erode_px:
             curve.add(truth, maps, cam.labels)
@@ -200,7 +202,7 @@ def _count_walked(
         cam = cams[entry.name]
         labels = seed(cam.full(), cam.labels, cam.full_background(1.0)[0])
         labels = erode(labels, erode_px) if erode_px else labels
-        counts += images.add(entry, _mask(entry), labels)
+        counts += images.add(entry, load_truth(entry, classes - 1), labels)
     return counts
 
 
@@ -222,13 +224,10 @@ def score_labels(
         prediction = labelmap.decode(reader.read(name), f"{source}/{name}")
         ignored += int((prediction == labelmap.IGNORE).sum())
         pixels += prediction.size
-        counts += images.add(entry, _mask(entry), prediction, params["unlabelled"])
+        truth = load_truth(entry, classes - 1)
+        counts += images.add(entry, truth, prediction, params["unlabelled"])
     result = summary(counts, index, params["convention"])
     return {**result, "coverage": round(1 - ignored / pixels, 6), "best": None, "curve": None}
-
-
-def _mask(entry: Entry) -> NDArray[np.uint8]:
-    return load_mask(str(entry.mask))  # `scored` left out the images without one
 
 
 def summary(counts: Counts, index: Index, convention: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Netw
     sources = []
     for attribute, name in plan.pretrained(run.settings, stage).items():
         sources.append(plan.pretrained_path(name))
-        load_backbone(getattr(net, attribute), checkpoint.load(sources[-1])[0])
+        load_backbone(getattr(net, attribute), checkpoint.load(sources[-1])[0], sources[-1])
     return net, sources
 
 

@@ -18,7 +18,7 @@ from wsss.cam import cam_sizes, joined_cam
 from wsss.data import labelmap
 from wsss.data.images import load_image
 from wsss.data.index import Entry
-from wsss.errors import DatasetError
+from wsss.errors import DatasetError, one_line
 from wsss.files import replacing, write_text
 from wsss.localize import ScaledImages, multiscale
 from wsss.plan import Run
@@ -59,9 +59,9 @@ def predict(run: Run, sources: Sequence[Path], out: Path) -> int:
         for name in names:
             share = round(float(shares[1 + segment.classes.index(name)]), 6)
             classes.append({"image": str(path), "class": name, "share": share})
-        log.info("%s: %s", path, ", ".join(names) or "background only")
+        log.info("%s", one_line(f"{path}: {', '.join(names) or 'background only'}"))
         for name, panel in localize(entry, image) if localize else ():
-            save(out / "cams" / f"{path.stem}-{name}.png", png(panel))
+            save(out / "cams" / f"{path.stem}-{file_name(name)}.png", png(panel))
     write_text(out / "classes.csv", csv_text(classes, ("image", "class", "share")))
     return len(paths)
 
@@ -76,7 +76,7 @@ def found(sources: Sequence[Path]) -> Iterator[Path]:
                     f"The folder {source} holds no images ({', '.join(sorted(SUFFIXES))})."
                 )
             yield from inside
-        elif source.is_file():
+        elif source.exists():
             yield source
         else:
             raise DatasetError(f"{source} does not exist. Name images or folders of images.")
@@ -100,6 +100,11 @@ def save(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def file_name(text: str) -> str:
+    """Return a name as part of a file name: without slashes, reversibly."""
+    return text.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+
+
 def png(image: NDArray[np.uint8]) -> bytes:
     """Return an RGB image as PNG."""
     buffer = io.BytesIO()
@@ -112,7 +117,7 @@ class Segmenter:
 
     def __init__(self, run: Run, runtime: Runtime) -> None:
         path = run.path("segmenter.safetensors")
-        self.classes: list[str] = checkpoint.load(path)[1]["classes"]
+        self.classes = checkpoint.classes(path)
         self._params, self._runtime = run.settings.segmenter, runtime
         self._net = stage.restore(lambda: build(run, len(self.classes)), path, runtime)
 
@@ -137,7 +142,7 @@ class Localizer:
     def __init__(self, run: Run, runtime: Runtime) -> None:
         name = str(run.spec.localizer)
         path = run.path(f"{name}.safetensors")
-        self._classes: list[str] = checkpoint.load(path)[1]["classes"]
+        self._classes = checkpoint.classes(path)
         whole = {"stride": 1, "high_res": False}  # maps of the size of the image
         self._params = run.settings.cam.model_copy(update=whole)
         self._runtime = runtime

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wsss import archive, crf
 from wsss.camstore import Cam, cam_reader
 from wsss.data import labelmap
-from wsss.data.images import load_image
+from wsss.data.images import load_entry, load_image
 from wsss.data.index import Entry, Index, load_index
 from wsss.data.unlisted import unlisted
 from wsss.errors import DatasetError
@@ -90,7 +90,7 @@ def label(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> NDArr
     cam = cam_reader(maps)[entry.name]
     if params.crf == "none" or not len(cam.labels):
         return seed(cam.full(), cam.labels, cam.full_background(params.threshold)[0])
-    picture, cam = seen_by_crf(load_image(entry.path), cam, params.crf_picture)
+    picture, cam = seen_by_crf(load_entry(entry), cam, params.crf_picture)
     scores, labels = cam.full(), cam.labels
     background = cam.full_background(params.threshold)
     unary = crf.scores_unary(np.concatenate([background, scores]))

@@ -1,0 +1,236 @@
+"""Kill a stage at some moment, run it again, and compare all it has made with an undisturbed run."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from checkout import ONE_THREAD, RUN, Checkout
+
+NAME = RUN.removeprefix("work/")
+SETTINGS = {
+    "methods": ["cam"],
+    "classifier": {"train": {"epochs": 20, "save_seconds": 1}},
+    "segmenter": {"train": {"epochs": 4, "save_seconds": 1}},
+}
+# By the kind of stage; what is before a colon is its place in the pipeline.
+STAGES: dict[str, list[str]] = {
+    "data": ["data", "prepare", "shapes"],
+    "train": ["train", NAME, "classifier"],
+    "cam": ["cam", NAME],
+    "gather": ["gather", NAME, "cam"],
+    "score": ["evaluate", NAME, "seed"],
+    "crf": ["confident", NAME, "--processes", "2"],
+    "affinity": ["affinity", NAME],
+    "walk": ["walk", NAME],
+    "gather walk": ["gather", NAME, "walk"],
+    "score walk": ["evaluate", NAME, "walk"],
+    "pseudo": ["pseudo", NAME],
+    "score pseudo": ["evaluate", NAME, "pseudo"],
+    "segment": ["segmenter", NAME],
+    "masks": ["masks", NAME],
+    "gather masks": ["gather", NAME, "masks"],
+    "score masks": ["evaluate", NAME, "segmentation"],
+    "table": ["table"],
+}
+KINDS = ("train", "cam", "crf", "walk", "segment", "table")  # one of each, before any twice
+OTHERS = ("data", "affinity", "pseudo", "masks", "score", "gather")
+HEAD_KINDS = ("head", "head alone")
+# What says when and how fast, and so differs between any two runs.
+TIMES = ("wall_s", "images_per_s")
+MADE = ("work", "results")
+PATIENCE_S = 900.0
+TRIES = 6  # moments that are drawn until one comes before the end
+
+
+@dataclass
+class Outcome:
+    """One kill: of what, when, and what was found wrong afterwards."""
+
+    kind: str
+    after_s: float
+    faults: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        verdict = "; ".join(self.faults) or "same bytes after the rerun"
+        return f"{self.kind} killed after {self.after_s:.2f} s: {verdict}"
+
+
+@dataclass
+class Whole:
+    """An undisturbed run: what there was before each stage and after the last, and how long it took."""
+
+    checkout: Checkout
+    before: dict[str, Path]
+    seconds: dict[str, float]
+    loading_s: float
+
+
+def command(kind: str) -> list[str]:
+    """Return the command of a stage."""
+    return [sys.executable, "-m", "wsss", *STAGES[kind]]
+
+
+def whole(checkout: Checkout, snapshots: Path) -> Whole:
+    """Run every stage by hand and keep what there was before each."""
+    checkout.set(SETTINGS)
+    before, seconds = {}, {}
+    began = time.monotonic()
+    checkout.call(sys.executable, "-c", "import wsss.stages.segmenter, wsss.stages.pseudo")
+    loading = time.monotonic() - began
+    for number, kind in enumerate(STAGES):
+        before[kind] = snapshots / f"{number:02d}"
+        keep(checkout.folder, before[kind])
+        began = time.monotonic()
+        checkout.call(*command(kind))
+        seconds[kind] = time.monotonic() - began
+    return Whole(checkout, before, seconds, loading)
+
+
+def keep(source: Path, target: Path) -> None:
+    """Make `target` have what `source` has made, and nothing else of that."""
+    for name in MADE:
+        shutil.rmtree(target / name, ignore_errors=True)
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name)
+
+
+def start(checkout: Checkout, arguments: list[str]) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own."""
+    with (checkout.folder / "said.txt").open("ab") as said:
+        return subprocess.Popen(
+            arguments,
+            cwd=checkout.folder,
+            env=checkout.environment(),
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+
+
+def killed(process: subprocess.Popen[bytes], after_s: float, group: bool = True) -> bool:
+    """Kill a process, and its group, after so many seconds; say whether it still ran."""
+    try:
+        process.wait(after_s)
+    except subprocess.TimeoutExpired:
+        (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE_S)
+        return True
+    return False
+
+
+def moment(seconds: float, loading: float, chance: random.Random) -> float:
+    """Return when to kill: mostly after the libraries are loaded, where the work is."""
+    return chance.uniform(0.9 * min(loading, seconds), seconds) if chance.random() < 0.8 else (
+        chance.uniform(0, seconds)
+    )  # fmt: skip
+
+
+def kill_stage(done: Whole, trial: Checkout, kind: str, chance: random.Random) -> Outcome:
+    """Kill a stage, look at what is left, run it again, and compare."""
+    for _ in range(TRIES):
+        keep(done.before[kind], trial.folder)
+        after = moment(done.seconds[kind], done.loading_s, chance)
+        if killed(start(trial, command(kind)), after):
+            break
+    else:
+        return Outcome(kind, after, ["it always ended before the kill"])
+    outcome = Outcome(kind, after)
+    outcome.faults += halves(trial.folder, done.before[kind], snapshot_after(done, kind))
+    again = trial.call(*command(kind), status=None)
+    if again.returncode:
+        outcome.faults.append(f"the rerun failed: {again.stderr[-300:]}")
+    outcome.faults += differences(snapshot_after(done, kind), trial.folder)
+    return outcome
+
+
+def snapshot_after(done: Whole, kind: str) -> Path:
+    """Return where there is what was made up to and with a stage."""
+    kinds = list(STAGES)
+    number = kinds.index(kind) + 1
+    return done.before[kinds[number]] if number < len(kinds) else done.checkout.folder
+
+
+def halves(found: Path, before: Path, after: Path) -> Iterator[str]:
+    """Yield the files that are neither as before the stage nor as after it."""
+    for name in paths(found):
+        content = readable(found / name)
+        options = [readable(each / name) for each in (before, after) if (each / name).is_file()]
+        if content not in options:
+            yield f"{name} is neither old nor new"
+
+
+def differences(expected: Path, found: Path) -> Iterator[str]:
+    """Yield what is missing, left over or has other bytes."""
+    wanted, there = paths(expected), paths(found, hidden=True)
+    yield from (f"{name} is missing" for name in sorted(wanted - there))
+    yield from (f"{name} is left over" for name in sorted(there - wanted))
+    for name in sorted(wanted & there):
+        if readable(expected / name) != readable(found / name):
+            yield f"{name} has other bytes"
+
+
+def paths(folder: Path, hidden: bool = False) -> set[str]:
+    """Return the files that were made; hidden: also what only a killed process leaves."""
+    files = (path for name in MADE for path in (folder / name).rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix()
+        for path in files
+        if hidden or not (path.name.startswith(".") or path.parent.name == "state")
+    }
+
+
+def readable(path: Path) -> Any:
+    """Return what has to be equal: the bytes of a file; of records and logs all but times."""
+    if path.suffix == ".json":
+        return timeless(json.loads(path.read_text(encoding="utf-8")))
+    if path.suffix == ".csv" and path.with_suffix(".safetensors").is_file():
+        return [line.rpartition(",")[0] for line in path.read_text().splitlines()]  # images/s
+    return path.read_bytes()
+
+
+def timeless(content: Any) -> Any:
+    """Return a record without times, at any depth."""
+    if isinstance(content, dict):
+        return {key: timeless(value) for key, value in content.items() if key not in TIMES}
+    return [timeless(value) for value in content] if isinstance(content, list) else content
+
+
+def head(targets: tuple[str, ...] = ()) -> list[str]:
+    """Return the command of a whole run."""
+    return ["snakemake", "--cores", "2", *targets, "--set-threads", *ONE_THREAD]
+
+
+def kill_heads(
+    done: Whole, trial: Checkout, kinds: list[str], chance: random.Random
+) -> Iterator[Outcome]:
+    """Kill Snakemake again and again on its way, let it finish, and compare everything."""
+    shutil.rmtree(trial.folder / ".snakemake", ignore_errors=True)
+    for name in MADE:
+        shutil.rmtree(trial.folder / name, ignore_errors=True)
+    share = sum(done.seconds.values()) / (len(kinds) + 1)
+    outcomes = []
+    for kind in kinds:
+        after = chance.uniform(0.3 * share, 1.2 * share)
+        was_running = killed(start(trial, resumed(trial)), after, group=kind == "head")
+        outcome = Outcome(kind, after, [] if was_running else ["it ended before the kill"])
+        outcomes.append(outcome)
+    last = trial.call(*resumed(trial), status=None)
+    faults = [f"the last run failed: {last.stderr[-300:]}"] if last.returncode else []
+    faults += differences(done.checkout.folder, trial.folder)
+    outcomes[-1].faults += [fault for fault in faults if "-of-" not in fault]  # shards are joined
+    yield from outcomes
+
+
+def resumed(trial: Checkout) -> list[str]:
+    """Return the command that goes on: `wsss resume`, which waits for jobs of a dead head."""
+    begun = (trial.folder / ".snakemake/wsss/head.json").is_file()
+    return [sys.executable, "-m", "wsss", "resume"] if begun else head()

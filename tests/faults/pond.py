@@ -1,0 +1,63 @@
+"""A pond: a small dataset of a user's own images, and a run on it whose network has random weights."""
+
+from pathlib import Path
+
+import torch
+from made_data import mask, picture
+
+from wsss import checkpoint, config
+from wsss.data.index import load_index
+from wsss.plan import Run
+from wsss.stages import network, segmenter
+from wsss.stages.data import prepare
+
+RUN = "ponds/supervised/common/s0"
+SPLITS = ("train", "train", "val", "test")
+SIZE = (24, 40)  # height, width
+VICTIM = "photos/p1.png"  # of the row that cases change
+HEAD = "image,labels,split,mask"
+PARAMS = """\
+datasets: [ponds]
+methods: [supervised]
+data: {csv: {ponds: {table: images.csv}}}
+segmenter:
+  augment: {crop_px: 32}
+  train: {epochs: 1, batch: 2}
+  test: {scales: [1.0], mirror: false, batch: 4}
+"""
+
+
+def row(number: int, split: str) -> str:
+    """Return the row of an image."""
+    return f"photos/p{number}.png,frog; newt,{split},masks/p{number}.png"
+
+
+def dig(folder: Path) -> Path:
+    """Write four images with masks, a table of them and params.yaml."""
+    for number in range(len(SPLITS)):
+        picture(folder / f"photos/p{number}.png", number, SIZE)
+        mask(folder / f"masks/p{number}.png", 1, 2, 255, size=SIZE)
+    (folder / "images.csv").write_text("\n".join([HEAD, *map(row, range(4), SPLITS)]) + "\n")
+    (folder / "params.yaml").write_text(PARAMS)
+    return folder
+
+
+def fill() -> None:
+    """Prepare the dataset of the current folder and write the first weights of its segmenter."""
+    params = config.load([Path("params.yaml")])
+    prepare(params, "ponds")
+    run = Run.parse(RUN, params)
+    index = load_index(run.index)
+    torch.manual_seed(0)
+    net = segmenter.build(run, len(index.classes))
+    header = network.header(run, "segmenter", index)
+    checkpoint.save(run.path("segmenter.safetensors"), net.state_dict(), header)
+
+
+def rename_victim(folder: Path, name: str) -> Path:
+    """Let the row of the victim name another file; return where that is to be."""
+    if name != VICTIM:
+        table = folder / "images.csv"
+        table.write_text(table.read_text().replace(VICTIM, name))
+        (folder / VICTIM).unlink()
+    return folder / name
