@@ -21,7 +21,7 @@ from wsss.data.index import Entry, load_index
 from wsss.errors import ConfigError
 from wsss.files import write_text
 from wsss.gallery import page, pictures
-from wsss.gallery.material import SPLITS, STAGES, Material, split_of
+from wsss.gallery.material import SPLITS, STAGES, Material, split_of, titles
 from wsss.metrics import Counts
 from wsss.mistakes import KINDS
 from wsss.plan import Run
@@ -53,7 +53,8 @@ def gallery(runs: Sequence[Run], count: int | None, folder: Path) -> int:
         )
     guard.verify(*unique, partly=True)
     index = load_index(unique[0].index)
-    materials = [Material.of(run, index) for run in unique]
+    named = zip(unique, titles(unique), strict=True)
+    materials = [Material.of(run, title, index) for run, title in named]
     entries = chosen(index, _names(materials, count))
     totals: Totals = {}
     with _replacing(folder) as temporary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -40,33 +40,40 @@ def split_of(what: str) -> str:
     return "val" if what in plan.VALIDATED else "train"
 
 
+def titles(runs: Sequence[Run]) -> list[str]:
+    """Return the runs of a dataset in words: the method, and what else tells them apart."""
+    are_many = len({run.protocol for run in runs}) > 1, len({run.seed for run in runs}) > 1
+    return [
+        ", ".join(
+            (run.spec.title, *[run.protocol] * are_many[0], *[f"seed {run.seed}"] * are_many[1])
+        )
+        for run in runs
+    ]
+
+
 @dataclass(frozen=True)
 class Material:
     """A run, its index, and which of its stages are finished."""
 
     run: Run
+    title: str  # the run in words
     index: Index
     finished: frozenset[str]
 
     @classmethod
-    def of(cls, run: Run, index: Index) -> Material:
+    def of(cls, run: Run, title: str, index: Index) -> Material:
         """Return what a run has to show; an error if that is nothing."""
         if run.spec.localizes:
             raise ConfigError(
                 f"{run} makes boxes, not masks, so a gallery has nothing of it. Its panels are in "
                 f"{plan.RESULTS}/figures."
             )
-        material = cls(run, index, frozenset(guard.present(run)))
+        material = cls(run, title, index, frozenset(guard.present(run)))
         if not material.columns:
             raise MissingError(
                 f"{run.folder} has nothing to show yet. Run `snakemake {run.path(_first(run))}`."
             )
         return material
-
-    @property
-    def title(self) -> str:
-        """The run in words, for the reader of a page of one dataset."""
-        return f"{self.run.spec.title}, {self.run.protocol}, seed {self.run.seed}"
 
     @property
     def columns(self) -> list[str]:

@@ -69,6 +69,7 @@ def to_html(
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, keep_trailing_newline=True)
     return environment.from_string(template).render(
         title=f"Gallery of {index.dataset}",
+        names=[each["name"] for each in runs],
         style=style,
         script=script,
         data=as_json(data),

@@ -4,7 +4,9 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const PER_PAGE = 24;
 const ALL = "";
-const COLUMNS = { photo: "image", ...stagesShown(), truth: "truth" };
+const MADE = new Set(data.runs.flatMap((run) => run.columns));
+const STAGES = Object.entries(data.stages).filter(([stage]) => MADE.has(stage));
+const COLUMNS = { photo: "image", ...Object.fromEntries(STAGES), truth: "truth" };
 const KIND_NAMES = Object.keys(data.kinds);
 const KIND_COLOURS = [data.series[0], data.series[1], data.series[3], "#8c8c8c"];
 
@@ -14,12 +16,7 @@ const state = {
 };
 let found = [];
 
-function stagesShown() {
-  const made = new Set(data.runs.flatMap((run) => run.columns));
-  return Object.fromEntries(Object.entries(data.stages).filter(([key]) => made.has(key)));
-}
-
-// Small helpers -------------------------------------------------------------------------------
+// Small helpers
 
 const byId = (id) => document.getElementById(id);
 const percent = (share) => (100 * share).toFixed(1);
@@ -44,12 +41,10 @@ function draw(tag, attributes, ...children) {
 
 const text = (tag, content, className = "") => make(tag, { textContent: content, className });
 
-function key(entries) {
-  return make("ul", { className: "key" }, ...entries.map(([name, colour]) =>
-    make("li", {}, make("i", { "--colour": colour }), name)));
-}
+const key = (entries) => make("ul", { className: "key" }, ...entries.map(([name, colour]) =>
+  make("li", {}, make("i", { "--colour": colour }), name)));
 
-// Which images, in which order ------------------------------------------------------------------
+// Which images, in which order
 
 function matches(image) {
   const words = state.query.toLowerCase();
@@ -59,11 +54,13 @@ function matches(image) {
     && names.some((name) => name.toLowerCase().includes(words));
 }
 
+const mistaken = (cell, kind) => cell.mistakes[kind + 1] / Math.max(cell.mistakes[0], 1);
+
 function rank(image) {
   const [run, stage] = state.score.split(" ");
   const cell = image.cells[run]?.[stage];
   const kind = KIND_NAMES.indexOf(state.sort);
-  if (kind >= 0) return cell?.mistakes ? -cell.mistakes[kind + 1] / Math.max(cell.mistakes[0], 1) : null;
+  if (kind >= 0) return cell?.mistakes ? -mistaken(cell, kind) : null;
   const iou = state.label === ALL ? cell?.iou : cell?.classes?.[state.label];
   return iou === undefined ? null : state.sort === "best" ? -iou : iou;
 }
@@ -76,7 +73,7 @@ function find() {
   found.sort((one, other) => last(one) - last(other) || ranks.get(one) - ranks.get(other));
 }
 
-// One image -------------------------------------------------------------------------------------
+// One image
 
 function chip(label, isTrue) {
   const name = data.classes[label] ?? `label ${label}`;
@@ -113,51 +110,51 @@ function picture(image, column, src, covered) {
   return box;
 }
 
-function figure(image, column, cell) {
-  const caption = make("figcaption", {}, text("span", COLUMNS[column]));
-  const own = state.label === ALL ? undefined : cell?.classes?.[state.label];
+function figure(image, column, cell, name = COLUMNS[column]) {
+  const caption = make("figcaption", {}, text("span", name));
   if (cell?.iou !== undefined) {
-    const kinds = KIND_NAMES.map((kind, place) =>
-      `${kind} ${percent(cell.mistakes[place + 1] / Math.max(cell.mistakes[0], 1))} %`).join(", ");
+    const own = cell.classes[state.label];
+    const kinds = KIND_NAMES.map((kind, place) => `${kind} ${percent(mistaken(cell, place))} %`).join(", ");
     const shown = own === undefined ? percent(cell.iou) : `${percent(cell.iou)}, class ${percent(own)}`;
-    caption.append(make("b", { title: `IoU %; wrong pixels: ${kinds}` }, shown));
+    caption.append(make("span", { title: `wrong pixels: ${kinds}` }, "IoU ", text("b", shown)));
   }
   return make("figure", {}, picture(image, column, cell?.src, cell?.covered), caption);
 }
 
-function runRow(image, run, columns, isFirst) {
-  const row = make("div", { className: "run", "--columns": columns.length });
-  if (data.runs.length > 1) row.append(text("h4", data.runs[run].title));
-  for (const column of columns) {
-    const shared = { photo: { src: image.photo }, truth: { src: image.truth } }[column];
-    if (!shared) row.append(figure(image, column, image.cells[run][column]));
-    else if (isFirst) row.append(figure(image, column, shared));
-    else row.append(make("div", { className: "blank" }));
-  }
-  return row;
-}
-
-function article(image, place) {
-  const runs = [...state.runs].sort((a, b) => a - b).filter((run) => Object.keys(image.cells[run]).length);
-  const columns = Object.keys(COLUMNS).filter((column) => state.columns.has(column)
-    && (column === "photo" || column === "truth" || runs.some((run) => image.cells[run][column])));
-  const [height, width] = image.size;
-  const title = make("h3", {}, text("span", image.name),
-    text("small", `${image.split}, ${width} × ${height} px`), ...legend(image));
-  const node = make("article", { tabIndex: 0, ariaLabel: image.name }, title,
-    ...runs.map((run, number) => runRow(image, run, columns, number === 0)));
-  if (!runs.length) node.append(runRow(image, 0, columns.filter((c) => !(c in data.stages)), true));
-  node.addEventListener("focusin", () => setCurrent(place));
+function row(figures, title) {
+  const node = make("div", { className: "run", "--columns": Math.min(figures.length, 7) }, ...figures);
+  if (title) node.prepend(text("h4", title));
   return node;
 }
 
-// The list --------------------------------------------------------------------------------------
-
-function setCurrent(place) {
-  state.current = place;
-  [...byId("list").children].forEach((node, number) =>
-    node.classList.toggle("current", number + state.page * PER_PAGE === place));
+// One stage of several runs stands side by side; several stages have a row for each run.
+function rows(image, runs, stages) {
+  const has = (column) => state.columns.has(column);
+  const photo = has("photo") ? [figure(image, "photo", { src: image.photo })] : [];
+  const truth = has("truth") ? [figure(image, "truth", { src: image.truth })] : [];
+  if (!runs.length || !stages.length) return [row([...photo, ...truth])];
+  const titled = (run, stage) => figure(image, stage, image.cells[run][stage],
+    runs.length > 1 && stages.length === 1 ? `${data.runs[run].title}: ${COLUMNS[stage]}` : undefined);
+  if (stages.length === 1) return [row([...photo, ...runs.map((run) => titled(run, stages[0])), ...truth])];
+  const blank = () => make("div", { className: "blank" });
+  return runs.map((run, number) => row(
+    [...photo.map((own) => number ? blank() : own), ...stages.map((stage) => titled(run, stage)),
+      ...truth.map((own) => number ? blank() : own)], data.runs.length > 1 ? data.runs[run].title : ""));
 }
+
+function article(image, place) {
+  const runs = [...state.runs].sort((one, other) => one - other).filter((run) => Object.keys(image.cells[run]).length);
+  const stages = Object.keys(data.stages).filter((stage) =>
+    state.columns.has(stage) && runs.some((run) => image.cells[run][stage]));
+  const [height, width] = image.size;
+  const title = make("h3", {}, text("span", image.name),
+    text("small", `${image.split}, ${width} × ${height} px`), ...legend(image));
+  const node = make("article", { tabIndex: 0, ariaLabel: image.name }, title, ...rows(image, runs, stages));
+  node.addEventListener("focusin", () => { state.current = place; });
+  return node;
+}
+
+// The list
 
 function showPage() {
   const pages = Math.max(1, Math.ceil(found.length / PER_PAGE));
@@ -196,20 +193,20 @@ function goTo(place) {
     showPage();
   }
   const node = byId("list").children[place - state.page * PER_PAGE];
-  setCurrent(place);
   node.focus({ preventScroll: true });
   node.scrollIntoView({ block: "start" });
 }
 
 const step = (by) => goTo(state.current < 0 ? state.page * PER_PAGE : state.current + by);
 
-// Runs ------------------------------------------------------------------------------------------
+// Runs
 
-function table(heads, rows, className = "") {
-  const cells = (row, tag) => make("tr", {}, ...row.map((cell) =>
-    cell instanceof Node ? make("td", {}, cell) : text(tag, cell ?? "", typeof cell === "number" ? "number" : "")));
-  return make("div", { className: "scroll" }, make("table", { className },
-    make("thead", {}, cells(heads, "th")), make("tbody", {}, ...rows.map((row) => cells(row, "td")))));
+function table(heads, lines) {
+  const isNumber = heads.map((_, place) => lines.every((line) => /^[\d.]*( at [\d.]+)?$/.test(line[place])));
+  const cells = (line, tag) => make("tr", {}, ...line.map((cell, place) =>
+    cell instanceof Node ? make("td", {}, cell) : text(tag, cell, isNumber[place] ? "number" : "")));
+  return make("div", { className: "scroll" }, make("table", {},
+    make("thead", {}, cells(heads, "th")), make("tbody", {}, ...lines.map((line) => cells(line, "td")))));
 }
 
 const runsShown = () => data.runs.filter((_, number) => state.runs.has(number));
@@ -225,16 +222,17 @@ function scoreTable() {
 function curveChart() {
   const scores = scoresShown().filter((score) => score.curve);
   if (!scores.length) return text("p", "No run shown has a threshold curve.");
-  const top = Math.max(0.1, Math.ceil(10 * Math.max(...scores.flatMap((s) => s.curve.miou))) / 10);
+  const ticks = Math.max(1, Math.ceil(10 * Math.max(...scores.flatMap((score) => score.curve.miou))));
+  const top = ticks / 10;
   const x = (threshold) => 44 + 560 * threshold;
   const y = (miou) => 262 - 246 * miou / top;
   const chart = draw("svg", { class: "chart", viewBox: "0 0 620 306", role: "img",
     "aria-label": "mIoU against the background threshold" });
   const label = (content, place) => chart.append(draw("text", { "text-anchor": "middle", ...place }, content));
-  for (const tick of [0, 0.2, 0.4, 0.6, 0.8, 1]) {
-    chart.append(draw("path", { d: `M${x(0)} ${y(tick * top)}H${x(1)}` }));
-    label(tick.toString(), { x: x(tick), y: 280 });
-    label((100 * tick * top).toFixed(0), { x: 24, y: y(tick * top) + 4 });
+  for (let tick = 0; tick <= 10; tick += 2) label(`${tick / 10}`, { x: x(tick / 10), y: 280 });
+  for (let tick = 0; tick <= ticks; tick += ticks > 5 ? 2 : 1) {
+    chart.append(draw("path", { d: `M${x(0)} ${y(tick / 10)}H${x(1)}` }));
+    label(`${10 * tick}`, { x: 22, y: y(tick / 10) + 4 });
   }
   label("background threshold", { x: x(0.5), y: 300 });
   const colour = (number) => data.series[number % data.series.length];
@@ -242,7 +240,7 @@ function curveChart() {
     const points = curve.thresholds.map((level, place) => `${x(level)},${y(curve.miou[place])}`).join(" ");
     chart.append(draw("polyline", { points, stroke: colour(number) }),
       draw("circle", { cx: x(threshold), cy: y(miou), r: 4, fill: colour(number) }),
-      draw("circle", { cx: x(best.threshold), cy: y(best.miou), r: 5, fill: "none", stroke: colour(number), "stroke-width": 2 }));
+      draw("circle", { cx: x(best.threshold), cy: y(best.miou), r: 5, fill: "none", stroke: colour(number) }));
   });
   const names = scores.map(({ run, stage }, number) => [`${run.title}: ${stage}`, colour(number)]);
   return make("div", {}, chart, key(names),
@@ -250,12 +248,13 @@ function curveChart() {
 }
 
 function mistakeBars() {
-  const lines = runsShown().flatMap((run) => Object.entries(run.mistakes).map(([stage, line]) => ({ run, stage, line })));
+  const lines = runsShown().flatMap((run) =>
+    Object.entries(run.mistakes).map(([stage, line]) => ({ run, stage, line })));
   if (!lines.length) return text("p", "No image shown has a true mask.");
   const most = Math.max(...lines.map(({ line }) => line.wrong), 1e-9);
   const rows = lines.map(({ run, stage, line }) => {
-    const bar = make("div", { className: "bar" }, ...KIND_NAMES.map((kind, place) => make("i", {
-      "--colour": KIND_COLOURS[place], "--share": `${100 * line[kind] / most}%`, title: `${kind} ${percent(line[kind])} %` })));
+    const bar = make("div", { className: "bar" }, ...KIND_NAMES.map((kind, place) => make("i",
+      { "--colour": KIND_COLOURS[place], "--share": `${100 * line[kind] / most}%`, title: kind })));
     return [run.title, data.stages[stage], line.images, percent(line.wrong),
       ...KIND_NAMES.map((kind) => percent(line[kind])), bar];
   });
@@ -273,7 +272,8 @@ function confusionMatrix(score) {
       const share = total ? count / total : 0;
       const cell = text("td", share >= 0.0005 ? percent(share) : "", column === label ? "true" : "");
       cell.style.background = `color-mix(in srgb, var(--bar) ${80 * share}%, transparent)`;
-      return Object.assign(cell, { title: `${data.classes[label]} as ${data.classes[column] ?? "no class"}: ${percent(share)} %` });
+      cell.title = `${data.classes[label]} as ${data.classes[column] ?? "no class"}: ${percent(share)} %`;
+      return cell;
     });
     return make("tr", {}, text("th", data.classes[label]), ...cells);
   });
@@ -294,7 +294,8 @@ function confusions() {
     state.confusion = Number(select.value);
     place.replaceChildren(confusionMatrix(scores[state.confusion]));
   });
-  return make("div", {}, select, text("p", "Percent of the pixels of a true class (row) that were given each class (column)."), place);
+  const words = "Percent of the pixels of a true class (row) that were given each class (column).";
+  return make("div", {}, select, text("p", words), place);
 }
 
 function showRuns() {
@@ -308,31 +309,32 @@ function view(isRuns) {
   byId("overview").hidden = !isRuns;
   byId("view-runs").setAttribute("aria-pressed", isRuns);
   byId("view-images").setAttribute("aria-pressed", !isRuns);
+  byId("controls").classList.toggle("for-runs", isRuns);
   if (isRuns) showRuns();
 }
 
-// Controls --------------------------------------------------------------------------------------
+// Controls
 
 function options(id, entries) {
   byId(id).replaceChildren(...entries.map(([value, name]) => new Option(name, value)));
-  byId(id).addEventListener("change", (event) => { state[id === "class" ? "label" : id] = event.target.value; update(); });
+  byId(id).addEventListener("change", (event) => {
+    state[id === "class" ? "label" : id] = event.target.value;
+    update();
+  });
 }
 
-function boxes(id, names, chosen) {
+function boxes(id, names, chosen, redraw) {
   names.forEach(([value, name]) => {
     const box = make("input", { type: "checkbox", checked: true });
     box.addEventListener("change", () => {
       chosen[box.checked ? "add" : "delete"](value);
-      id === "runs" ? update() : showPage();
+      redraw();
     });
     byId(id).append(make("label", {}, box, name));
   });
 }
 
-function larger() {
-  const isLarger = byId("list").classList.toggle("larger");
-  byId("larger").setAttribute("aria-pressed", isLarger);
-}
+const larger = () => byId("larger").setAttribute("aria-pressed", byId("list").classList.toggle("larger"));
 
 function reset() {
   Object.assign(state, { query: "", label: ALL, split: ALL });
@@ -351,9 +353,10 @@ function prepare() {
     ...KIND_NAMES.map((kind) => [kind, `${kind}, most first`])]);
   options("score", scored.length ? scored : [["0 ", "nothing scored"]]);
   state.score = byId("score").value;
-  boxes("runs", [...data.runs.entries()].map(([number, run]) => [number, run.title]), state.runs);
+  boxes("runs", [...data.runs.entries()].map(([number, run]) => [number, run.title]), state.runs, update);
   byId("runs").hidden = data.runs.length < 2;
-  boxes("columns", Object.entries(COLUMNS), state.columns);
+  byId("filters").open = innerWidth > 700;
+  boxes("columns", Object.entries(COLUMNS), state.columns, showPage);
   byId("query").addEventListener("input", (event) => { state.query = event.target.value; update(); });
   byId("strength").addEventListener("input", (event) => strengthen(event.target.value));
   byId("strength").value = data.strength;
@@ -366,10 +369,7 @@ function prepare() {
 
 const strengthen = (strength) => byId("list").style.setProperty("--strength", strength);
 
-function escape() {
-  const typing = document.activeElement.matches("input, select");
-  typing ? document.activeElement.blur() : reset();
-}
+const escape = () => document.activeElement.matches("input, select") ? document.activeElement.blur() : reset();
 
 const KEYS = {
   j: () => step(1), ArrowDown: () => step(1), k: () => step(-1), ArrowUp: () => step(-1),
