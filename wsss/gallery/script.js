@@ -100,7 +100,8 @@ function picture(image, column, src, covered) {
   const of = `${COLUMNS[column]} of ${image.name}`;
   const box = make("div", { className: "picture" });
   box.style.aspectRatio = `${image.size[1]} / ${image.size[0]}`;
-  if (!src) return box.append(column === "truth" ? "no true mask" : "not made"), box;
+  if (!src) box.append("no true mask");
+  if (!src) return box;
   box.append(layer(image.photo, column === "photo" ? of : "", small));
   if (column === "photo") return box;
   box.classList.add(covered ? "heated" : "coloured");
@@ -133,13 +134,13 @@ function rows(image, runs, stages) {
   const photo = has("photo") ? [figure(image, "photo", { src: image.photo })] : [];
   const truth = has("truth") ? [figure(image, "truth", { src: image.truth })] : [];
   if (!runs.length || !stages.length) return [row([...photo, ...truth])];
-  const titled = (run, stage) => figure(image, stage, image.cells[run][stage],
-    runs.length > 1 && stages.length === 1 ? `${data.runs[run].title}: ${COLUMNS[stage]}` : undefined);
-  if (stages.length === 1) return [row([...photo, ...runs.map((run) => titled(run, stages[0])), ...truth])];
   const blank = () => make("div", { className: "blank" });
+  const own = (run, stage, name) => image.cells[run][stage] ? figure(image, stage, image.cells[run][stage], name) : blank();
+  const titled = (run, [stage]) => own(run, stage, runs.length > 1 ? `${data.runs[run].title}: ${COLUMNS[stage]}` : undefined);
+  if (stages.length === 1) return [row([...photo, ...runs.map((run) => titled(run, stages)), ...truth])];
   return runs.map((run, number) => row(
-    [...photo.map((own) => number ? blank() : own), ...stages.map((stage) => titled(run, stage)),
-      ...truth.map((own) => number ? blank() : own)], data.runs.length > 1 ? data.runs[run].title : ""));
+    [...photo.map((each) => number ? blank() : each), ...stages.map((stage) => own(run, stage)),
+      ...truth.map((each) => number ? blank() : each)], data.runs.length > 1 ? data.runs[run].title : ""));
 }
 
 function article(image, place) {
