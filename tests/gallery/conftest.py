@@ -1,5 +1,6 @@
 """Runs whose images and classes have the oddest names, and a browser without a window."""
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -64,10 +65,10 @@ def page(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def browser() -> "Iterator[Chrome]":
     """Yield Chromium without a window; skip where there is none and none is required."""
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if not all(programs):
+    if not all(programs) or not importlib.util.find_spec("selenium"):
         if os.environ.get("WSSS_REQUIRE_BROWSER") == "1":
-            pytest.fail("WSSS_REQUIRE_BROWSER is set: install chromium and chromium-driver")
-        pytest.skip("no Chromium: install chromium and chromium-driver")
+            pytest.fail("WSSS_REQUIRE_BROWSER is set, but Chromium, its driver or selenium is not")
+        pytest.skip("no browser: install chromium, chromium-driver and selenium")
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

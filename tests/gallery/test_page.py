@@ -138,9 +138,11 @@ def test_every_stage_of_every_method_stands_between_image_and_truth(reader: Read
     ]
     reader.choose("split", "validation")
     assert reader.captions() == [
-        *["image", "prediction", "truth"],
-        *["own decoder", "prediction"],
-        *["prediction"],
+        "image",
+        "CAM: prediction",
+        *["ToCo: own decoder", "ToCo: prediction"],
+        "true masks (upper bound): prediction",
+        "truth",
     ]
     wait_for(reader, 0)
 
@@ -195,7 +197,7 @@ def test_filters_by_name_class_split_method_and_stage(reader: Reader) -> None:
     ]
     reader.tick("runs", "true masks (upper bound)")
     reader.tick("columns", "truth")
-    assert reader.captions() == ["image", "prediction"]
+    assert reader.captions() == ["image", "CAM: prediction"]
 
 
 def test_an_empty_list_says_so(reader: Reader) -> None:

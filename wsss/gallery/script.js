@@ -128,19 +128,22 @@ function row(figures, title) {
   return node;
 }
 
-// One stage of several runs stands side by side; several stages have a row for each run.
+// What several runs predict stands side by side, and so does one stage; else each run has its row.
 function rows(image, runs, stages) {
   const has = (column) => state.columns.has(column);
   const photo = has("photo") ? [figure(image, "photo", { src: image.photo })] : [];
   const truth = has("truth") ? [figure(image, "truth", { src: image.truth })] : [];
-  if (!runs.length || !stages.length) return [row([...photo, ...truth])];
+  const title = (run) => data.runs.length > 1 ? data.runs[run].title : "";
+  if (stages.length < 2 || image.split === "val") {
+    const cells = runs.flatMap((run) => stages.filter((stage) => image.cells[run][stage]).map((stage) =>
+      figure(image, stage, image.cells[run][stage], [title(run), COLUMNS[stage]].filter(Boolean).join(": "))));
+    return [row([...photo, ...cells, ...truth])];
+  }
   const blank = () => make("div", { className: "blank" });
-  const own = (run, stage, name) => image.cells[run][stage] ? figure(image, stage, image.cells[run][stage], name) : blank();
-  const titled = (run, [stage]) => own(run, stage, runs.length > 1 ? `${data.runs[run].title}: ${COLUMNS[stage]}` : undefined);
-  if (stages.length === 1) return [row([...photo, ...runs.map((run) => titled(run, stages)), ...truth])];
+  const cell = (run, stage) => image.cells[run][stage] ? figure(image, stage, image.cells[run][stage]) : blank();
   return runs.map((run, number) => row(
-    [...photo.map((each) => number ? blank() : each), ...stages.map((stage) => own(run, stage)),
-      ...truth.map((each) => number ? blank() : each)], data.runs.length > 1 ? data.runs[run].title : ""));
+    [...photo.map((each) => number ? blank() : each), ...stages.map((stage) => cell(run, stage)),
+      ...truth.map((each) => number ? blank() : each)], title(run)));
 }
 
 function article(image, place) {
