@@ -260,6 +260,22 @@ def table(
 
 
 @app.command()
+def show(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Of one dataset.")],
+    images: Annotated[str, typer.Option(help="Of training, and of validation; or all.")] = "24",
+    output: Annotated[Path, typer.Option(help="The folder that is written.")] = plan.RESULTS
+    / "gallery",
+    params: ParamFiles = None,
+) -> None:
+    """Write a gallery of images and what each stage of the runs makes of them; open it from disk."""
+    from wsss.gallery.gallery import gallery, wanted
+
+    loaded = _params(params)
+    count = gallery([plan.Run.parse(name, loaded) for name in runs], wanted(images), output)
+    typer.echo(f"{count} images -> {output / 'index.html'}")
+
+
+@app.command()
 def predict(
     run: RunName,
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],

@@ -32,19 +32,27 @@ def records(run: Run) -> dict[str, Record]:
     return {stage: read_json(run.path(f"{stage}.json")) for stage in run.stages()}
 
 
+def present(run: Run) -> dict[str, Record]:
+    """Return the records of the stages of a run that are finished, in order."""
+    paths = {stage: run.path(f"{stage}.json") for stage in run.stages()}
+    return {stage: read_json(path) for stage, path in paths.items() if path.is_file()}
+
+
 def data_record(dataset: str) -> Record:
     """Return the record of a dataset."""
     found: Record = read_json(plan.WORK / dataset / "data.json")
     return found
 
 
-def verify(*runs: Run) -> None:
+def verify(*runs: Run, partly: bool = False) -> None:
     """Stop unless every record of `runs` fits the present parameters, code, seed and inputs.
+
+    partly: stages that are not finished are passed over instead of missed.
 
     Raises:
         StaleError: with the differing keys of all runs.
     """
-    found = list(dict.fromkeys(line for run in runs for line in differences(run)))
+    found = list(dict.fromkeys(line for run in runs for line in differences(run, partly)))
     if found:
         more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
         raise StaleError(
@@ -53,9 +61,9 @@ def verify(*runs: Run) -> None:
         )
 
 
-def differences(run: Run) -> Iterator[str]:
+def differences(run: Run, partly: bool = False) -> Iterator[str]:
     """Yield a phrase for each way in which the records of a run are not the current ones."""
-    made = records(run)
+    made = present(run) if partly else records(run)
     yield from _against(
         f"{run.dataset} data",
         data_record(run.dataset),
@@ -107,7 +115,7 @@ def _broken_chain(run: Run, made: Mapping[str, Record]) -> Iterator[str]:
 def _written(run: Run, made: Mapping[str, Record]) -> dict[str, tuple[str, str]]:
     """Return who made each file, and its checksum, by path."""
     sources = {f"{run.dataset} data": data_record(run.dataset)}
-    sources |= {f"weights {path.stem}": read_json(path) for path in _pretrained(run)}
+    sources |= {f"weights {path.stem}": read_json(path) for path in _pretrained(run, made)}
     sources |= {f"{run} {stage}": record for stage, record in made.items()}
     return {
         path: (maker, checksum)
@@ -116,9 +124,9 @@ def _written(run: Run, made: Mapping[str, Record]) -> dict[str, tuple[str, str]]
     }
 
 
-def _pretrained(run: Run) -> list[Path]:
-    """Return the records of the initial weights that the networks of a run start from."""
-    stages = (plan.pretrained(run.settings, stage) for stage in run.trained)
+def _pretrained(run: Run, made: Mapping[str, Record]) -> list[Path]:
+    """Return the records of the initial weights that the trained networks of a run start from."""
+    stages = (plan.pretrained(run.settings, stage) for stage in run.trained if stage in made)
     names = {name for found in stages for name in found.values()}
     return [plan.pretrained_path(name).with_suffix(".json") for name in sorted(names)]
 

@@ -8,6 +8,12 @@ from wsss.results import STAGE_TITLES, Row
 from wsss.tables import CONVENTIONS, Column, layout
 from wsss.wide import Wide
 
+# Of our pages, in the light and in the dark.
+COLOURS = """\
+:root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6875; --line: #d9dfe5; --bar: #4d9bd0;
+  --paper: #ffffff; --band: #f5f7f9; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e9ee; --soft: #9aa7b4; --line: #36424e;
+  --bar: #3f86b8; --paper: #151b21; --band: #1d252d; } }"""
 WIDE_TABLES = """\
 {% macro kind(table, loop) -%}
 {% if not loop.first %} class="number{{ " start" if loop.index0 in table.starts }}"{% endif %}
@@ -42,10 +48,7 @@ TEMPLATE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Results</title>
 <style>
-:root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6875; --line: #d9dfe5; --bar: #4d9bd0;
-  --paper: #ffffff; --band: #f5f7f9; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e9ee; --soft: #9aa7b4; --line: #36424e;
-  --bar: #3f86b8; --paper: #151b21; --band: #1d252d; } }
+{{ colours }}
 body { font: 14px/1.5 system-ui, "Helvetica Neue", Arial, sans-serif; color: var(--ink);
   background: var(--paper); max-width: 92rem; margin: 2.5rem auto; padding: 0 1.5rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.4rem 0 .3rem; }
@@ -137,7 +140,8 @@ def to_html(
         for dataset in datasets
     ]
     page = environment.from_string(WIDE_TABLES + TEMPLATE)
-    return page.render(parts=parts, conventions=CONVENTIONS, stages=STAGE_TITLES.values()) + "\n"
+    titles = STAGE_TITLES.values()
+    return page.render(parts=parts, conventions=CONVENTIONS, stages=titles, colours=COLOURS) + "\n"
 
 
 def _part(dataset: str, rows: Sequence[Row]) -> dict[str, object]:

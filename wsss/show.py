@@ -86,8 +86,8 @@ def training_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Image:
         image, cam = load_image(entry.path), cams[entry.name]
         labels = {
             "seed": seed(cam.full(), cam.labels, threshold),
-            "pseudo label": _labels(pseudo, entry),
-            "truth": _truth(entry),
+            "pseudo label": read_labels(pseudo, entry),
+            "truth": read_truth(entry),
         }
         return image, {"CAM": heat_of(image, cam)}, labels
 
@@ -100,7 +100,7 @@ def validation_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Imag
     masks = Reader(run.path("masks.zip"))
 
     def cells(entry: Entry) -> Row:
-        labels = {"prediction": _labels(masks, entry), "truth": _truth(entry)}
+        labels = {"prediction": read_labels(masks, entry), "truth": read_truth(entry)}
         return load_image(entry.path), {}, labels
 
     heads = ("image", "prediction", "truth")
@@ -120,12 +120,14 @@ def chosen(index: Index, names: Sequence[str]) -> list[Entry]:
     return [known[name] for name in names]
 
 
-def _labels(reader: Reader, entry: Entry) -> Labels:
+def read_labels(reader: Reader, entry: Entry) -> Labels:
+    """Return the labels (H, W) of an image in an archive of label images."""
     name = f"{entry.name}.png"
     return labelmap.decode(reader.read(name), f"{reader.path}/{name}")
 
 
-def _truth(entry: Entry) -> Labels | None:
+def read_truth(entry: Entry) -> Labels | None:
+    """Return the true labels (H, W) of an image, if it has a mask."""
     return None if entry.mask is None else load_mask(entry.mask)
 
 

@@ -52,6 +52,14 @@ class ReportParams(Strict):
     """What the report shows."""
 
     panels: PositiveInt = Field(8, description="images in the qualitative panel of a run")
+    gallery_px: Annotated[int, Field(ge=32)] = Field(
+        384, description="longest side of a picture of the gallery; larger ones are reduced"
+    )
+    boundary_px: Annotated[int, Field(ge=0)] = Field(
+        3,
+        description="wrong pixels no further than this from another true label are mistakes at a "
+        "boundary (trimaps of Kohli et al., IJCV 2009)",
+    )
 
 
 class Override(Strict):
