@@ -20,7 +20,7 @@ configfile: "params.yaml"
 
 
 try:
-    flow = Flow(config)
+    flow = Flow(config, workflow.configfiles)
     flow.check_arrays(
         getattr(workflow.executor_settings, "array_jobs", None),
         workflow.resource_settings.nodes,

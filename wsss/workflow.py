@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,8 +61,13 @@ Function = Callable[[Wildcards], Any]
 class Flow:
     """The plan of one merged configuration, in the words of the rules."""
 
-    def __init__(self, raw: Mapping[str, Any]) -> None:
-        """Validate a merged configuration; `ConfigError` with every problem at once."""
+    def __init__(self, raw: Mapping[str, Any], files: Sequence[str] = ()) -> None:
+        """Validate a merged configuration; `ConfigError` with every problem at once.
+
+        files: what it was read from, by a reader that takes the last of two equal keys.
+        """
+        for file in files:
+            config.read_yaml(Path(file))
         self.params = config.validate(raw, "the configuration")
         self.runs = list(plan.runs(self.params))
         if not self.runs:
