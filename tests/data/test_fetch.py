@@ -188,6 +188,11 @@ def test_too_little_room_is_said_before(server: Server, tmp_path: Path) -> None:
         ("f.tgz", tarred()[:200], "is damaged"),
         ("f.zip", b"no archive", "is damaged"),
     ],
+    ids=[
+        "another archive",
+        "cut off",
+        "no archive",
+    ],  # its time is in an archive: no name of a test
 )
 def test_an_archive_of_something_else_leaves_nothing(
     tmp_path: Path, name: str, content: bytes, message: str
