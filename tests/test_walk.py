@@ -101,6 +101,29 @@ def test_affinity_is_one_for_equal_features_and_falls_with_distance() -> None:
             assert values.min() == 1
 
 
+@pytest.mark.parametrize("margin", [0, 3])
+def test_affinities_with_a_gradient_are_those_without_and_have_the_gradient_of_autograd(
+    margin: int,
+) -> None:
+    torch.manual_seed(0)
+    features = torch.rand(2, 3, 9, 8, dtype=torch.float64, requires_grad=True)
+    plain = [values for _, values in pair_affinities(features.detach(), 4, margin)]
+    ours = [values for _, values in pair_affinities(features, 4, margin)]
+    assert all(torch.equal(a, b) for a, b in zip(plain, ours, strict=True))
+    weights = [torch.rand_like(values) for values in ours]
+    (found,) = torch.autograd.grad(
+        sum((w * v).sum() for w, v in zip(weights, ours, strict=True)), features
+    )
+    again = features.detach().clone().requires_grad_()
+    total = torch.zeros((), dtype=torch.float64)
+    for weight, offset in zip(weights, offsets(4), strict=True):
+        (a, b), (c, d) = windows(9, 8, offset, margin)
+        distance = (again[:, :, a, b] - again[:, :, c, d]).abs().mean(1)
+        total = total + (weight * (-distance).exp()).sum()
+    (expected,) = torch.autograd.grad(total, again)
+    assert torch.allclose(found, expected, atol=1e-14)
+
+
 def test_the_loss_by_offsets_equals_the_loss_over_all_pairs() -> None:
     torch.manual_seed(0)
     features = torch.rand(2, 3, 7, 8)

@@ -14,8 +14,9 @@ from wsss.data.labelmap import IGNORE
 if TYPE_CHECKING:  # label stages use this module too, and need not pay for torch
     from torch import Tensor
 
+    from wsss.distance import Window
+
     Pairs = Iterable[tuple[tuple[int, int], Tensor]]
-    Window = tuple[tuple[slice, slice], tuple[slice, slice]]
 
 SMALLEST = 1e-5  # keeps logarithms finite, as published
 WEIGHTS = {"background": 0.25, "foreground": 0.25, "unlike": 0.5}  # of the kinds of pairs
@@ -36,9 +37,7 @@ def offsets(radius: int) -> list[tuple[int, int]]:
     return right + below
 
 
-def windows(
-    height: int, width: int, offset: tuple[int, int], margin: int = 0
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def windows(height: int, width: int, offset: tuple[int, int], margin: int = 0) -> Window:
     """Return the slices (rows, columns) of the cells that have a neighbour at `offset`, and of these.
 
     margin: leave out the first cells of pairs that lie nearer than this to the left, right or lower
@@ -82,11 +81,18 @@ def pair_affinities(features: Tensor, radius: int, margin: int = 0) -> Pairs:
     """Yield each offset with the affinities in (0, 1] of all pairs at it (B, rows, columns).
 
     features: (B, C, h, w). The affinity is exp(-mean |difference|) (PSA, Eq. 1). Slices instead of
-    gathered pairs: memory is that of one offset where no gradient is kept.
+    gathered pairs: memory is that of one offset, with a gradient too (`distance.Distances`).
     """
     height, width = features.shape[2:]
-    for offset in offsets(radius):
-        here, there = windows(height, width, offset, margin)
+    placed = [(offset, windows(height, width, offset, margin)) for offset in offsets(radius)]
+    if features.requires_grad:
+        from wsss.distance import Distances  # noqa: PLC0415  # imports torch
+
+        found = Distances.apply(features, [window for _, window in placed])
+        for (offset, _), distance in zip(placed, found, strict=True):
+            yield offset, distance.neg().exp()
+        return
+    for offset, (here, there) in placed:
         difference = features[:, :, here[0], here[1]] - features[:, :, there[0], there[1]]
         yield offset, difference.abs().mean(1).neg().exp()
 
