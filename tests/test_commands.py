@@ -13,7 +13,7 @@ COMMAND = re.compile(r"(make|snakemake|wsss|dvc|uv|git|export|[A-Z_]+=\S+) ")
 FLOW, SLURM = "tests/workflow/test_flow", "tests/slurm/test_slurm"
 OWN = f"{FLOW}_docs.py::test_a_folder_and_a_table_become_results"
 METHOD = f"{FLOW}_docs.py::test_a_method_of_two_files_is_in_the_table"
-PLANS = f"{FLOW}_plan.py::test_every_target_of_every_preset_has_a_plan"
+PLANS = f"{FLOW}_plan.py::test_every_preset_has_a_plan"
 EXPERIMENT = f"{FLOW}_dvc.py::test_an_experiment_runs_what_depends_on_it_and_is_compared"
 S3 = f"{FLOW}_share.py::test_a_clone_has_every_artifact_from_s3"
 
@@ -57,6 +57,12 @@ COVERED = {
     r"dvc metrics show": f"{FLOW}_dvc.py::test_dvc_shows_the_metrics_of_the_table",
     r"dvc (exp (run|show)|(metrics|params|plots) diff).*": EXPERIMENT,
     r"(dvc push / dvc pull|dvc remote .*|dvc repro && git .*|git clone .*)": S3,
+    r"wsss show shapes/.*": "tests/gallery/test_gallery.py::test_a_gallery_is_a_page_with_pictures_and_a_table",
+    r"wsss show voc12/.* --images all .*": "tests/gallery/test_size.py::test_all_validation_images_of_voc_stay_below_the_limit",
+    r"snakemake --cores 2 --configfile params/embedded.yaml switch.yaml": (
+        "tests/test_published_code.py::test_the_switch_of_the_page_reaches_its_run"
+    ),
+    r"uv export .*": "no test: it asks an index on the network about the locked packages",
     r"uv sync .*": "no test: it changes the environment; CI begins with it",
 }  # fmt: skip
 

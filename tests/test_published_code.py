@@ -53,3 +53,11 @@ def test_a_switch_of_the_page_stands_as_the_page_says(
 def test_the_page_has_the_switches_of_every_method() -> None:
     methods = {method for method, *_ in switches()}
     assert methods == {*METHODS.values(), *OTHERS.values()}
+
+
+def test_the_switch_of_the_page_reaches_its_run() -> None:
+    [block] = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    embedded = config.read_yaml(Path(__file__).parent.parent / "params/embedded.yaml")
+    params = config.validate(config.merge(embedded, yaml.safe_load(block)))
+    found = config.resolve(params, "shapes", "pcsformer", "published").networks["subprototypes"]
+    assert (found.settings["order"], found.settings["clusters"]) == ("aligned", 4)

@@ -13,7 +13,7 @@ from bad_params import BAD, EVIL, Params
 from wsss import page, tables
 from wsss.results import Row
 
-HARMLESS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "dl", "dt", "dd", "div",
+HARMLESS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "dl", "dt", "dd", "div",
             "table", "thead", "tbody", "tr", "th", "td"}  # fmt: skip
 COMMANDS = {"textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar",
             "begin", "end", "centering", "caption", "resizebox", "linewidth", "toprule", "midrule",

@@ -13,7 +13,7 @@ from wsss.plan import Run
 from wsss.stages.classify import build_method
 
 NETWORK_RUN = "ponds/mctformer/common/s0"
-CHOSEN = "overrides: [{method: mctformer, set: {networks: {classifier: {checkpoint: %s}}}}]\n"
+CHOSEN = "overrides: {it: {method: mctformer, set: {networks: {classifier: {checkpoint: %s}}}}}\n"
 
 
 def choose(folder: Path, file: str) -> None:

@@ -58,7 +58,7 @@ def predict(run: Run, sources: Sequence[Path], out: Path) -> int:
         shares = np.bincount(labels.ravel(), minlength=len(segment.classes) + 1) / labels.size
         for name in names:
             share = round(float(shares[1 + segment.classes.index(name)]), 6)
-            classes.append({"image": str(path), "class": name, "share": share})
+            classes.append({"image": one_line(str(path)), "class": name, "share": share})
         log.info("%s", one_line(f"{path}: {', '.join(names) or 'background only'}"))
         for name, panel in localize(entry, image) if localize else ():
             save(out / "cams" / f"{path.stem}-{file_name(name)}.png", png(panel))
