@@ -48,6 +48,7 @@ def test_nothing_runs_in_a_fresh_clone(clone: Checkout) -> None:
     assert clone.dry({}) == [set()]
 
 
+@pytest.mark.slow
 def test_a_fresh_clone_runs_the_last_training_again_when_it_changed(clone: Checkout) -> None:
     faster = {"segmenter": {"train": {"lr": 0.02}}}
     before = written(clone)

@@ -151,6 +151,7 @@ def battered(fresh: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Check
     return checkout
 
 
+@pytest.mark.slow
 def test_one_shard_and_three_give_equal_bytes(battered: Checkout, made: Checkout) -> None:
     patterns = [f"{RUN}/{name}.zip" for name in ("cam", "walk", "masks")]
     assert len(battered.artifacts(*patterns)) == len(patterns)

@@ -39,6 +39,7 @@ def seen_by(golden: Golden, net: Any, images: Tensor) -> dict[str, Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cpdgl", "toco"])
 def test_networks(golden: Golden, name: str) -> None:
     expected = golden.arrays(f"net_{name}.npz")

@@ -61,6 +61,7 @@ def test_mctformer_losses(golden: Golden, version: str) -> None:
         compare(golden, f"mctformer {version} losses {size}", net, case, terms, 5e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["96", "224", "coco"])
 def test_pcss_losses(golden: Golden, monkeypatch: pytest.MonkeyPatch, data: str) -> None:
     method, net = build(

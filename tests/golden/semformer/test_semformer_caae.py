@@ -1,6 +1,7 @@
 """The class-aware autoencoder: features, similarities, pictures drawn again, losses."""
 
 import numpy as np
+import pytest
 import torch
 from golden import FORWARD, Golden
 from networks import batch, caae, gradients, labels, method, thin
@@ -12,6 +13,7 @@ from wsss.nets.caae import CAAE_LAYOUT, CAAENet, cosine
 LOSS = {"rtol": 1e-4}
 
 
+@pytest.mark.slow
 def test_the_autoencoder(golden: Golden) -> None:
     expected, cases = golden.arrays("caae.npz"), golden.json("caae.json")
     net = caae(golden)

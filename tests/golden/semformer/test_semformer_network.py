@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from golden import FORWARD, Golden
 from networks import CLASSES, batch, caae, gradients, labels, method, semformer, thin
@@ -63,6 +64,7 @@ class Step:
         return self.method.losses("semformer", nets, self.batch, 0)
 
 
+@pytest.mark.slow
 def test_a_step_of_training(golden: Golden) -> None:
     step = Step(golden)  # two large networks: made once for all that follows
     compare_masks(golden, step)

@@ -6,6 +6,7 @@ from typing import Any
 
 import fill
 import numpy as np
+import pytest
 import torch
 from golden import FORWARD, Golden
 from networks import CLASSES, PUBLISHED, thin
@@ -135,6 +136,7 @@ def segmenter(golden: Golden) -> DeepLab:
     return net.eval()
 
 
+@pytest.mark.slow
 def test_the_segmenter(golden: Golden, tmp_path: Path) -> None:
     expected, case = golden.arrays("deeplabv1.npz"), golden.json("deeplabv1.json")
     net, test = segmenter(golden), PUBLISHED.segmenter.test

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import fill
+import pytest
 import torch
 from golden import FORWARD, Golden
 from pictures import normalised
@@ -30,6 +31,7 @@ from wsss.stages.network import normalisation
 from wsss.stages.segmenter import Segmentation
 
 
+@pytest.mark.slow
 def test_deeplab_v1(golden: Golden, tmp_path: Path) -> None:
     manifest = "seg_deeplabv1_resnet38"
     net, expected = load(golden, manifest), golden.arrays(f"{manifest}.npz")
