@@ -76,7 +76,7 @@ def start(checkout: Checkout, *command: str) -> subprocess.Popen[bytes]:
     """Start a command whose words go to `said.txt`, in a session of its own."""
     with (checkout.folder / "said.txt").open("ab") as said:
         return subprocess.Popen(
-            command,
+            ("env", "--default-signal=INT", *command),  # ignored where the tests are in the background
             cwd=checkout.folder,
             env=checkout.environment(),
             stdout=said,
