@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,12 @@ def tried(record_property: Callable[[str, object], None]) -> None:
     record_property("input", 1)
 
 
-@pytest.fixture(autouse=True)
-def drawn(record_property: Callable[[str, object], None]) -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Count the cases that a law was tried on."""
     before = laws.tried
     yield
-    if laws.tried > before:
-        record_property("drawn", laws.tried - before)
+    item.user_properties.append(("drawn", laws.tried - before))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

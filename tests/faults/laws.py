@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 
-EXAMPLES = 200 if os.environ.get("WSSS_ALL") == "1" else 50
+EXAMPLES = 200 if os.environ.get("WSSS_ALL") == "1" else 30
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 tried = 0
 

@@ -68,6 +68,7 @@ def test_a_table_as_spreadsheets_write_it_is_read(text: str, ponds: Path, tried:
     wsss("data", "prepare", "ponds").accepts()
 
 
+@pytest.mark.slow
 def test_a_damaged_image_met_by_a_worker_is_named_in_one_line(ponds: Path, tried: None) -> None:
     (ponds / "photos/p1.png").write_bytes(b"")
     settings = (ponds / "params.yaml").read_text().replace("epochs: 1", "epochs: 1, workers: 2")
@@ -75,6 +76,7 @@ def test_a_damaged_image_met_by_a_worker_is_named_in_one_line(ponds: Path, tried
     program("segmenter", RUN).refuses("photos/p1.png is not an image")
 
 
+@pytest.mark.slow
 def test_a_broken_index_ends_the_program_with_exit_code_two(ponds: Path, tried: None) -> None:
     INDEX.write_text("{")
     program("masks", RUN).refuses("index.json is not valid JSON")

@@ -99,6 +99,7 @@ def test_the_traps_of_these_tests_would_go_off(ponds: Path) -> None:
     assert Path(TRACE).exists()
 
 
+@pytest.mark.slow
 def test_a_hostile_checkpoint_ends_the_program_with_exit_code_two(ponds: Path, tried: None) -> None:
     choose(ponds, "theirs.pth")
     torch.save({"state_dict": Harmful()}, "theirs.pth")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from answer import Answer, program, wsss
+from answer import Answer, wsss
 from PIL import Image
 from pond import RUN
 
@@ -94,7 +94,7 @@ def test_a_stage_on_a_full_disk_says_so_and_succeeds_once_there_is_space(
     (ponds / "predictions").mkdir()
     with small_disk(ponds / "predictions", 16):
         (ponds / "predictions/filler").write_bytes(bytes(4096))
-        answer = program("predict", RUN, "photos")
+        answer = wsss("predict", RUN, "photos")
         assert answer.code == 2, answer
         assert "Traceback" not in answer.err
         assert "error: predictions" in answer.err
