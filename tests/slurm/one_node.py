@@ -76,7 +76,7 @@ def start(checkout: Checkout, *command: str) -> subprocess.Popen[bytes]:
     """Start a command whose words go to `said.txt`, in a session of its own."""
     with (checkout.folder / "said.txt").open("ab") as said:
         return subprocess.Popen(
-            ("env", "--default-signal=INT", *command),  # ignored where the tests are in the background
+            ("env", "--default-signal=INT", *command),  # of a process in the background: ignored
             cwd=checkout.folder,
             env=checkout.environment(),
             stdout=said,
