@@ -32,10 +32,16 @@ def pytest_collection_modifyitems(
         named = [path for path in paths if path not in (TESTS, TESTS.parent)]
         items[:] = [item for item in items if not _is_long(item) or _is_under(item.path, named)]
     for item in items:
-        folder = item.path.parent.name
-        group = "flows" if folder in ("workflow", "slurm") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(_group(item.path)))
     yield
+
+
+def _group(path: Path) -> str:
+    """Return what runs in one process: a file, or the flows; those of Slurm want the machine alone."""
+    if path.parent.name not in ("workflow", "slurm"):
+        return path.stem
+    is_planned = path.stem in ("test_flow_plan", "test_flow_code")  # the longer half
+    return "plans" if is_planned and os.environ.get("WSSS_ALL") != "1" else "flows"
 
 
 def _is_long(item: pytest.Item) -> bool:

@@ -102,8 +102,9 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "evaluation.unlabelled": "missed",
     }),
     ("convention", SCORED | END, {"evaluation.convention": "C"}),
-    ("report", END, {
-        "report.panels": 3, "report.gallery_px": 99, "report.boundary_px": 5, "methods": ["cam"],
+    ("report", END, {"report.panels": 3, "methods": ["cam"]}),
+    ("gallery, which a command makes", NOTHING, {
+        "report.gallery_px": 99, "report.boundary_px": 5,
     }),
     ("boxes, which no method of the demo makes", NOTHING, {
         "localization.threshold": 0.2, "localization.batch": 3,
