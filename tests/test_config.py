@@ -70,6 +70,9 @@ def test_every_preset_is_valid_and_resolves(preset: Path) -> None:
         ({"methods": ["cma"]}, ["methods: 'cma' is not one of cam"]),
         ({"datasets": ["voc"]}, ["datasets: 'voc' is not one of shapes, stamps, voc12"]),
         ({"datasets": []}, ["datasets: name at least one"]),
+        ({"protocols": []}, ["protocols: name at least one"]),
+        ({"seeds": []}, ["seeds: name at least one"]),
+        ({"seeds": [1, 1]}, ["seeds: one is listed twice"]),
         ({"data": {"shapes": {"min_px": 200}}}, ["min_px (200) is larger than max_px (128)"]),
         (
             {"classifier": {"train": {"batch": 9, "accumulate": 2}}},

@@ -11,6 +11,7 @@ import io
 import os
 import stat
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,8 @@ from wsss.files import beside, replacing, storing
 
 # What zipfile raises for damaged archives; RuntimeError is that of members with a password.
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, struct.error)
+# What numpy raises for damaged arrays besides.
+UNREADABLE = (KeyError, TypeError, SyntaxError, MemoryError, tokenize.TokenError)
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 
 
@@ -141,7 +144,7 @@ def unpack_arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
     try:
         with np.lib.npyio.NpzFile(io.BytesIO(content), allow_pickle=False) as arrays:
             return {name: np.asarray(arrays[name]) for name in arrays.files}
-    except (*BROKEN, KeyError, TypeError, SyntaxError, MemoryError) as error:
+    except (*BROKEN, *UNREADABLE) as error:
         reason = " ".join(str(error).split())
         raise DatasetError(f"an archive of arrays is damaged ({reason})") from None
 

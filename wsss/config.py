@@ -153,6 +153,8 @@ def _impossible(params: Params) -> Iterator[str]:
     datasets = (*BUILT_IN, *params.data.csv)
     yield from _selection("datasets", params.datasets, datasets)
     yield from _selection("methods", params.methods, registry.methods())
+    yield from _selection("protocols", params.protocols, params.protocols)
+    yield from _selection("seeds", params.seeds, params.seeds)
     for name in params.data.csv:
         if name in BUILT_IN:
             yield f"data.csv.{name}: this name is taken by a built-in dataset"
@@ -168,14 +170,14 @@ def _impossible(params: Params) -> Iterator[str]:
             yield str(error)
 
 
-def _selection(key: str, chosen: Sequence[str], known: Sequence[str]) -> Iterator[str]:
+def _selection(key: str, chosen: Sequence[Any], known: Sequence[Any]) -> Iterator[str]:
     for name in chosen:
         if name not in known:
             yield f"{key}: {name!r} is not one of {', '.join(known)}"
     if not chosen:
         yield f"{key}: name at least one"
     if len(set(chosen)) != len(chosen):
-        yield f"{key}: a name is listed twice"
+        yield f"{key}: one is listed twice"
 
 
 def _unusable(changes: Mapping[str, Any]) -> Iterator[str]:

@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from checkout import ONE_THREAD, RUN, Checkout
 
 NAME = RUN.removeprefix("work/")
@@ -103,24 +103,11 @@ def keep(source: Path, target: Path) -> None:
             shutil.copytree(source / name, target / name)
 
 
-def start(checkout: Checkout, arguments: list[str]) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own."""
-    with (checkout.folder / "said.txt").open("ab") as said:
-        return subprocess.Popen(
-            arguments,
-            cwd=checkout.folder,
-            env=checkout.environment(),
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-
-
-def killed(process: subprocess.Popen[bytes], after_s: float, group: bool = True) -> bool:
+def killed(process: psutil.Popen, after_s: float, group: bool = True) -> bool:
     """Kill a process, and its group, after so many seconds; say whether it still ran."""
     try:
         process.wait(after_s)
-    except subprocess.TimeoutExpired:
+    except psutil.TimeoutExpired:
         (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
         process.wait(PATIENCE_S)
         return True
@@ -138,7 +125,7 @@ def kill_stage(done: Whole, trial: Checkout, kind: str, chance: random.Random) -
     for _ in range(TRIES):
         keep(done.before[kind], trial.folder)
         after, began = moment(done.seconds[kind], done.loading_s, chance), time.monotonic()
-        if killed(start(trial, command(kind)), after):
+        if killed(trial.start(*command(kind)), after):
             break
         done.seconds[kind] = time.monotonic() - began  # the machine has become faster
     else:
@@ -217,7 +204,7 @@ def kill_heads(
     share, outcomes = sum(done.seconds.values()) / (len(kinds) + 1), []
     while len(outcomes) < len(kinds):
         kind, after = kinds[len(outcomes)], chance.uniform(0.3 * share, 1.2 * share)
-        if killed(start(trial, resumed(trial)), after, group=kind == "head"):
+        if killed(trial.start(*resumed(trial)), after, group=kind == "head"):
             outcomes.append(Outcome(kind, after))
         else:  # the machine has become faster: once more, with less time between two kills
             forget(trial)

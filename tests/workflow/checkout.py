@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from wsss.config import merge, read_yaml
@@ -72,6 +73,18 @@ class Checkout:
         said = f"{' '.join(command)} -> {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert status is None or done.returncode == status, said
         return done
+
+    def start(self, *command: str) -> psutil.Popen:
+        """Start a command here, in a session of its own; what it says goes to said.txt."""
+        with (self.folder / "said.txt").open("ab") as said:
+            return psutil.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment(),
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
 
     def snakemake(self, *arguments: str, status: int | None = 0) -> str:
         """Run Snakemake on two cores, each job on one, and return all it said."""

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -79,20 +78,6 @@ def test_old_results_without_their_metadata_are_refused(mine: Checkout) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def start(checkout: Checkout) -> psutil.Process:
-    """Start a run in a session of its own and return its head."""
-    command = ["snakemake", "--cores", "2", "--set-threads", *ONE_THREAD]
-    with (checkout.folder / "said.txt").open("a") as said:
-        return psutil.Popen(
-            command,
-            cwd=checkout.folder,
-            env=checkout.environment(),
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
 def stage(head: psutil.Process, name: str) -> psutil.Process:
     """Return the process of a stage once it runs."""
     until = time.monotonic() + SECONDS
@@ -145,7 +130,7 @@ def battered(fresh: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Check
     checkout = fresh.copy(tmp_path_factory.mktemp("battered") / "repository")
     checkout.set({"methods": ["cam"], "shards": 3})
     for kill, name in KILLS:
-        kill(start(checkout), name)
+        kill(checkout.start("snakemake", "--cores", "2", "--set-threads", *ONE_THREAD), name)
         checkout.snakemake("--unlock")
     checkout.snakemake()
     return checkout
