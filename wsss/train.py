@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -147,20 +148,21 @@ class Trainer:
             batch = to_device(dict(next(parts)), self.runtime)
             with self.runtime.autocast():
                 terms = self.parallel(batch, step)
-            total = torch.stack([term.float() for term in terms.values()]).sum()
-            self._check(total, batch, step)
-            torch.autograd.backward(self.scaler.scale(total / self.params.accumulate))
-            for name, term in terms.items():
-                part = self.runtime.mean(term.detach().float()).item() / self.params.accumulate
-                means[name] = means.get(name, 0.0) + part
+            values = torch.stack([term.float() for term in terms.values()])
+            total = values.sum() / self.params.accumulate
+            torch.autograd.backward(self.scaler.scale(total))
+            found = self.runtime.mean(values.detach()).tolist()  # the one wait for a GPU in a step
+            self._check(found, batch, step)
+            for name, value in zip(terms, found, strict=True):
+                means[name] = means.get(name, 0.0) + value / self.params.accumulate
         self._update()
         return means
 
-    def _check(self, total: Tensor, batch: Mapping[str, Any], step: int) -> None:
-        if not torch.isfinite(total):
+    def _check(self, values: list[float], batch: Mapping[str, Any], step: int) -> None:
+        if not math.isfinite(sum(values)):
             names = ", ".join(batch["name"][:4]) + (", ..." if len(batch["name"]) > 4 else "")
             raise TrainingError(
-                f"The loss is {total.item()} at step {step} of {self.training.weights.stem}; the images are "
+                f"The loss is {sum(values)} at step {step} of {self.training.weights.stem}; the images are "
                 f"{names}. Lower its train.lr or set train.precision: fp32. Nothing was overwritten."
             )
 
