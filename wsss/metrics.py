@@ -27,17 +27,18 @@ def confusion(
         raise DatasetError(
             f"a prediction of size {prediction.shape} is compared with a mask of {truth.shape}"
         )
-    kept = truth != IGNORE
-    if unlabelled == "excluded":
-        kept &= prediction != IGNORE
-    expected, given = truth[kept].astype(np.int64), prediction[kept].astype(np.int64)
-    columns = classes + (unlabelled == "missed")
-    if unlabelled in ("background", "missed"):
-        given[given == IGNORE] = 0 if unlabelled == "background" else classes
-    if expected.size and (expected.max() >= classes or given.max() >= columns):
+    pairs = truth.astype(np.uint16) << 8 | prediction.astype(np.uint16)  # two bytes, one histogram
+    joint = np.bincount(pairs.ravel(), minlength=1 << 16).reshape(256, 256)[:IGNORE]
+    none = joint[:classes, IGNORE]
+    counts: Counts = joint[:classes, :classes].copy()
+    if unlabelled == "background":
+        counts[:, 0] += none
+    elif unlabelled == "missed":
+        counts = np.concatenate([counts, none[:, None]], 1)
+    scored = joint[:, :IGNORE] if unlabelled == "excluded" else joint
+    if counts.sum() != scored.sum():
         raise DatasetError(f"a label is above {classes - 1}, the last class, and not {IGNORE}")
-    counts = np.bincount(expected * columns + given, minlength=classes * columns)
-    return counts.reshape(classes, columns)
+    return counts
 
 
 def class_scores(counts: Counts) -> dict[str, NDArray[np.float64]]:

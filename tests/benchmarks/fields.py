@@ -1,16 +1,19 @@
-"""Dense CRF: all 21 classes against the present ones, and one process against two."""
+"""Refinement by colour: dense CRF over present classes and on two processes, and PAR in slices."""
 
 import functools
+import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from measure import measure, report
+import torch
+import torch.nn.functional as F
+from measure import Row, compare, difference, row
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsss import crf
+from wsss import crf, par
 
 IMAGES, FEW = {"psa": 64, "deeplab_msc": 32}, 8
 SIZE, CLASSES, PRESENT = (375, 500), 21, (0, 5, 15)
@@ -57,30 +60,80 @@ def everywhere(
     return list(crf.spread(work, images, processes))
 
 
-def dense_crf() -> None:
+def dense_crf() -> Iterator[Row]:
     """Compare for two parameter sets: all labels with the present ones, one process with two."""
     for preset in IMAGES:
         with tempfile.TemporaryDirectory() as folder:
             work = jobs(Path(folder), preset)
-            _labels(preset, work[:FEW])
-            _processes(preset, work)
+            yield _labels(preset, work[:FEW])
+            yield _processes(preset, work)
 
 
-def _labels(preset: str, work: list[Path]) -> None:
-    plain = measure(everywhere, functools.partial(everything, preset), work, 1)
-    ours = measure(everywhere, functools.partial(present, preset), work, 1)
+def _labels(preset: str, work: list[Path]) -> Row:
+    plain, ours = compare(
+        lambda: everywhere(functools.partial(everything, preset), work, 1),
+        lambda: everywhere(functools.partial(present, preset), work, 1),
+        rounds=2,
+    )
     other = float(np.mean([a != b for a, b in zip(plain.result, ours.result, strict=True)]))
     if other > 1e-4:  # ties alone: absent labels have a probability of 1e-5, not 0
         raise SystemExit(f"{preset}: {other:.2%} of the restricted labels differ")
-    name = f"CRF {preset}, {len(work)} images, 3 of 21 classes against all"
-    report(name, plain, ours, f"labels equal but for {other:.0e} of the pixels", wall=True)
+    said = f"labels equal but for {other:.0e} of the pixels"
+    setting = f"{len(work)} images of 375x500, 3 of 21 classes"
+    return row(f"CRF {preset}, present classes", setting, (plain, ours), said, goal=1)
 
 
-def _processes(preset: str, work: list[Path]) -> None:
+def _processes(preset: str, work: list[Path]) -> Row:
     """Compare on as many images as a small shard has: the pool's start is part of what is timed."""
-    plain = measure(everywhere, functools.partial(present, preset), work, 1)
-    ours = measure(everywhere, functools.partial(present, preset), work, 2)
+    plain, ours = compare(
+        lambda: everywhere(functools.partial(present, preset), work, 1),
+        lambda: everywhere(functools.partial(present, preset), work, 2),
+        rounds=2,
+    )
     if any((a != b).any() for a, b in zip(plain.result, ours.result, strict=True)):
         raise SystemExit(f"{preset}: two processes give other labels than one")
-    name = f"CRF {preset}, {len(work)} images, 2 processes against 1"
-    report(name, plain, ours, "labels equal; memory of the parent process alone", wall=True)
+    setting = f"{len(work)} images of 375x500"
+    what = f"CRF {preset}, two processes"
+    return row(what, setting, (plain, ours), "labels equal", wall=True, goal=1.7)
+
+
+def pixel_adaptive() -> Iterator[Row]:
+    """Refine the scores of two images with PAR: all neighbours stacked against one after the other."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 160, 160, generator=generator)
+    scores = torch.rand(2, CLASSES, 160, 160, generator=generator)
+    with torch.inference_mode():
+        both = compare(
+            lambda: stacked(images, scores), lambda: par.refine(images, scores), rounds=2
+        )
+    said = difference(both[0].result, both[1].result, "PAR", 1e-4)
+    setting = f"2 images of 160 px, {CLASSES} channels, 10 iterations"
+    yield row("PAR", setting, both, said, goal=1)
+
+
+def stacked(images: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Return refined scores (B, K, H, W) with copies of all 48 neighbours in memory (ToCo)."""
+
+    def neighbours(values: torch.Tensor) -> torch.Tensor:
+        batch, channels, height, width = values.shape
+        kernel = torch.zeros(8, 1, 3, 3)
+        for number, (y, x) in enumerate(par.DIRECTIONS):
+            kernel[number, 0, y + 1, x + 1] = 1
+        found = []
+        for reach in par.DILATIONS:
+            padded = F.pad(values, [reach] * 4, mode="replicate")
+            flat = padded.reshape(batch * channels, 1, *padded.shape[2:])
+            seen = F.conv2d(flat, kernel, dilation=reach)
+            found.append(seen.reshape(batch, channels, 8, height, width))
+        return torch.cat(found, 2)
+
+    near = neighbours(images)
+    spread = near.std(2, keepdim=True) + par.SMALLEST
+    colour = -((near - images[:, :, None]) / spread / par.SHARPNESS).square().mean(1, keepdim=True)
+    lengths = torch.tensor([d * math.hypot(y, x) for d in par.DILATIONS for y, x in par.DIRECTIONS])
+    position = -(lengths / (lengths.std() + par.SMALLEST) / par.SHARPNESS).square()
+    position = position.softmax(0)[None, None, :, None, None]
+    weights = colour.softmax(2) + par.POSITION_WEIGHT * position
+    for _ in range(10):
+        scores = (neighbours(scores) * weights).sum(2)
+    return scores

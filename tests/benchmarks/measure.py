@@ -1,4 +1,4 @@
-"""Time and peak memory of two ways to the same result, in one process, one after the other."""
+"""Time and peak memory of two ways to the same result, in one process, in turns."""
 
 import ctypes
 import gc
@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 PAGE = 4096
 PERIOD = 0.001  # seconds between two looks at the memory
@@ -59,12 +61,86 @@ def measure(work: Callable[..., Any], *arguments: Any) -> Measured:
     return Measured(result, processor, wall, max(peak.stop() - before, PAGE) / 1e6)
 
 
-def report(name: str, plain: Measured, ours: Measured, agreement: str, wall: bool = False) -> None:
-    """Print the ratio of two measurements. wall: of wall times, where processes share the work."""
-    first, second = (plain.wall_s, ours.wall_s) if wall else (plain.processor_s, ours.processor_s)
-    print(
-        f"{name}: {first:.2f} s -> {second:.3f} s ({'wall' if wall else 'processor'}), "
-        f"ratio {first / second:.1f}x; extra memory {plain.memory_mb:.0f} MB -> "
-        f"{ours.memory_mb:.1f} MB, ratio {plain.memory_mb / ours.memory_mb:.1f}x; {agreement}",
-        flush=True,
+def compare(
+    plain: Callable[[], Any], ours: Callable[[], Any], rounds: int = 3
+) -> tuple[Measured, Measured]:
+    """Run both in turns; return of each its first result, shortest times and largest memory.
+
+    The shortest time is the one least disturbed; in turns, both meet the machine in the same mood.
+    """
+    found: tuple[list[Measured], list[Measured]] = ([], [])
+    for _ in range(rounds):
+        for work, own in zip((plain, ours), found, strict=True):
+            own.append(measure(work))
+    first, second = (
+        Measured(
+            own[0].result,
+            min(each.processor_s for each in own),
+            min(each.wall_s for each in own),
+            max(each.memory_mb for each in own),
+        )
+        for own in found
     )
+    return first, second
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: what is compared, under which setting, and what came out.
+
+    memory: extra MB of both ways. goal: the ratio that is wanted; why: where it is missed.
+    """
+
+    what: str
+    setting: str
+    unit: str
+    plain: float | None
+    ours: float
+    memory: tuple[float, float] | None
+    agreement: str
+    goal: float | None = None
+    why: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better our way is: of costs plain over ours, of rates ours over plain."""
+        if self.plain is None:
+            return None
+        return self.ours / self.plain if self.unit.endswith("/s") else self.plain / self.ours
+
+    def __str__(self) -> str:
+        memory = ""
+        if self.memory:
+            plain, ours = self.memory
+            memory = f"; memory {plain:.0f} MB -> {ours:.1f} MB, ratio {plain / ours:.1f}x"
+        if self.plain is None:
+            return f"{self.what} ({self.setting}): {self.ours:.3g} {self.unit}"
+        return (
+            f"{self.what} ({self.setting}): {self.plain:.3g} {self.unit} -> {self.ours:.3g} "
+            f"{self.unit}, ratio {self.ratio:.2f}x{memory}; {self.agreement}"
+        )
+
+
+def row(
+    what: str,
+    setting: str,
+    both: tuple[Measured, Measured],
+    agreement: str,
+    wall: bool = False,
+    goal: float | None = None,
+    why: str = "",
+) -> Row:
+    """Return the line of two measurements. wall: of wall times, where processes share the work."""
+    plain, ours = both
+    times = (plain.wall_s, ours.wall_s) if wall else (plain.processor_s, ours.processor_s)
+    memory = None if wall else (plain.memory_mb, ours.memory_mb)
+    unit = "s wall" if wall else "s"
+    return Row(what, setting, unit, *times, memory, agreement, goal, why)
+
+
+def difference(plain: Tensor, ours: Tensor, what: str, most: float) -> str:
+    """Say by how much two tensors differ, as a share of the maximum; stop if by more than `most`."""
+    found = float((plain - ours).abs().max() / plain.abs().max())
+    if not found <= most:
+        raise SystemExit(f"{what}: the results differ by {found:.2g} of the maximum")
+    return f"equal to {found:.0e}"

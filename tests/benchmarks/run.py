@@ -1,33 +1,84 @@
-"""Measure the pipeline's own ways against the field's plain ones: `make bench`.
+"""Measure the pipeline's own ways against the field's plain ones: `make bench` writes docs/speed.md.
 
-Each prints time, memory and their ratios, and stops if the results are not the same. Give names to
-run some of them: python tests/benchmarks/run.py irn_walk crf
+Each benchmark does the same work both ways in one process, stops if the results are not the same,
+and gives the ratio of times and of memory. All are run twice, each time in a process of its own. Give
+names to run some of them, without writing: python tests/benchmarks/run.py irn_walk crf
 """
 
+import dataclasses
 import importlib
+import json
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from measure import Row
+from page import machine, rewritten, table
 
 # Name -> module and function; imported when wanted, for worker processes read this file too.
 BENCHMARKS = {
-    "psa_walk": ("walks", "psa"),
-    "curve": ("scores", "threshold_curve"),
-    "crf": ("fields", "dense_crf"),
+    "loop": ("training", "loop"),
+    "loader": ("training", "loader"),
     "cams": ("cams", "cam_inference"),
+    "masks": ("cams", "mask_inference"),
     "pcss": ("tokens", "pcss"),
+    "affinity": ("walks", "affinity_loss"),
+    "psa_walk": ("walks", "psa"),
     "irn_walk": ("walks", "irn"),  # minutes: the dense side is why
+    "crf": ("fields", "dense_crf"),
+    "par": ("fields", "pixel_adaptive"),
+    "curve": ("scores", "threshold_curve"),
+    "confusion": ("scores", "confusion_matrix"),
+    "bootstrap": ("scores", "intervals"),
+    "store": ("stores", "cam_store"),
+    "start": ("stores", "job_start"),
+    "nets": ("nets", "arithmetic"),
+    "dag": ("dag", "planning"),
 }
+PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
+
+
+def rows(name: str) -> Iterator[Row]:
+    """Yield what a benchmark finds, run in a process of its own."""
+    command = [sys.executable, __file__, "--here", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield Row(**json.loads(line))
+    if process.returncode:
+        raise SystemExit(process.returncode)
+
+
+def here(name: str) -> None:
+    """Run a benchmark in this process and print its rows."""
+    module, function = BENCHMARKS[name]
+    for row in getattr(importlib.import_module(module), function)():
+        print(json.dumps(dataclasses.asdict(row)), flush=True)
 
 
 def main(names: list[str]) -> None:
-    """Run the benchmarks called `names`, or all."""
+    """Run the benchmarks called `names`, or all, twice; print the table."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # both sides on one thread
-    for name in names or BENCHMARKS:
+    for name in names:
         if name not in BENCHMARKS:
             raise SystemExit(f"There is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}.")
-        module, function = BENCHMARKS[name]
-        getattr(importlib.import_module(module), function)()
+    both: list[list[Row]] = []
+    for number in (1, 2):
+        both.append([])
+        for name in names or BENCHMARKS:
+            for found in rows(name):
+                print(f"run {number}: {found}", flush=True)
+                both[-1].append(found)
+    said = f"{machine()}\n\n{table(*both)}"
+    print(f"\n{said}")
+    if not names:
+        rewritten(PAGE, said)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if sys.argv[1:2] == ["--here"]:
+        here(sys.argv[2])
+    else:
+        main(sys.argv[1:])

@@ -1,19 +1,25 @@
-"""The threshold curve: one pass over all predictions per threshold against one joint histogram."""
+"""Scores: a pass per threshold, a loop per class or resample, against histograms and sparse sums."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from measure import measure, report
+from measure import Row, compare, row
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse import csr_array
 
 from wsss import archive
+from wsss.bootstrap import COVERED, PART, RESAMPLES, gain
 from wsss.camstore import Cam, CamReader, pack
 from wsss.data import labelmap
-from wsss.metrics import ThresholdCurve, mean_iou
+from wsss.metrics import ThresholdCurve, class_scores, confusion, mean_iou
+from wsss.randomness import rng
 
 IMAGES, SIZE, CLASSES = 50, (375, 500), 21
+VAL = 1449  # images of VOC 2012 val
+Labels = NDArray[np.uint8]
 LEVELS = (np.arange(60) / 100).astype(np.float32)
 
 
@@ -74,15 +80,94 @@ def one_histogram(folder: Path) -> NDArray[np.float64]:
     return np.asarray(mean_iou(curve.matrices(), "C"))
 
 
-def threshold_curve() -> None:
+def threshold_curve() -> Iterator[Row]:
     """Score 50 images at 60 thresholds, files read in both cases."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make(folder)
-        plain = measure(lambda: one_pass_per_threshold(folder))
-        ours = measure(lambda: one_histogram(folder))
-    difference = np.abs(plain.result - ours.result).max()
-    if difference > 1e-12:  # the published denominators have 1e-10 added
-        raise SystemExit(f"the curves differ by {difference:.2g}")
-    agreement = f"largest difference {difference:.0e}"
-    report(f"threshold curve, {IMAGES} images, {len(LEVELS)} thresholds", plain, ours, agreement)
+        both = compare(
+            lambda: one_pass_per_threshold(folder), lambda: one_histogram(folder), rounds=1
+        )
+    said = _equal(both[0].result, both[1].result, 1e-12)  # 1e-10 in the published denominators
+    setting = f"{IMAGES} images of 375x500, {len(LEVELS)} thresholds"
+    yield row("threshold curve", setting, both, said, goal=1)
+
+
+def _equal(plain: NDArray[np.floating], ours: NDArray[np.floating], most: float) -> str:
+    difference = np.abs(plain - ours).max()
+    if not difference <= most:
+        raise SystemExit(f"the scores differ by {difference:.2g}")
+    return f"equal to {difference:.0e}"
+
+
+def confusion_matrix() -> Iterator[Row]:
+    """Count the pixels of 50 predictions: three sums per class against one histogram."""
+    generator = np.random.default_rng(0)
+    truths = generator.integers(0, CLASSES, (IMAGES, *SIZE)).astype(np.uint8)
+    truths[:, ::50] = labelmap.IGNORE
+    predictions = generator.integers(0, CLASSES, truths.shape).astype(np.uint8)
+    pairs = list(zip(truths, predictions, strict=True))
+    both = compare(lambda: one_sum_per_class(pairs), lambda: histograms(pairs))
+    said = _equal(both[0].result, both[1].result, 1e-12)
+    yield row("mIoU of predictions", f"{IMAGES} images of 375x500", both, said, goal=1)
+
+
+def one_sum_per_class(pairs: list[tuple[Labels, Labels]]) -> NDArray[np.float64]:
+    """Return the IoU of each class from three counters, as most published scripts count."""
+    hits, predicted, expected = np.zeros((3, CLASSES), np.int64)
+    for truth, prediction in pairs:
+        known = truth < labelmap.IGNORE
+        right = (prediction == truth) & known
+        for label in range(CLASSES):
+            predicted[label] += ((prediction == label) & known).sum()
+            expected[label] += ((truth == label) & known).sum()
+            hits[label] += ((truth == label) & right).sum()
+    return np.asarray(hits / (expected + predicted - hits))
+
+
+def histograms(pairs: list[tuple[Labels, Labels]]) -> NDArray[np.float64]:
+    """Return the IoU of each class our way."""
+    total = np.zeros((CLASSES, CLASSES), np.int64)
+    for truth, prediction in pairs:
+        total += confusion(truth, prediction, CLASSES)
+    return class_scores(total)["iou"]
+
+
+def intervals() -> Iterator[Row]:
+    """Resample 1,449 images a thousand times for an interval: dense sums against sparse products."""
+    generator = np.random.default_rng(0)
+    methods = [_counted(generator) for _ in range(2)]
+    dense = [each.toarray().reshape(-1, CLASSES, CLASSES + 1) for each in methods]
+    both = compare(
+        lambda: resampled(*dense),
+        lambda: gain(methods[:1], methods[1:], CLASSES, "A"),
+        rounds=1,
+    )
+    plain = both[0].result
+    said = _equal(plain, np.array([both[1].result.low, both[1].result.high]), 1e-9)
+    setting = f"{VAL} images, {RESAMPLES} resamples"
+    yield row("bootstrap interval", setting, both, said, goal=1)
+
+
+def _counted(generator: np.random.Generator) -> csr_array:
+    """Return confusion matrices of images with two classes besides background."""
+    columns = CLASSES + 1
+    labels = np.concatenate(
+        [np.zeros((VAL, 1), np.int64), generator.integers(1, CLASSES, (VAL, 2))], 1
+    )
+    pairs = (labels[:, :, None] * columns + labels[:, None, :]).reshape(VAL, -1)
+    pixels = generator.integers(100, 50_000, pairs.shape)
+    rows = np.repeat(np.arange(VAL), pairs.shape[1])
+    return csr_array((pixels.ravel(), (rows, pairs.ravel())), shape=(VAL, CLASSES * columns))
+
+
+def resampled(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the interval of the difference from one resample after the other."""
+    draws = rng(0, "bootstrap", VAL)
+    found = []
+    for _ in range(RESAMPLES // PART):
+        for weights in draws.multinomial(VAL, np.full(VAL, 1 / VAL), PART):
+            chosen = np.repeat(np.arange(VAL), weights)
+            scores = [mean_iou(own[chosen].sum(0), "A") for own in (ours, theirs)]
+            found.append(scores[0] - scores[1])
+    return np.quantile(found, [(1 - COVERED) / 2, (1 + COVERED) / 2])
