@@ -1,10 +1,11 @@
-"""Measure the pipeline's own ways against the field's plain ones: `make bench` writes docs/speed.md.
+"""Measure the pipeline's own ways against the field's plain ones: `make bench`.
 
 Each benchmark does the same work both ways in one process, stops if the results are not the same,
 and gives the ratio of times and of memory. All are run twice, each time in a process of its own. Give
-names to run some of them, without writing: python tests/benchmarks/run.py irn_walk crf
+names to run some of them: python tests/benchmarks/run.py irn_walk crf
 """
 
+import argparse
 import dataclasses
 import importlib
 import json
@@ -37,7 +38,6 @@ BENCHMARKS = {
     "nets": ("nets", "arithmetic"),
     "dag": ("dag", "planning"),
 }
-PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
 
 
 def rows(name: str) -> Iterator[Row]:
@@ -58,27 +58,33 @@ def here(name: str) -> None:
         print(json.dumps(dataclasses.asdict(row)), flush=True)
 
 
-def main(names: list[str]) -> None:
-    """Run the benchmarks called `names`, or all, twice; print the table."""
+def main() -> None:
+    """Run the benchmarks that are named, or all, twice; print the table, and write it into a page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help=f"which of {', '.join(BENCHMARKS)} (all)")
+    parser.add_argument(
+        "--page", type=Path, help="a page with marks that the table belongs between"
+    )
+    parser.add_argument("--here", choices=list(BENCHMARKS), help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if unknown := set(chosen.names) - set(BENCHMARKS):
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # both sides on one thread
-    for name in names:
-        if name not in BENCHMARKS:
-            raise SystemExit(f"There is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}.")
+    if chosen.here:
+        here(chosen.here)
+        return
     both: list[list[Row]] = []
     for number in (1, 2):
         both.append([])
-        for name in names or BENCHMARKS:
+        for name in chosen.names or BENCHMARKS:
             for found in rows(name):
                 print(f"run {number}: {found}", flush=True)
                 both[-1].append(found)
     said = f"{machine()}\n\n{table(*both)}"
     print(f"\n{said}")
-    if not names:
-        rewritten(PAGE, said)
+    if chosen.page:
+        rewritten(chosen.page, said)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--here"]:
-        here(sys.argv[2])
-    else:
-        main(sys.argv[1:])
+    main()

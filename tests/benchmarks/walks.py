@@ -19,7 +19,7 @@ from wsss.walk import cells, random_walk, transition, with_background
 if TYPE_CHECKING:
     from wsss.affinity import Pairs
 
-IMAGE = (281, 500)
+IMAGE = (188, 334)
 LABELS = (4, 14)
 CLASSES = 21
 LOG2_STEPS = 8

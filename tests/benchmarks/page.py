@@ -1,0 +1,77 @@
+"""The table of two runs of all benchmarks."""
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from measure import Row
+
+MARKS = ("<!-- measured: from here -->", "<!-- measured: to here -->")
+STEADY = 0.15  # the largest difference of a ratio between two runs that a reader has to live with
+
+
+def machine() -> str:
+    """Return what the numbers were measured on."""
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"Measured on {cores} cores of an {names[0] if names else platform.machine()}, {gpu}, PyTorch "
+        f"{torch.__version__.split('+')[0]}; 32-bit arithmetic, one thread unless it says otherwise."
+    )
+
+
+def table(first: Sequence[Row], second: Sequence[Row]) -> str:
+    """Return the rows of two runs in Markdown, and how steady their ratios are."""
+    lines = [
+        "| what | setting | plain | here | ratio | again | wanted | memory | results |",
+        "|---|---|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    pairs = list(zip(first, second, strict=True))
+    lines += [_line(row, again) for row, again in pairs]
+    changes = [
+        (abs(again.ratio / row.ratio - 1), row.what)
+        for row, again in pairs
+        if row.ratio and again.ratio
+    ]
+    unsteady = [f"{what} {change:.0%}" for change, what in changes if change >= STEADY]
+    lines += ["", f"Between the two runs no ratio differs by {STEADY:.0%} or more."]
+    if unsteady:
+        lines[-1] = (
+            f"Ratios that differ by {STEADY:.0%} or more between the runs: {', '.join(unsteady)}."
+        )
+    lines += [
+        f"\nMissed: {row.what}, {row.ratio:.2f}x instead of {row.goal:g}x. {row.why}".rstrip()
+        for row in first
+        if row.goal and row.ratio and row.ratio < row.goal
+    ]
+    return "\n".join(lines)
+
+
+def _line(row: Row, again: Row) -> str:
+    ratios = [f"{each.ratio:.2f}x" if each.ratio else "" for each in (row, again)]
+    plain = f"{row.plain:.3g} {row.unit}" if row.plain else ""
+    wanted = f"{row.goal:g}x" if row.goal else ""
+    here = f"{row.ours:.3g} {row.unit}"
+    cells = (row.what, row.setting, plain, here, *ratios, wanted, _memory(row), row.agreement)
+    return f"| {' | '.join(cells)} |"
+
+
+def _memory(row: Row) -> str:
+    if row.memory is None:
+        return ""
+    plain, ours = row.memory
+    return f"{plain:.0f} -> {ours:.0f} MB"
+
+
+def rewritten(path: Path, said: str) -> None:
+    """Replace what stands between the marks of a page."""
+    before, _, after = path.read_text().partition(MARKS[0])
+    after = after.partition(MARKS[1])[2]
+    path.write_text(f"{before}{MARKS[0]}\n\n{said}\n\n{MARKS[1]}{after}")
