@@ -1,8 +1,9 @@
 """Scores: a pass per threshold, a loop per class or resample, against histograms and sparse sums."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measure import Row, compare, row
@@ -53,22 +54,33 @@ def one_pass_per_threshold(folder: Path) -> NDArray[np.float64]:
     """Return mIoU at every threshold the published way: three counters per class."""
     found = []
     for level in LEVELS:
-        hits, predicted, expected = np.zeros((3, CLASSES), np.int64)
-        for number in range(IMAGES):
-            own = np.load(folder / f"{number}.npy", allow_pickle=True).item()
-            scores = np.zeros((CLASSES, *SIZE), np.float32)
-            scores[0] = level
-            for label, part in own.items():
-                scores[label + 1] = part
-            truth, prediction = truth_of(folder, number), scores.argmax(0)
-            known = truth < labelmap.IGNORE
-            right = (prediction == truth) & known
-            for label in range(CLASSES):
-                predicted[label] += ((prediction == label) & known).sum()
-                expected[label] += ((truth == label) & known).sum()
-                hits[label] += ((truth == label) & right).sum()
+        hits, predicted, expected = sums(predictions(folder, level))
         found.append(np.mean(hits / (expected + predicted - hits + 1e-10)))
     return np.array(found)
+
+
+def predictions(folder: Path, level: float) -> Iterator[tuple[Labels, NDArray[np.intp]]]:
+    """Yield truth and prediction of every picture at one threshold."""
+    for number in range(IMAGES):
+        own = np.load(folder / f"{number}.npy", allow_pickle=True).item()
+        scores = np.zeros((CLASSES, *SIZE), np.float32)
+        scores[0] = level
+        for label, part in own.items():
+            scores[label + 1] = part
+        yield truth_of(folder, number), scores.argmax(0)
+
+
+def sums(pairs: Iterable[tuple[Labels, NDArray[Any]]]) -> NDArray[np.int64]:
+    """Return the right, the predicted and the true pixels of each class (3, classes)."""
+    hits, predicted, expected = found = np.zeros((3, CLASSES), np.int64)
+    for truth, prediction in pairs:
+        known = truth < labelmap.IGNORE
+        right = (prediction == truth) & known
+        for label in range(CLASSES):
+            predicted[label] += ((prediction == label) & known).sum()
+            expected[label] += ((truth == label) & known).sum()
+            hits[label] += ((truth == label) & right).sum()
+    return found
 
 
 def one_histogram(folder: Path) -> NDArray[np.float64]:
@@ -114,14 +126,7 @@ def confusion_matrix() -> Iterator[Row]:
 
 def one_sum_per_class(pairs: list[tuple[Labels, Labels]]) -> NDArray[np.float64]:
     """Return the IoU of each class from three counters, as most published scripts count."""
-    hits, predicted, expected = np.zeros((3, CLASSES), np.int64)
-    for truth, prediction in pairs:
-        known = truth < labelmap.IGNORE
-        right = (prediction == truth) & known
-        for label in range(CLASSES):
-            predicted[label] += ((prediction == label) & known).sum()
-            expected[label] += ((truth == label) & known).sum()
-            hits[label] += ((truth == label) & right).sum()
+    hits, predicted, expected = sums(pairs)
     return np.asarray(hits / (expected + predicted - hits))
 
 
