@@ -19,6 +19,11 @@ from wsss.schema import Params
 from wsss.stages.evaluate import evaluate
 
 STRIDE = 4
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(2)</script>",
+    '犬 "a" & b',
+)  # names of classes
 
 
 def make_dataset(index: Index, dataset: str, params: Params, names: Sequence[str]) -> Index:

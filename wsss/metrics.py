@@ -15,9 +15,12 @@ Counts = NDArray[np.int64]
 
 
 def confusion(
-    truth: NDArray[Any], prediction: NDArray[Any], classes: int, unlabelled: str | None = None
+    truth: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    classes: int,
+    unlabelled: str | None = None,
 ) -> Counts:
-    """Count pixels by (truth, prediction), shape (classes, classes), 64-bit.
+    """Count pixels of label images (H, W) by (truth, prediction), shape (classes, classes), 64-bit.
 
     Pixels whose truth is 255 are left out. unlabelled says what a prediction of 255 is: background,
     as IRNet and CRT score; missed, so in no class, and the matrix has one more column for it (SEAM,

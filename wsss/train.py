@@ -151,9 +151,10 @@ class Trainer:
             values = torch.stack([term.float() for term in terms.values()])
             total = values.sum() / self.params.accumulate
             torch.autograd.backward(self.scaler.scale(total))
-            found = self.runtime.mean(values.detach()).tolist()  # the one wait for a GPU in a step
-            self._check(found, batch, step)
-            for name, value in zip(terms, found, strict=True):
+            own = values.detach()
+            both = torch.stack([own, self.runtime.mean(own)]).tolist()  # the one wait for a GPU
+            self._check(both[0], batch, step)
+            for name, value in zip(terms, both[1], strict=True):
                 means[name] = means.get(name, 0.0) + value / self.params.accumulate
         self._update()
         return means

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from made_run import make_dataset, make_run
+from made_run import HOSTILE, make_dataset, make_run
 
 from wsss import config, plan
 from wsss.data.index import Index
@@ -19,7 +19,6 @@ from wsss.gallery.gallery import gallery
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-CLASSES = ("<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>", '犬 "a" & b')
 ODD = "a \"b\" 'c' <i> #1 %20 é犬 "  # before the number of an image
 PARAMS = "methods: [cam, toco, supervised]\nevaluation: {seed_threshold: 0.4}\n"
 RUNS = ("shapes/cam/common/s0", "shapes/toco/common/s0", "shapes/supervised/common/s0")
@@ -38,7 +37,7 @@ def template(squares: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with chdir(folder):
         Path("params.yaml").write_text(PARAMS)
         params = config.load([Path("params.yaml")])
-        index = make_dataset(renamed(squares), "shapes", params, CLASSES)
+        index = make_dataset(renamed(squares), "shapes", params, HOSTILE)
         for run in plan.runs(params):
             make_run(run, index)
     return folder

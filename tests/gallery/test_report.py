@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from checkout import Checkout, fresh_checkout
-from made_run import make_dataset, make_run
+from made_run import HOSTILE, make_dataset, make_run
 
-from wsss import config, plan
+from wsss import archive, config, plan
 from wsss.data.index import Index
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
     from selenium.webdriver.remote.webelement import WebElement
-
-CLASSES = ("<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>", '犬 "a" & b')
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +24,13 @@ def report(squares: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with chdir(checkout.folder):
         params = config.load([Path("params.yaml")])
         odd = tuple(replace(image, name=f'<b onclick="a">{image.name}') for image in squares.images)
-        index = make_dataset(replace(squares, images=odd), "shapes", params, CLASSES)
+        index = make_dataset(replace(squares, images=odd), "shapes", params, HOSTILE)
         for run in plan.runs(params):
             make_run(run, index)
-    checkout.snakemake("--touch")
-    checkout.snakemake("--forcerun", "results")
-    checkout.snakemake("--report", "report.html")
+        with archive.Writer(plan.WORK / "shapes" / "images.zip"):
+            pass  # the rule of the results wants it; these images lie elsewhere
+    checkout.snakemake("results/table.html", "--allowed-rules", "results")  # nothing made anew
+    checkout.snakemake("--report", "report.html", "--allowed-rules", "results")
     return checkout.folder / "report.html"
 
 
@@ -54,6 +53,7 @@ def _visible(chrome: "Chrome", path: str) -> "list[WebElement]":
 
 @pytest.mark.slow
 def test_names_in_the_report_are_text_and_never_markup(report: Path, browser: "Chrome") -> None:
+    assert HOSTILE[0] in report.with_name("results").joinpath("classes.csv").read_text()
     browser.get(report.as_uri())
     for figure in ("classes", "curves", "losses"):
         shown(browser, "Results", figure)
