@@ -18,6 +18,9 @@ from wsss.affinity import (
     reduce_labels,
     windows,
 )
+from wsss.camstore import Cam
+from wsss.schema import AffinityParams, WalkParams
+from wsss.stages.walk import neighbours, spread_cam
 from wsss.walk import cells, random_walk, transition, with_background
 
 SIZE = (9, 12)
@@ -207,6 +210,20 @@ def test_an_edge_between_two_cells_parts_them_and_one_beside_does_not() -> None:
             for x in range(columns.start, columns.stop):
                 crossed = any(x + step == 4 for _, step in lines)
                 assert found[0, y - rows.start, x - columns.start] == (0.25 if crossed else 1.0)
+
+
+@pytest.mark.parametrize("damp", [True, False])
+def test_a_boundary_that_fills_an_object_erases_it_only_where_maps_are_damped(damp: bool) -> None:
+    edges = torch.zeros(1, 8, 8)
+    edges[0, 2:6, 2:6] = 1.0
+    maps = np.zeros((1, 8, 8), np.float32)
+    maps[0, 2:6, 2:6] = 1.0
+    cam = Cam(np.array([0], np.int16), maps.astype(np.float16), (32, 32), 4)
+    params = WalkParams(damp=damp, radius=5)
+    near = neighbours(edges, 4, AffinityParams(kind="irn"), params)
+    walked = spread_cam(cam, near, params).cam[0]
+    assert (walked.max() > 0.99) != damp
+    assert (walked[2:6, 2:6].min() > walked[0].max()) != damp
 
 
 def test_a_field_that_points_to_one_centre_has_no_displacement_loss() -> None:

@@ -29,17 +29,28 @@ def bilateral(image: Tensor, values: Tensor, colour: float, position_px: float) 
 
 def gaussian(points: Tensor, values: Tensor) -> Tensor:
     """Return values (n, C) blurred by a Gaussian of unit width over points (n, d)."""
-    count, dimensions = points.shape
-    vertices, shares = _simplices(points)
-    keys, where = _numbered(vertices.flatten(0, 1))
-    spread = (shares[:, :, None] * values[:, None]).flatten(0, 1)
-    grid = values.new_zeros(len(keys) + 1, values.shape[1])  # the last row is a missing vertex
-    grid.index_add_(0, where, spread)
-    for before, after in _neighbours(keys, dimensions):
-        grid = grid + 0.5 * (grid[before] + grid[after])
-        grid[-1] = 0
-    read = grid[where].view(count, dimensions + 1, -1)
-    return (read * shares[:, :, None]).sum(1) / (1 + 2.0**-dimensions)
+    return Lattice(points).blur(values)
+
+
+class Lattice:
+    """The lattice of points (n, d), for any number of values over them."""
+
+    def __init__(self, points: Tensor) -> None:
+        vertices, self.shares = _simplices(points)
+        keys, self.where = _numbered(vertices.flatten(0, 1))
+        self.size, self.dimensions = len(keys), points.shape[1]
+        self.neighbours = _neighbours(keys, self.dimensions)
+
+    def blur(self, values: Tensor) -> Tensor:
+        """Return values (n, C) blurred by a Gaussian of unit width."""
+        spread = (self.shares[:, :, None] * values[:, None]).flatten(0, 1)
+        grid = values.new_zeros(self.size + 1, values.shape[1])  # the last row is a missing vertex
+        grid.index_add_(0, self.where, spread)
+        for before, after in self.neighbours:
+            grid = grid + 0.5 * (grid[before] + grid[after])
+            grid[-1] = 0
+        read = grid[self.where].view(len(values), self.dimensions + 1, -1)
+        return (read * self.shares[:, :, None]).sum(1) / (1 + 2.0**-self.dimensions)
 
 
 def _simplices(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,15 +1,18 @@
 """What a dataset costs: the arithmetic of each network stage counted, the rates of the others measured.
 
-    python tests/benchmarks/cost.py voc12 coco14 [--page PAGE]
+    python tests/benchmarks/cost.py voc12 coco14 [--method METHOD] [--page PAGE]
 
-prints a table for each, and writes it into a page. The arithmetic is exact, from the settings of params/<dataset>.yaml under `common`,
-for images of a typical size; it is turned into hours by what this machine reaches, and by what a GPU is
-taken to reach. The CRF, the walk and the scores are timed here, one image of one core.
+prints a table for each, and writes it into a page. The arithmetic is exact, from the settings of
+params/<dataset>.yaml under `common`, for images of a typical size; it is turned into hours by what a GPU is taken to reach. The CRF, the walk
+and the scores are timed here, on one core and photographs of that size.
 """
 
 import argparse
 import contextlib
+import functools
 import io
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +25,7 @@ import torch
 from page import machine, rewritten
 from PIL import Image
 from pydantic import BaseModel
+from sklearn.datasets import load_sample_image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,7 +35,7 @@ from wsss.data.augment import Normalisation
 from wsss.data.index import Entry, Index
 from wsss.data.loader import Schedule, Squares, TrainingImages, batches
 from wsss.methods import registry
-from wsss.methods.base import Derived
+from wsss.methods.base import Derived, Method
 from wsss.metrics import ThresholdCurve, thresholds
 from wsss.nets.backbone import Network
 from wsss.plan import Run, runs
@@ -42,6 +46,7 @@ from wsss.stages import walk as walking
 
 ROOT = Path(__file__).parents[2]
 PAIR = 2  # images that arithmetic is counted on
+PHOTOGRAPHS = ("china.jpg", "flower.jpg")  # of scikit-learn
 GPU_TFLOPS = 50.0  # a sustained rate that a reader replaces by that of the own machine
 
 
@@ -82,14 +87,18 @@ def counted(work: Callable[[], Any]) -> float:
 
 
 class Estimate:
-    """The costs of one run, stage by stage, on made pictures of the dataset's typical size."""
+    """The costs of one run, stage by stage, on photographs of the dataset's typical size."""
 
     def __init__(self, run: Run, data: Dataset, folder: Path) -> None:
         self.run, self.data, self.folder = run, data, folder
-        self.method = registry.load(run.method)(run.settings.networks, data.classes)
         self.index = pictures(folder, data)
         self.nets: dict[str, nn.Module] = {}
         self.runtime = Runtime.start("fp32")
+
+    @functools.cached_property
+    def method(self) -> Method:
+        """The method of the run; one that learns from masks has none."""
+        return registry.load(self.run.method)(self.run.settings.networks, self.data.classes)
 
     def lines(self) -> Iterator[Line]:
         """Yield the costs in the order of the stages; equal ones of several methods are taken once."""
@@ -212,26 +221,36 @@ class Estimate:
         """Return the seconds of one core for deciding on the labels of one image, CRF included."""
         scores = torch.rand(1, self.data.classes + 1, *self.data.size)
         normalise = Normalisation((0.5,) * 3, (0.5,) * 3)
-        entry = self.index.images[0]
-        return seconds(lambda: masks.decide([entry], scores, params, normalise))
+        return self.timed(lambda entry: masks.decide([entry], scores, params, normalise))
+
+    def timed(self, work: Callable[[Entry], Any]) -> float:
+        """Return the seconds of one core for one image."""
+        images = self.index.images[:PAIR]
+        return sum(seconds(functools.partial(work, entry)) for entry in images) / PAIR
 
     def refinement(self) -> Iterator[Line]:
         """Yield the costs from CAMs to pseudo labels."""
-        settings, entry, count = self.run.settings, self.index.images[0], self.data.train
+        settings, count = self.run.settings, self.data.train
         store = self.folder / "cam.zip"
         if settings.pseudo.source == "walk":
-            work = lambda: confident.label(self.index, store, settings.affinity.confident, entry)  # noqa: E731
-            yield Line("affinity labels", 0.0, seconds(work) * count)
+            own = settings.affinity.confident
+            core = self.timed(lambda entry: confident.label(self.index, store, own, entry))
+            yield Line("affinity labels", 0.0, core * count)
             net = affinity.build(self.run)
             objective = affinity.OBJECTIVES[settings.affinity.kind](net, settings.affinity)
             yield Line("training affinity", self.training(net, settings.affinity, objective))
             yield self.walk(net.eval().requires_grad_(False), store)
-        work = lambda: pseudo.label(store, settings.pseudo, self.data.classes + 1, entry)  # noqa: E731
-        yield Line("pseudo labels", 0.0, seconds(work) * count)
-        curve = ThresholdCurve(self.data.classes + 1, thresholds(settings.evaluation.thresholds))
-        cam, truth = CamReader(store)[entry.name], whole(entry)
-        score = seconds(lambda: curve.add(truth, cam.full(), cam.labels))
-        yield Line("threshold curves", 0.0, score * count * 2)
+        channels = self.data.classes + 1
+        core = self.timed(lambda entry: pseudo.label(store, settings.pseudo, channels, entry))
+        yield Line("pseudo labels", 0.0, core * count)
+        curve = ThresholdCurve(channels, thresholds(settings.evaluation.thresholds))
+        cams = CamReader(store)
+
+        def score(entry: Entry) -> None:
+            cam = cams[entry.name]
+            curve.add(whole(entry), cam.full(), cam.labels)
+
+        yield Line("threshold curves", 0.0, self.timed(score) * count * 2)
 
     def walk(self, net: Network, store: Path) -> Line:
         """Return the cost of the random walk: the network's, and the sparse steps on one core."""
@@ -279,31 +298,34 @@ def whole(entry: Entry) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def pictures(folder: Path, data: Dataset) -> Index:
-    """Return four smooth pictures of the typical size and labels, and write CAMs of theirs."""
+    """Return two photographs and their mirror images in the typical size, and write CAMs of theirs."""
     generator = np.random.default_rng(0)
     classes = tuple(f"class {place}" for place in range(data.classes))
     entries = []
     for place in range(2 * PAIR):
         path = folder / f"{place}.jpg"
-        coarse = Image.fromarray(generator.integers(0, 256, (24, 32, 3)).astype(np.uint8))
-        coarse.resize(data.size[::-1], Image.Resampling.BICUBIC).save(path)
+        photograph = Image.fromarray(load_sample_image(PHOTOGRAPHS[place % PAIR]))
+        if place >= PAIR:
+            photograph = photograph.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        photograph.resize(data.size[::-1], Image.Resampling.BICUBIC).save(path, quality=95)
         labels = classes[: data.labels]
         entries.append(Entry(path.stem, str(path), None, labels, "train", data.size, path.stem))
     with archive.Writer(folder / "cam.zip") as writer:
-        maps = generator.random((data.labels, *grid(data.size, 16))).astype(np.float32)
-        fine = enlarge(maps, grid(data.size, 4), 4).astype(np.float16)
+        maps = generator.random((data.labels, *grid(data.size, 32))).astype(np.float32)
+        fine = enlarge(maps, grid(data.size, 4), 8).astype(np.float16)
         cam = Cam(np.arange(data.labels, dtype=np.int16), fine, data.size, 4)
         for entry in entries:
             writer.add(f"{entry.name}.npz", pack(cam))
     return Index("pictures", classes, tuple(entries))
 
 
-def estimate(dataset: str) -> Mapping[str, list[Line]]:
-    """Return the costs of every method on a dataset under `common`."""
+def estimate(dataset: str, methods: Sequence[str]) -> Mapping[str, list[Line]]:
+    """Return the costs of the methods (all, if none is named) on a dataset under `common`."""
     params = config.load([ROOT / "params" / f"{dataset}.yaml"])
     found = {}
     for run in runs(params):
-        if run.protocol == "common" and run.seed == params.seeds[0]:
+        wanted = not methods or run.method in methods
+        if wanted and run.protocol == "common" and run.seed == params.seeds[0]:
             torch.manual_seed(0)
             with tempfile.TemporaryDirectory() as folder:
                 found[run.spec.title] = list(Estimate(run, DATASETS[dataset], Path(folder)).lines())
@@ -336,8 +358,24 @@ def page(datasets: Mapping[str, Mapping[str, list[Line]]]) -> str:
                 f"| {line.petaflop * 1e3 / GPU_TFLOPS / 3600:.1f} | {line.core_s / 3600:.1f} |"
                 for line in everything
             ]
-        lines.append("")
+        walks = [line for own in methods.values() for line in own if line.stage == "random walk"]
+        lines += ["", *(shards(walks[0]) if walks else ())]
     return "\n".join(lines).rstrip()
+
+
+def shards(walk: Line) -> list[str]:
+    """Return what becomes of the random walk's hours in shards that each start Python anew."""
+    begin = [sys.executable, "-c", "import wsss.stages.walk"]
+    start = seconds(lambda: subprocess.run(begin, check=True))
+    found = []
+    for count in (1, 8, 32, 128, 512):
+        longest = start + walk.core_s / count
+        found.append(f"{count}: {longest / 60:.1f} min ({walk.core_s / count / longest:.0%})")
+    return [
+        f"Random walk in so many shards at once, {start:.1f} s of start in each: {', '.join(found)} "
+        "(in brackets: the share of the time that is work).",
+        "",
+    ]
 
 
 def total(lines: list[Line]) -> Line:
@@ -352,9 +390,10 @@ def main() -> None:
     parser.add_argument(
         "--page", type=Path, help="a page with marks that the tables belong between"
     )
+    parser.add_argument("--method", action="append", default=[], help="only this one; repeatable")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    said = page({name: estimate(name) for name in chosen.datasets})
+    said = page({name: estimate(name, chosen.method) for name in chosen.datasets})
     print(said)
     if chosen.page:
         rewritten(chosen.page, said)

@@ -19,11 +19,11 @@ IMAGES, FEW = {"psa": 64, "deeplab_msc": 32}, 8
 SIZE, CLASSES, PRESENT = (375, 500), 21, (0, 5, 15)
 
 
-def jobs(folder: Path, preset: str) -> list[Path]:
+def jobs(folder: Path, preset: str, count: int) -> list[Path]:
     """Write pictures with smooth scores of three classes; return their files, as a stage has them."""
     generator = np.random.default_rng(len(preset))
     found = []
-    for number in range(IMAGES[preset]):
+    for number in range(count):
         coarse = generator.random((3 + len(PRESENT), 12, 16)).astype(np.float32)
         smooth = np.stack(
             [
@@ -64,7 +64,7 @@ def dense_crf() -> Iterator[Row]:
     """Compare for two parameter sets: all labels with the present ones, one process with two."""
     for preset in IMAGES:
         with tempfile.TemporaryDirectory() as folder:
-            work = jobs(Path(folder), preset)
+            work = jobs(Path(folder), preset, IMAGES[preset])
             yield _labels(preset, work[:FEW])
             yield _processes(preset, work)
 

@@ -36,7 +36,11 @@ BENCHMARKS = {
     "store": ("stores", "cam_store"),
     "start": ("stores", "job_start"),
     "nets": ("nets", "arithmetic"),
+    "shards": ("shards", "stages"),
     "dag": ("dag", "planning"),
+    "fused": ("tried", "one_kernel"),
+    "compile": ("tried", "compiled"),
+    "lattice": ("tried", "lattices"),
 }
 
 

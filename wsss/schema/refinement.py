@@ -127,6 +127,11 @@ class WalkParams(Strict):
         description="walked maps are divided by the largest score of each class, of the image "
         "(IRNet), or not (PSA)",
     )
+    damp: bool = Field(
+        True,
+        description="irn: maps are multiplied by 1 - boundary before they walk, as IRNet's are; "
+        "boundaries that fill small objects erase them",
+    )
     pad_px: PositiveInt = Field(
         512,
         description="irn: side of the square that images are padded to, larger ones to their own "

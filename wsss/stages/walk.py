@@ -86,7 +86,8 @@ def neighbours(
     radius = params.radius or affinity.radius
     if affinity.kind == "irn":  # its published margin lies in the padding, so all pairs are met
         pairs = path_affinities(seen, radius)
-        return Neighbours(pairs, (height, width), stride, 1 - seen[0].cpu().numpy())
+        damping = 1 - seen[0].cpu().numpy() if params.damp else None
+        return Neighbours(pairs, (height, width), stride, damping)
     margin = 0
     if affinity.margin:
         radius = inner_radius(height, width, radius)

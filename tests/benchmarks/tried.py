@@ -1,0 +1,103 @@
+"""What was tried and is not used: what it would bring, against what is used."""
+
+import copy
+import functools
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from fields import PRESENT, SIZE, jobs, present
+from measure import Row, compare, difference, row
+from nets import forwards
+from numpy.typing import NDArray
+
+from wsss import crf
+from wsss.nets.backbone import build_backbone
+from wsss.permutohedral import Lattice
+from wsss.runtime import Runtime
+
+ALIKE = 0.995  # share of labels that another back end of the CRF has to give as well
+PICTURES, UPDATES = 2, 10
+
+
+def one_kernel() -> Iterator[Row]:
+    """Update the weights of a transformer by PyTorch's fused AdamW."""
+    first = Runtime.start().place(build_backbone("deit_small_patch16_224", 16))
+    nets = (first, copy.deepcopy(first))
+    optimizers = []
+    for net, fused in zip(nets, (False, True), strict=True):
+        torch.manual_seed(0)
+        for weight in net.parameters():
+            weight.grad = torch.randn_like(weight)
+        optimizers.append(torch.optim.AdamW(net.parameters(), 1e-3, fused=fused))
+    both = compare(*(functools.partial(_update, each) for each in optimizers))
+    used, tried = (torch.cat([w.detach().flatten() for w in net.parameters()]) for net in nets)
+    said = difference(used, tried, "updates", 1e-5)
+    yield row("tried: fused AdamW", f"DeiT-S, {UPDATES} updates", both, said)
+
+
+def _update(optimizer: torch.optim.Optimizer) -> None:
+    for _ in range(UPDATES):
+        optimizer.step()
+
+
+def compiled() -> Iterator[Row]:
+    """Look at images through networks that torch.compile has translated."""
+    for name, batch in (("resnet50", 4), ("deit_small_patch16_224", 8)):
+        net = Runtime.start().place(build_backbone(name, 16))
+        images = Runtime.start().send(torch.randn(batch, 3, 224, 224))
+        used, tried = forwards(net, images), forwards(torch.compile(net), images)
+        began = time.perf_counter()
+        tried()
+        took = time.perf_counter() - began
+        both = compare(used, tried)
+        apart = abs(both[0].result - both[1].result) / abs(both[0].result)
+        if not apart < 1e-4:
+            raise SystemExit(f"{name}, compiled: the results differ by {apart:.2g}")
+        setting = f"batch {batch}, 224 px; {took:.0f} s to compile"
+        yield row(f"tried: torch.compile, {name}", setting, both, f"equal to {apart:.0e}")
+
+
+def lattices() -> Iterator[Row]:
+    """Refine scores by the CRF's mean field in PyTorch, which would batch and run on a GPU."""
+    for preset in ("psa", "deeplab_msc"):
+        with tempfile.TemporaryDirectory() as folder:
+            yield _lattice(preset, jobs(Path(folder), preset, PICTURES))
+
+
+def _lattice(preset: str, work: list[Path]) -> Row:
+    both = compare(
+        lambda: [present(preset, path) for path in work],
+        lambda: [mean_field(preset, path) for path in work],
+        rounds=2,
+    )
+    used, tried = (np.stack(each.result) for each in both)
+    alike = float(np.mean(used == tried))
+    if alike < ALIKE:
+        raise SystemExit(f"{preset}: the CRF in PyTorch agrees on {alike:.2%} of the pixels")
+    setting = f"{PICTURES} images of 375x500, present classes"
+    return row(f"tried: CRF {preset} in PyTorch", setting, both, f"{alike:.2%} of the labels agree")
+
+
+def mean_field(preset: str, path: Path) -> NDArray[np.uint8]:
+    """Return the labels of one image, with both kernels on lattices of PyTorch."""
+    with np.load(path) as own:
+        picture = torch.from_numpy(own["picture"]).float()
+        energy = torch.from_numpy(crf.scores_unary(own["scores"])).T
+    kernels = crf.CRF_SETS[preset]
+    rows, columns = torch.meshgrid(torch.arange(SIZE[0]), torch.arange(SIZE[1]), indexing="ij")
+    places = torch.stack((columns, rows), 2).flatten(0, 1).float()
+    colours = picture.flatten(0, 1) / kernels.pair_grey
+    near = Lattice(places / kernels.position_px)
+    alike = Lattice(torch.cat((places / kernels.pair_px, colours), 1))
+    pairs = []
+    for lattice, weight in ((near, kernels.position_weight), (alike, kernels.pair_weight)):
+        pairs.append((lattice, lattice.blur(torch.ones(len(places), 1)).rsqrt(), weight))
+    beliefs = (-energy).softmax(1)
+    for _ in range(kernels.iterations):
+        spread = [weight * scale * grid.blur(scale * beliefs) for grid, scale, weight in pairs]
+        beliefs = (torch.stack(spread).sum(0) - energy).softmax(1)
+    return np.array(PRESENT, np.uint8)[beliefs.argmax(1).reshape(SIZE).numpy()]

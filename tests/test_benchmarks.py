@@ -1,0 +1,74 @@
+"""The commands behind docs/speed.md and docs/cost.md."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "tests" / "benchmarks"
+MARKS = ("<!-- measured: from here -->", "<!-- measured: to here -->")
+
+
+def call(script: str, *arguments: str) -> str:
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def cells(said: str) -> list[list[str]]:
+    lines = [line for line in said.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+
+
+def test_a_benchmark_is_run_twice_and_its_table_replaces_the_old_one(tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    page.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
+    said = call("run.py", "store", "--page", str(page))
+    assert "run 1: CAMs on disk" in said
+    assert "run 2: CAMs on disk" in said
+    heading, row = cells(said)
+    assert heading[4:6] == ["ratio", "again"]
+    assert row[4] == row[5]  # sizes of files do not vary
+    assert float(row[4].rstrip("x")) > 20  # of dictionaries of whole float32 maps
+    written = page.read_text()
+    assert written.startswith("before\n")
+    assert written.endswith("after\n")
+    assert "old" not in written
+    assert "| CAMs on disk |" in written
+
+
+def test_a_benchmark_that_does_not_exist_is_named() -> None:
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "speed"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no benchmark is called speed" in done.stderr
+
+
+def test_missed_goals_and_unsteady_ratios_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from measure import Row
+    from page import table
+
+    row = Row("walk", "one image", "s", 3.0, 2.0, (10.0, 5.0), "equal", 2.0, "It is small.")
+    again = Row("walk", "one image", "s", 3.0, 1.0, (10.0, 5.0), "equal", 2.0, "It is small.")
+    rate = Row("loader", "one core", "images/s", 2.0, 80.0, None, "", 1.0)
+    said = table([row, rate], [again, rate])
+    assert "| 1.50x | 3.00x | 2x | 10 -> 5 MB | equal |" in said
+    assert "Ratios that differ by 15% or more between the runs: walk 100%." in said
+    assert "Missed: walk, 1.50x instead of 2x. It is small." in said
+    assert "40.00x" in said
+
+
+@pytest.mark.slow
+def test_a_dataset_has_a_cost(tmp_path: Path) -> None:
+    page = tmp_path / "cost.md"
+    page.write_text("".join(f"{mark}\n" for mark in MARKS))
+    call("cost.py", "voc12", "--method", "supervised", "--page", str(page))
+    heading, training, masks, total = cells(page.read_text())
+    assert heading[1:] == ["stage", "PFLOP", "GPU hours", "core hours"]
+    assert training[1] == "training segmenter"
+    assert masks[1] == "segmentation"
+    assert float(masks[4]) > 0  # the CRF
+    parts = float(training[2].replace(",", "")) + float(masks[2].replace(",", ""))
+    assert abs(parts - float(total[2].replace(",", ""))) <= 1
