@@ -20,6 +20,7 @@ S3 = f"{FLOW}_share.py::test_a_clone_has_every_artifact_from_s3"
 # A command, as a pattern for the whole line: the test that runs it (at smoke size), or why none does.
 COVERED = {
     r"make (demo|test|table|report)": "no test: CI calls them themselves; they install everything",
+    r"make bench": "tests/test_benchmarks.py::test_a_benchmark_is_run_twice_and_its_table_replaces_the_old_one",
     r"snakemake --cores \d+( --config seeds=.*)?": f"{FLOW}_run.py::test_the_table_is_printed_at_the_end",
     r"snakemake --cores \d+ --configfile params/stamps.yaml": PLANS,
     r"snakemake --cores \d+ --configfile mine.yaml": OWN,

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from wsss import crf
-from wsss.crf import CRF_SETS, infer, labels_unary, refine_scores, scores_unary, spread
+from wsss.crf import (
+    CRF_SETS,
+    infer,
+    labels_unary,
+    refine_labels,
+    refine_scores,
+    scores_unary,
+    spread,
+)
 
 pytest.importorskip("pydensecrf")
 
@@ -81,6 +89,28 @@ def test_absent_classes_may_be_left_out_where_scores_are_given() -> None:
     everything = np.concatenate([present, np.zeros((18, *image.shape[:2]), np.float32)])
     few = refine_scores(image, present, "psa").argmax(0)
     assert np.array_equal(few, refine_scores(image, everything, "psa").argmax(0))
+
+
+@pytest.mark.parametrize("name", ["deeplab_msc", "psa"])
+def test_labels_of_a_segmenter_are_those_of_all_its_classes(name: str) -> None:
+    image = picture()
+    generator = np.random.default_rng(2)
+    unlikely = generator.random((18, *image.shape[:2])).astype(np.float32) * 0.009
+    probable = np.concatenate([unlikely[:9], scores(image), unlikely[9:]])
+    probable[9:12] *= 1 - unlikely.sum(0)
+    everything = refine_scores(image, probable, name).argmax(0)
+    assert set(np.unique(everything)) <= {9, 10, 11}
+    assert np.array_equal(refine_labels(image, probable, name), everything)
+
+
+def test_where_no_label_is_certain_all_are_considered() -> None:
+    image = picture()
+    even = np.full((201, *image.shape[:2]), 1 / 201, np.float32)
+    even[7] += 1e-4
+    assert (refine_labels(image, even, "deeplab_msc") == 7).all()
+    alone = np.zeros((3, *image.shape[:2]), np.float32)
+    alone[2] = 1.0
+    assert (refine_labels(image, alone, "deeplab_msc") == 2).all()
 
 
 def test_the_number_of_labels_is_part_of_a_hard_unary() -> None:

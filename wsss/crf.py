@@ -20,6 +20,7 @@ Result = TypeVar("Result")
 
 CERTAINTY = 0.7  # of a hard label: IRNet and everything derived from it
 SMALLEST = 1e-5  # probability that scores are clipped to
+NEGLIGIBLE = 0.01  # labels that are nowhere more probable are left out: 1e-6 of the pixels change
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,21 @@ def refine_scores(image: Array, scores: Array, name: str) -> Array:
     if name == "none":
         return scores
     return infer(image, [scores_unary(scores)], name)[0]
+
+
+def refine_labels(image: Array, scores: Array, name: str) -> NDArray[np.uint8]:
+    """Return the most probable labels (height, width) after the CRF, or before it if `name` is none.
+
+    scores: probabilities (labels, height, width). Of labels that are negligible everywhere nothing is
+    computed: of COCO's 81 a segmenter considers a few.
+    """
+    least = min(NEGLIGIBLE, 0.5 / len(scores))  # never more than chance
+    considered = np.flatnonzero(scores.max((1, 2)) > least)
+    scores = scores[considered]
+    if len(considered) > 1:
+        scores = refine_scores(image, scores, name)
+    chosen: NDArray[np.uint8] = considered.astype(np.uint8)[scores.argmax(0)]
+    return chosen
 
 
 def spread(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int) -> Iterator[Result]:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from page import machine, rewritten
 from PIL import Image
 from pydantic import BaseModel
@@ -219,7 +220,9 @@ class Estimate:
 
     def refined(self, params: Any) -> float:
         """Return the seconds of one core for deciding on the labels of one image, CRF included."""
-        scores = torch.rand(1, self.data.classes + 1, *self.data.size)
+        coarse = 3 * torch.randn(1, self.data.classes + 1, 9, 12)
+        coarse[:, 1 + 2 * self.data.labels :] = -8.0  # the others are hardly considered
+        scores = F.interpolate(coarse, self.data.size, mode="bicubic")
         normalise = Normalisation((0.5,) * 3, (0.5,) * 3)
         return self.timed(lambda entry: masks.decide([entry], scores, params, normalise))
 

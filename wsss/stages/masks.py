@@ -107,7 +107,7 @@ Job = tuple[str, NDArray[np.float32], str, str, Normalisation]
 def _refined(job: Job) -> NDArray[np.uint8]:
     path, scores, crf_set, kind, normalise = job
     picture = crf_picture(load_image(path), kind, normalise)
-    return np.asarray(crf.refine_scores(picture, scores, crf_set).argmax(0), np.uint8)
+    return crf.refine_labels(picture, scores, crf_set)
 
 
 def crf_picture(image: NDArray[np.uint8], kind: str, normalise: Normalisation) -> NDArray[np.uint8]:
