@@ -222,9 +222,9 @@ class Estimate:
         """Return the seconds of one core for deciding on the labels of one image, CRF included."""
         coarse = 3 * torch.randn(1, self.data.classes + 1, 9, 12)
         coarse[:, 1 + 2 * self.data.labels :] = -8.0  # the others are hardly considered
-        scores = F.interpolate(coarse, self.data.size, mode="bicubic")
+        seen = F.interpolate(coarse, self.data.size, mode="bicubic") * masks.looks(params)
         normalise = Normalisation((0.5,) * 3, (0.5,) * 3)
-        return self.timed(lambda entry: masks.decide([entry], scores, params, normalise))
+        return self.timed(lambda entry: masks.decide([entry], seen, params, normalise))
 
     def timed(self, work: Callable[[Entry], Any]) -> float:
         """Return the seconds of one core for one image."""
