@@ -54,8 +54,8 @@ parity: setup  ## docs/parity.md: the largest difference to the published code, 
 	@rm -f .parity.jsonl && WSSS_PARITY=$(CURDIR)/.parity.jsonl $(RUN) pytest -q --numprocesses $(CORES) tests/golden
 	@$(RUN) python tests/golden/report.py .parity.jsonl docs/parity.md && rm .parity.jsonl
 
-bench: setup  ## docs/speed.md: our ways against the field's plain ones, time and memory (half an hour)
-	@$(RUN) python tests/benchmarks/run.py --page docs/speed.md
+bench: setup  ## docs/speed.md: our ways against the field's plain ones, time and memory (an hour; it may be stopped)
+	@$(RUN) python tests/benchmarks/run.py --page docs/speed.md --rows .bench.jsonl && rm .bench.jsonl
 
 faults: setup  ## kills, bad input, laws: what was tried and what was survived (a quarter of an hour)
 	@$(RUN) python tests/faults/run.py

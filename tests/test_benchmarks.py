@@ -1,5 +1,6 @@
 """The commands behind docs/speed.md and docs/cost.md."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,18 @@ def test_a_benchmark_is_run_twice_and_its_table_replaces_the_old_one(tmp_path: P
     assert written.endswith("after\n")
     assert "old" not in written
     assert "| CAMs on disk |" in written
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    row = {"what": "CAMs on disk", "setting": "before", "unit": "MB", "plain": 50.0, "ours": 1.0}
+    entry = {"run": 1, "name": "store", "rows": [{**row, "memory": None, "agreement": "equal"}]}
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text(json.dumps(entry) + "\n")
+    _, found = cells(call("run.py", "store", "--rows", str(kept)))
+    assert found[1] == "before"
+    assert found[4] == "50.00x"
+    assert float(found[5].rstrip("x")) < 40
+    assert [json.loads(line)["run"] for line in kept.read_text().splitlines()] == [1, 2]
 
 
 def test_a_benchmark_that_does_not_exist_is_named() -> None:

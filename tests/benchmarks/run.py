@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from measure import Row
@@ -44,15 +43,31 @@ BENCHMARKS = {
 }
 
 
-def rows(name: str) -> Iterator[Row]:
-    """Yield what a benchmark finds, run in a process of its own."""
+def rows(name: str) -> list[Row]:
+    """Return what a benchmark finds, run in a process of its own."""
     command = [sys.executable, __file__, "--here", name]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            yield Row(**json.loads(line))
-    if process.returncode:
-        raise SystemExit(process.returncode)
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [Row(**json.loads(line)) for line in said.splitlines()]
+
+
+class Kept:
+    """What runs have found so far, in a file, so that a run that was stopped goes on."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.found = path, dict[tuple[int, str], list[Row]]()
+        for line in path.read_text().splitlines() if path and path.exists() else ():
+            entry = json.loads(line)
+            self.found[entry["run"], entry["name"]] = [Row(**row) for row in entry["rows"]]
+
+    def rows(self, number: int, name: str) -> list[Row]:
+        """Return the rows of a benchmark in a run, found now or before."""
+        if (number, name) not in self.found:
+            self.found[number, name] = found = rows(name)
+            if self.path:
+                entry = {"run": number, "name": name, "rows": [*map(dataclasses.asdict, found)]}
+                with self.path.open("a") as file:
+                    file.write(json.dumps(entry) + "\n")
+        return self.found[number, name]
 
 
 def here(name: str) -> None:
@@ -69,6 +84,9 @@ def main() -> None:
     parser.add_argument(
         "--page", type=Path, help="a page with marks that the table belongs between"
     )
+    parser.add_argument(
+        "--rows", type=Path, help="a file that keeps what was found, so that the same call goes on"
+    )
     parser.add_argument("--here", choices=list(BENCHMARKS), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if unknown := set(chosen.names) - set(BENCHMARKS):
@@ -78,10 +96,11 @@ def main() -> None:
         here(chosen.here)
         return
     both: list[list[Row]] = []
+    kept = Kept(chosen.rows)
     for number in (1, 2):
         both.append([])
         for name in chosen.names or BENCHMARKS:
-            for found in rows(name):
+            for found in kept.rows(number, name):
                 print(f"run {number}: {found}", flush=True)
                 both[-1].append(found)
     said = f"{machine()}\n\n{table(*both)}"
