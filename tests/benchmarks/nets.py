@@ -32,7 +32,7 @@ def arithmetic() -> Iterator[Row]:
             work = run(net, images)
             with FlopCounterMode(display=False) as counter:
                 work()
-            both = compare(lambda: (matrices[0] @ matrices[1]).sum().item(), work, rounds=4)
+            both = compare(lambda: (matrices[0] @ matrices[1]).sum().item(), work, rounds=6)
             rates = (product / both[0].wall_s, counter.get_total_flops() / 1e9 / both[1].wall_s)
             setting = f"batch {batch}, {side} px"
             yield Row(f"{name}, {what}", setting, "GFLOP/s", *rates, None, "", 0.5, WHY)

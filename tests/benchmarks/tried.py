@@ -32,7 +32,7 @@ def one_kernel() -> Iterator[Row]:
         for weight in net.parameters():
             weight.grad = torch.randn_like(weight)
         optimizers.append(torch.optim.AdamW(net.parameters(), 1e-3, fused=fused))
-    both = compare(*(functools.partial(_update, each) for each in optimizers))
+    both = compare(*(functools.partial(_update, each) for each in optimizers), rounds=6)
     used, tried = (torch.cat([w.detach().flatten() for w in net.parameters()]) for net in nets)
     said = difference(used, tried, "updates", 1e-5)
     yield row("tried: fused AdamW", f"DeiT-S, {UPDATES} updates", both, said)
@@ -70,7 +70,7 @@ def _lattice(preset: str, work: list[Path]) -> Row:
     both = compare(
         lambda: [present(preset, path) for path in work],
         lambda: [mean_field(preset, path) for path in work],
-        rounds=2,
+        rounds=3,
     )
     used, tried = (np.stack(each.result) for each in both)
     alike = float(np.mean(used == tried))

@@ -122,7 +122,9 @@ def affinity_loss() -> Iterator[Row]:
         return torch.stack(list(our_loss(pairs, labels, RADIUS - 1).values())).sum()
 
     both = compare(
-        lambda: gradient(lambda leaf: gathered_loss(leaf, labels)), lambda: gradient(ours)
+        lambda: gradient(lambda leaf: gathered_loss(leaf, labels)),
+        lambda: gradient(ours),
+        rounds=6,
     )
     said = difference(both[0].result, both[1].result, "affinity loss", 1e-4)
     setting = f"{BATCH} images, {CHANNELS} channels, {height}x{width} cells, radius {RADIUS}"
