@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from wsss.files import read_json, write_json
+
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "tests" / "benchmarks"
 MARKS = ("<!-- measured: from here -->", "<!-- measured: to here -->")
@@ -77,7 +79,9 @@ def test_missed_goals_and_unsteady_ratios_are_said(monkeypatch: pytest.MonkeyPat
 def test_a_dataset_has_a_cost(tmp_path: Path) -> None:
     page = tmp_path / "cost.md"
     page.write_text("".join(f"{mark}\n" for mark in MARKS))
-    call("cost.py", "voc12", "--method", "supervised", "--page", str(page))
+    counted = tmp_path / "counted.json"
+    arguments = ("--method", "supervised", "--counted", str(counted))
+    call("cost.py", "voc12", *arguments, "--page", str(page))
     heading, training, masks, total = cells(page.read_text())
     assert heading[1:] == ["stage", "PFLOP", "GPU hours", "core hours"]
     assert training[1] == "training segmenter"
@@ -85,3 +89,9 @@ def test_a_dataset_has_a_cost(tmp_path: Path) -> None:
     assert float(masks[4]) > 0  # the CRF
     parts = float(training[2].replace(",", "")) + float(masks[2].replace(",", ""))
     assert abs(parts - float(total[2].replace(",", ""))) <= 1
+    own = read_json(counted)
+    assert abs(sum(own["voc12 supervised"].values()) - parts) <= 1
+    write_json(counted, {"voc12 supervised": {"training segmenter": 7.0}})  # a call that goes on
+    _, training, masks, total = cells(call("cost.py", "voc12", *arguments))
+    assert training[2] == total[2] == "7"
+    assert float(masks[4]) > 0

@@ -6,9 +6,10 @@ import pytest
 from wsss import crf
 from wsss.crf import (
     CRF_SETS,
+    candidates,
+    decide,
     infer,
     labels_unary,
-    refine_labels,
     refine_scores,
     scores_unary,
     spread,
@@ -91,6 +92,12 @@ def test_absent_classes_may_be_left_out_where_scores_are_given() -> None:
     assert np.array_equal(few, refine_scores(image, everything, "psa").argmax(0))
 
 
+def labels_of(image: np.ndarray, probable: np.ndarray, name: str) -> np.ndarray:
+    called, labels = decide(candidates("an image", image, probable), name)
+    assert called == "an image"
+    return labels
+
+
 @pytest.mark.parametrize("name", ["deeplab_msc", "psa"])
 def test_labels_of_a_segmenter_are_those_of_all_its_classes(name: str) -> None:
     image = picture()
@@ -100,17 +107,17 @@ def test_labels_of_a_segmenter_are_those_of_all_its_classes(name: str) -> None:
     probable[9:12] *= 1 - unlikely.sum(0)
     everything = refine_scores(image, probable, name).argmax(0)
     assert set(np.unique(everything)) <= {9, 10, 11}
-    assert np.array_equal(refine_labels(image, probable, name), everything)
+    assert np.array_equal(labels_of(image, probable, name), everything)
 
 
 def test_where_no_label_is_certain_all_are_considered() -> None:
     image = picture()
     even = np.full((201, *image.shape[:2]), 1 / 201, np.float32)
     even[7] += 1e-4
-    assert (refine_labels(image, even, "deeplab_msc") == 7).all()
+    assert (labels_of(image, even, "deeplab_msc") == 7).all()
     alone = np.zeros((3, *image.shape[:2]), np.float32)
     alone[2] = 1.0
-    assert (refine_labels(image, alone, "deeplab_msc") == 2).all()
+    assert (labels_of(image, alone, "deeplab_msc") == 2).all()
 
 
 def test_the_number_of_labels_is_part_of_a_hard_unary() -> None:

@@ -125,19 +125,36 @@ def refine_scores(image: Array, scores: Array, name: str) -> Array:
     return infer(image, [scores_unary(scores)], name)[0]
 
 
-def refine_labels(image: Array, scores: Array, name: str) -> NDArray[np.uint8]:
-    """Return the most probable labels (height, width) after the CRF, or before it if `name` is none.
+@dataclass(frozen=True)
+class Candidates:
+    """An image and the labels that are probable in it, for the CRF to decide between.
 
-    scores: probabilities (labels, height, width). Of labels that are negligible everywhere nothing is
-    computed: of COCO's 81 a segmenter considers a few.
+    picture: RGB of 8 bits (height, width, 3). labels: (candidates,), increasing.
+    scores: their probabilities (candidates, height, width).
+    """
+
+    name: str
+    picture: Array
+    labels: NDArray[np.uint8]
+    scores: Array
+
+
+def candidates(name: str, picture: Array, scores: Array) -> Candidates:
+    """Return the labels of an image that are not negligible everywhere: of COCO's 81 a few.
+
+    scores: probabilities (labels, height, width).
     """
     least = min(NEGLIGIBLE, 0.5 / len(scores))  # never more than chance
-    considered = np.flatnonzero(scores.max((1, 2)) > least)
-    scores = scores[considered]
-    if len(considered) > 1:
-        scores = refine_scores(image, scores, name)
-    chosen: NDArray[np.uint8] = considered.astype(np.uint8)[scores.argmax(0)]
-    return chosen
+    probable = np.flatnonzero(scores.max((1, 2)) > least)
+    return Candidates(name, picture, probable.astype(np.uint8), scores[probable])
+
+
+def decide(image: Candidates, crf_set: str) -> tuple[str, NDArray[np.uint8]]:
+    """Return an image's name and its most probable labels (height, width) after the CRF."""
+    scores = image.scores
+    if len(image.labels) > 1:
+        scores = refine_scores(image.picture, scores, crf_set)
+    return image.name, image.labels[scores.argmax(0)]
 
 
 def spread(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int) -> Iterator[Result]:
@@ -152,7 +169,7 @@ def spread(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int) -
         waiting: deque[Future[Result]] = deque()
         for job in jobs:
             waiting.append(pool.submit(work, job))
-            if len(waiting) > 4 * processes:
+            if len(waiting) > 2 * processes:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

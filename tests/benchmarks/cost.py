@@ -3,18 +3,20 @@
     python tests/benchmarks/cost.py voc12 coco14 [--method METHOD] [--page PAGE]
 
 prints a table for each, and writes it into a page. The arithmetic is exact, from the settings of
-params/<dataset>.yaml under `common`, for images of a typical size; it is turned into hours by what a GPU is taken to reach. The CRF, the walk
-and the scores are timed here, on one core and photographs of that size.
+params/<dataset>.yaml under `common`, for images of a typical size; it is turned into hours by what a GPU is
+taken to reach. The CRF, the walk and the scores are timed here (processor time), on one core and photographs
+of that size, after all arithmetic has been counted. --counted FILE keeps the counts, which no load of the
+machine changes, so that the same call goes on and only times again.
 """
 
 import argparse
 import contextlib
 import functools
 import io
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,7 @@ from wsss.camstore import Cam, CamReader, enlarge, grid, pack
 from wsss.data.augment import Normalisation
 from wsss.data.index import Entry, Index
 from wsss.data.loader import Schedule, Squares, TrainingImages, batches
+from wsss.files import read_json, write_json
 from wsss.methods import registry
 from wsss.methods.base import Derived, Method
 from wsss.metrics import ThresholdCurve, thresholds
@@ -68,7 +71,19 @@ DATASETS = {
 }
 
 
-KNOWN: dict[tuple[Any, ...], tuple["Line", ...]] = {}
+Costs = Iterator[tuple[str, float]]  # of stages, by their names
+KNOWN: dict[tuple[Any, ...], tuple[tuple[str, float], ...]] = {}
+ORDER = (  # of the stages that follow the networks' training
+    "CAM inference",
+    "own decoder",
+    "affinity labels",
+    "training affinity",
+    "random walk",
+    "pseudo labels",
+    "threshold curves",
+    "training segmenter",
+    "segmentation",
+)
 
 
 @dataclass(frozen=True)
@@ -76,8 +91,8 @@ class Line:
     """The cost of a stage: petaflops of networks, seconds of one core."""
 
     stage: str
-    petaflop: float = 0.0
-    core_s: float = 0.0
+    petaflop: float
+    core_s: float
 
 
 def counted(work: Callable[[], Any]) -> float:
@@ -87,11 +102,19 @@ def counted(work: Callable[[], Any]) -> float:
     return float(counter.get_total_flops()) / 1e15
 
 
-class Estimate:
-    """The costs of one run, stage by stage, on photographs of the dataset's typical size."""
+def once(data: Dataset, stages: Callable[[], Costs], *parts: BaseModel) -> Costs:
+    """Yield the costs of stages that methods with equal settings share; they are found once."""
+    key = (data, stages.__qualname__, *(part.model_dump_json() for part in parts))
+    if key not in KNOWN:
+        KNOWN[key] = tuple(stages())
+    yield from KNOWN[key]
+
+
+class Arithmetic:
+    """The petaflops of one run, stage by stage, on photographs of the dataset's typical size."""
 
     def __init__(self, run: Run, data: Dataset, folder: Path) -> None:
-        self.run, self.data, self.folder = run, data, folder
+        self.run, self.data = run, data
         self.index = pictures(folder, data)
         self.nets: dict[str, nn.Module] = {}
         self.runtime = Runtime.start("fp32")
@@ -101,26 +124,20 @@ class Estimate:
         """The method of the run; one that learns from masks has none."""
         return registry.load(self.run.method)(self.run.settings.networks, self.data.classes)
 
-    def lines(self) -> Iterator[Line]:
-        """Yield the costs in the order of the stages; equal ones of several methods are taken once."""
-        settings = self.run.settings
+    def stages(self) -> Costs:
+        """Yield the stages that networks work in."""
+        settings, spec = self.run.settings, self.run.spec
         for name in self.run.networks:
-            derived = self.run.spec.networks[name].derived
-            yield self.derived(name) if derived else self.classifier(name)
-        if not self.run.spec.learns_masks:
-            yield self.cam()
-            yield from [self.decoder()] if self.run.spec.decodes else []
-            parts = (settings.affinity, settings.walk, settings.pseudo, settings.evaluation)
-            yield from self._once(self.refinement, parts)
-        yield from self._once(self.segmentation, (settings.segmenter,))
-
-    def _once(
-        self, stages: Callable[[], Iterator[Line]], parts: Sequence[BaseModel]
-    ) -> Sequence[Line]:
-        key = (self.data, stages.__name__, *(part.model_dump_json() for part in parts))
-        if key not in KNOWN:
-            KNOWN[key] = tuple(stages())
-        return KNOWN[key]
+            yield self.derived(name) if spec.networks[name].derived else self.classifier(name)
+        if not spec.learns_masks:
+            net: Any = self.nets[str(spec.localizer)]
+            look = lambda image: self.method.cam(net, image)  # noqa: E731
+            image = self.looked(look, localize.resizing(settings.cam), settings.cam)
+            yield "CAM inference", image * self.data.train
+            yield from [self.decoder(net)] if spec.decodes else []
+            if settings.pseudo.source == "walk":
+                yield from once(self.data, self.affinity, settings.affinity, settings.walk)
+        yield from once(self.data, self.segmentation, settings.segmenter)
 
     def images_seen(self, params: Any) -> int:
         """Return how many images a training works on."""
@@ -145,7 +162,7 @@ class Estimate:
 
         return counted(step) / PAIR * self.images_seen(params.train)
 
-    def classifier(self, name: str) -> Line:
+    def classifier(self, name: str) -> tuple[str, float]:
         """Return the cost of training a network of the chain, and of what comes between epochs."""
         net, params = self.method.build(name), self.run.settings.networks[name]
         self.nets[name] = net
@@ -160,22 +177,22 @@ class Estimate:
         if rounds:
             squares = Squares(self.index, self.index.images[:PAIR], stage.normalisation(net), 0)
             first = rounds[0]
-            once = counted(
+            one = counted(
                 lambda: self.method.after_epoch(
                     name, self.nets, first, lambda side, count: squares.batches(side, count, 0)
                 )
             )
             wanted = min(self.data.train, params.settings["fim_images"] * self.data.classes)
-            petaflop += once / PAIR * wanted * len(rounds)
+            petaflop += one / PAIR * wanted * len(rounds)
         net.eval().requires_grad_(False)
-        return Line(f"training {name}", petaflop)
+        return f"training {name}", petaflop
 
     def _measures(self, epoch: int) -> bool:
         settings = self.run.settings.networks["classifier"].settings
         after = epoch - settings["fim_first"]
         return after >= 0 and after % settings["fim_every"] == 0
 
-    def derived(self, name: str) -> Line:
+    def derived(self, name: str) -> tuple[str, float]:
         """Return the cost of what is derived from all images instead of trained."""
         net = next(net for net in self.nets.values() if isinstance(net, Network))
         squares = Squares(self.index, self.index.images, stage.normalisation(net), 0)
@@ -188,7 +205,7 @@ class Estimate:
 
         petaflop = counted(work) / len(self.index.images) * self.data.train
         self.nets[name] = Derived({key: value.clone() for key, value in found.items()})
-        return Line(f"deriving {name}", petaflop)
+        return f"deriving {name}", petaflop
 
     def looked(self, look: Callable[[Any], Any], resizing: Any, params: Any) -> float:
         """Return the arithmetic of looking at one image at every scale, mirrored if it is."""
@@ -200,97 +217,121 @@ class Estimate:
             total += counted(lambda image=image: stage.look(look)(image))
         return total * (2 if params.mirror else 1)
 
-    def cam(self) -> Line:
-        """Return the cost of the CAMs of all training images."""
-        net: Any = self.nets[str(self.run.spec.localizer)]
-        params = self.run.settings.cam
-        once = self.looked(
-            lambda image: self.method.cam(net, image), localize.resizing(params), params
-        )
-        return Line("CAM inference", once * self.data.train)
-
-    def decoder(self) -> Line:
-        """Return the cost of the own decoder's masks of all validation images, with their CRF."""
-        net: Any = self.nets[str(self.run.spec.localizer)]
+    def decoder(self, net: Any) -> tuple[str, float]:
+        """Return the cost of the own decoder's masks of all validation images."""
         params = self.run.settings.decoder
-        once = self.looked(
-            lambda image: self.method.decode(net, image), decode.resizing(params), params
-        )
-        return Line("own decoder", once * self.data.val, self.refined(params) * self.data.val)
+        look = lambda image: self.method.decode(net, image)  # noqa: E731
+        return "own decoder", self.looked(look, decode.resizing(params), params) * self.data.val
+
+    def affinity(self) -> Costs:
+        """Yield the costs of training the affinity network and of its look at all images."""
+        settings = self.run.settings
+        net = affinity.build(self.run)
+        objective = affinity.OBJECTIVES[settings.affinity.kind](net, settings.affinity)
+        yield "training affinity", self.training(net, settings.affinity, objective)
+        look = walking.observer(net.eval().requires_grad_(False), settings.walk.pad_px)
+        image = counted(lambda: stage.look(look)(torch.randn(1, 3, *self.data.size)))
+        yield "random walk", image * self.data.train
+
+    def segmentation(self) -> Costs:
+        """Yield the costs of the segmenter and of its masks of all validation images."""
+        params = self.run.settings.segmenter
+        net = segmenter.build(self.run, self.data.classes)
+        objective = segmenter.Segmentation(net, params)
+        yield "training segmenter", self.training(net, params, objective)
+        net.eval().requires_grad_(False)
+        image = self.looked(net, masks.resizing(params.test), params.test)
+        yield "segmentation", image * self.data.val
+
+
+class Clock:
+    """The seconds of one core that a run takes, stage by stage, on the same photographs."""
+
+    def __init__(self, run: Run, data: Dataset, folder: Path) -> None:
+        self.run, self.data, self.store = run, data, folder / "cam.zip"
+        self.index = pictures(folder, data)
+
+    def stages(self) -> Costs:
+        """Yield the stages that work on processors."""
+        settings, spec = self.run.settings, self.run.spec
+        if spec.decodes:
+            yield "own decoder", self.refined(settings.decoder) * self.data.val
+        if not spec.learns_masks:
+            parts = (settings.affinity, settings.walk, settings.pseudo, settings.evaluation)
+            yield from once(self.data, self.refinement, *parts)
+        yield "segmentation", self.refined(settings.segmenter.test) * self.data.val
 
     def refined(self, params: Any) -> float:
-        """Return the seconds of one core for deciding on the labels of one image, CRF included."""
-        coarse = 3 * torch.randn(1, self.data.classes + 1, 9, 12)
+        """Return the time of deciding on the labels of one image, CRF included."""
+
+        def stages() -> Costs:
+            yield (
+                "an image",
+                self.timed(lambda entry: masks.decide([entry], seen, params, normalise)),
+            )
+
+        generator = torch.Generator().manual_seed(0)
+        coarse = 3 * torch.randn(1, self.data.classes + 1, 9, 12, generator=generator)
         coarse[:, 1 + 2 * self.data.labels :] = -8.0  # the others are hardly considered
         seen = F.interpolate(coarse, self.data.size, mode="bicubic") * masks.looks(params)
         normalise = Normalisation((0.5,) * 3, (0.5,) * 3)
-        return self.timed(lambda entry: masks.decide([entry], seen, params, normalise))
+        return dict(once(self.data, stages, params))["an image"]
 
     def timed(self, work: Callable[[Entry], Any]) -> float:
-        """Return the seconds of one core for one image."""
+        """Return the time of one image."""
         images = self.index.images[:PAIR]
         return sum(seconds(functools.partial(work, entry)) for entry in images) / PAIR
 
-    def refinement(self) -> Iterator[Line]:
-        """Yield the costs from CAMs to pseudo labels."""
+    def refinement(self) -> Costs:
+        """Yield the times from CAMs to pseudo labels."""
         settings, count = self.run.settings, self.data.train
-        store = self.folder / "cam.zip"
         if settings.pseudo.source == "walk":
             own = settings.affinity.confident
-            core = self.timed(lambda entry: confident.label(self.index, store, own, entry))
-            yield Line("affinity labels", 0.0, core * count)
-            net = affinity.build(self.run)
-            objective = affinity.OBJECTIVES[settings.affinity.kind](net, settings.affinity)
-            yield Line("training affinity", self.training(net, settings.affinity, objective))
-            yield self.walk(net.eval().requires_grad_(False), store)
+            image = self.timed(lambda entry: confident.label(self.index, self.store, own, entry))
+            yield "affinity labels", image * count
+            yield "random walk", self.walk() * count
         channels = self.data.classes + 1
-        core = self.timed(lambda entry: pseudo.label(store, settings.pseudo, channels, entry))
-        yield Line("pseudo labels", 0.0, core * count)
+        image = self.timed(lambda entry: pseudo.label(self.store, settings.pseudo, channels, entry))
+        yield "pseudo labels", image * count
         curve = ThresholdCurve(channels, thresholds(settings.evaluation.thresholds))
-        cams = CamReader(store)
+        cams = CamReader(self.store)
 
         def score(entry: Entry) -> None:
             cam = cams[entry.name]
             curve.add(whole(entry), cam.full(), cam.labels)
 
-        yield Line("threshold curves", 0.0, self.timed(score) * count * 2)
+        yield "threshold curves", self.timed(score) * count * 2
 
-    def walk(self, net: Network, store: Path) -> Line:
-        """Return the cost of the random walk: the network's, and the sparse steps on one core."""
-        settings, entry = self.run.settings, self.index.images[0]
+    def walk(self) -> float:
+        """Return the time of the sparse steps of the random walk of one image."""
+        settings = self.run.settings
+        net = affinity.build(self.run).eval().requires_grad_(False)
         look = walking.observer(net, settings.walk.pad_px)
-        seen: list[Any] = []
-        picture = torch.randn(1, 3, *self.data.size)
-        petaflop = counted(lambda: seen.append(stage.look(look)(picture)[0]))
+        [seen, *_] = stage.look(look)(torch.randn(1, 3, *self.data.size))
         stride: Any = net.stride
-        cam = CamReader(store)[entry.name]
+        cam = CamReader(self.store)[self.index.images[0].name]
 
         def spread() -> None:
-            near = walking.neighbours(seen[0], stride, settings.affinity, settings.walk)
+            near = walking.neighbours(seen, stride, settings.affinity, settings.walk)
             walking.spread_cam(cam, near, settings.walk)
 
-        return Line("random walk", petaflop * self.data.train, seconds(spread) * self.data.train)
-
-    def segmentation(self) -> Iterator[Line]:
-        """Yield the costs of the segmenter and of its masks of all validation images."""
-        params = self.run.settings.segmenter
-        net = segmenter.build(self.run, self.data.classes)
-        objective = segmenter.Segmentation(net, params)
-        yield Line("training segmenter", self.training(net, params, objective))
-        net.eval().requires_grad_(False)
-        once = self.looked(net, masks.resizing(params.test), params.test)
-        core = self.refined(params.test) * self.data.val
-        yield Line("segmentation", once * self.data.val, core)
+        return seconds(spread)
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Return the shortest of three times."""
+    """Return the least processor time of three calls, that of processes they started included."""
     found = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = used()
         work()
-        found.append(time.perf_counter() - began)
+        found.append(used() - began)
     return min(found)
+
+
+def used() -> float:
+    """Return the processor seconds that this process and its ended children have had."""
+    parts = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in parts)
 
 
 def whole(entry: Entry) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -322,33 +363,55 @@ def pictures(folder: Path, data: Dataset) -> Index:
     return Index("pictures", classes, tuple(entries))
 
 
-def estimate(dataset: str, methods: Sequence[str]) -> Mapping[str, list[Line]]:
-    """Return the costs of the methods (all, if none is named) on a dataset under `common`."""
-    params = config.load([ROOT / "params" / f"{dataset}.yaml"])
-    found = {}
-    for run in runs(params):
-        wanted = not methods or run.method in methods
-        if wanted and run.protocol == "common" and run.seed == params.seeds[0]:
+class Counted:
+    """What was counted so far, in a file, so that a call that was stopped goes on."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.found = read_json(path) if path and path.exists() else {}
+
+    def stages(self, dataset: str, run: Run) -> dict[str, float]:
+        """Return the petaflops of a run's stages, counted now or before."""
+        name = f"{dataset} {run.method}"
+        if name not in self.found:
             torch.manual_seed(0)
             with tempfile.TemporaryDirectory() as folder:
-                found[run.spec.title] = list(Estimate(run, DATASETS[dataset], Path(folder)).lines())
-            for line in found[run.spec.title]:
-                print(f"{run}: {line}", flush=True)
+                self.found[name] = dict(Arithmetic(run, DATASETS[dataset], Path(folder)).stages())
+            if self.path:
+                write_json(self.path, self.found)
+            print(f"{name}: {sum(self.found[name].values()):.0f} PFLOP", flush=True)
+        return dict(self.found[name])
+
+
+def chosen_runs(dataset: str, methods: Sequence[str]) -> list[Run]:
+    """Return a run of each method (all, if none is named) under `common`."""
+    params = config.load([ROOT / "params" / f"{dataset}.yaml"])
+    return [
+        run
+        for run in runs(params)
+        if run.protocol == "common" and run.seed == params.seeds[0]
+        if not methods or run.method in methods
+    ]
+
+
+def lines(dataset: str, run: Run, petaflop: Mapping[str, float]) -> list[Line]:
+    """Return the costs of a run in the order of its stages, its processor times measured now."""
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        core_s = dict(Clock(run, DATASETS[dataset], Path(folder)).stages())
+    first = [name for name in petaflop if name not in ORDER]
+    rest = [name for name in ORDER if name in petaflop or name in core_s]
+    found = [Line(name, petaflop.get(name, 0.0), core_s.get(name, 0.0)) for name in first + rest]
+    print(f"{dataset} {run.method}: {sum(line.core_s for line in found) / 3600:.1f} core hours")
     return found
-
-
-def rate() -> float:
-    """Return the GFLOP/s that a core reaches in a large matrix product here."""
-    matrix = torch.randn(1536, 1536)
-    return 2 * 1536**3 / 1e9 / seconds(lambda: matrix @ matrix)
 
 
 def page(datasets: Mapping[str, Mapping[str, list[Line]]]) -> str:
     """Return the tables in Markdown."""
-    lines = [machine(), ""]
+    said = [machine(), ""]
     for dataset, methods in datasets.items():
         data = DATASETS[dataset]
-        lines += [
+        said += [
             f"## {dataset}: {data.train:,} training and {data.val:,} validation images",
             "",
             "| method | stage | PFLOP | GPU hours | core hours |",
@@ -356,14 +419,14 @@ def page(datasets: Mapping[str, Mapping[str, list[Line]]]) -> str:
         ]
         for title, own in methods.items():
             everything = [*own, total(own)]
-            lines += [
+            said += [
                 f"| {title} | {line.stage} | {line.petaflop:,.0f} "
                 f"| {line.petaflop * 1e3 / GPU_TFLOPS / 3600:.1f} | {line.core_s / 3600:.1f} |"
                 for line in everything
             ]
         walks = [line for own in methods.values() for line in own if line.stage == "random walk"]
-        lines += ["", *(shards(walks[0]) if walks else ())]
-    return "\n".join(lines).rstrip()
+        said += ["", *(shards(walks[0]) if walks else ())]
+    return "\n".join(said).rstrip()
 
 
 def shards(walk: Line) -> list[str]:
@@ -394,9 +457,23 @@ def main() -> None:
         "--page", type=Path, help="a page with marks that the tables belong between"
     )
     parser.add_argument("--method", action="append", default=[], help="only this one; repeatable")
+    parser.add_argument("--counted", type=Path, help="a file that keeps the counted arithmetic")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    said = page({name: estimate(name, chosen.method) for name in chosen.datasets})
+    counted_so_far = Counted(chosen.counted)
+    work = {name: chosen_runs(name, chosen.method) for name in chosen.datasets}
+    counts = {
+        name: [counted_so_far.stages(name, run) for run in found] for name, found in work.items()
+    }
+    said = page(
+        {
+            name: {
+                run.spec.title: lines(name, run, petaflop)
+                for run, petaflop in zip(found, counts[name], strict=True)
+            }
+            for name, found in work.items()
+        }
+    )
     print(said)
     if chosen.page:
         rewritten(chosen.page, said)

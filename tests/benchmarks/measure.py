@@ -1,5 +1,7 @@
 """Time and peak memory of two ways to the same result, in one process, in turns."""
 
+from __future__ import annotations
+
 import ctypes
 import gc
 import threading
@@ -7,9 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PAGE = 4096
 PERIOD = 0.001  # seconds between two looks at the memory

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from measure import Row
-from page import machine, rewritten, table
+from page import machine, rewritten, table, unseen
 
 # Name -> module and function; imported when wanted, for worker processes read this file too.
 BENCHMARKS = {
@@ -27,7 +27,7 @@ BENCHMARKS = {
     "affinity": ("walks", "affinity_loss"),
     "psa_walk": ("walks", "psa"),
     "irn_walk": ("walks", "irn"),  # minutes: the dense side is why
-    "crf": ("fields", "dense_crf"),
+    "crf": ("crfs", "dense_crf"),
     "par": ("fields", "pixel_adaptive"),
     "curve": ("scores", "threshold_curve"),
     "confusion": ("scores", "confusion_matrix"),
@@ -103,7 +103,7 @@ def main() -> None:
             for found in kept.rows(number, name):
                 print(f"run {number}: {found}", flush=True)
                 both[-1].append(found)
-    said = f"{machine()}\n\n{table(*both)}"
+    said = f"{machine()}\n\n{table(*both)}\n{unseen()}".rstrip()
     print(f"\n{said}")
     if chosen.page:
         rewritten(chosen.page, said)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fields import PRESENT, SIZE, jobs, present
+from crfs import PRESENT, SIZE, jobs, present
 from measure import Row, compare, difference, row
 from numpy.typing import NDArray
 

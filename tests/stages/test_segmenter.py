@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from wsss import archive, config, plan
 from wsss.checkpoint import Layout
@@ -21,6 +22,7 @@ from wsss.nets.deeplab import HEADS
 from wsss.plan import Run
 from wsss.schema import Params, SegmenterTestParams
 from wsss.stages.masks import crf_picture, decide, masks
+from wsss.stages.masks import decided as masks_of
 from wsss.stages.segmenter import initialise, segmenter
 from wsss.workflow import Flow
 
@@ -76,7 +78,7 @@ def test_a_missing_file_of_initial_weights_is_named(work: Path) -> None:
 def test_every_head_is_trained_and_tested_through_the_stages(
     squares: Index, work: Path, head: str
 ) -> None:
-    # every CRF starts processes, which takes longer than all the rest
+    # a CRF starts processes, which takes longer than all the rest
     test = {"scales": [1.0, 0.5], "resize": "bicubic", "join": "max_softmax"}
     test |= {"crf": "codebase"} if head == "deeplab_v1" else {}
     extra = {"msc": [0.5], "loss_at": "logits"} if head == "deeplab_v2" else {"align_corners": True}
@@ -100,17 +102,45 @@ def test_without_a_crf_the_largest_score_decides() -> None:
         assert decided(seen, join=join) == [[0, 1]]
 
 
+def pictures(folder: Path, count: int) -> list[Entry]:
+    generator = np.random.default_rng(0)
+    entries = []
+    for place in range(count):
+        path = folder / f"{place}.png"
+        Image.fromarray(generator.integers(0, 256, (12, 15, 3)).astype(np.uint8)).save(path)
+        entries.append(Entry(path.stem, str(path), None, (), "val", (12, 15), path.stem))
+    return entries
+
+
 @pytest.mark.parametrize(("join", "softmax"), [("mean", True), ("max_softmax", False)])
 def test_the_crf_gets_probabilities(
-    monkeypatch: pytest.MonkeyPatch, join: str, softmax: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, join: str, softmax: bool
 ) -> None:
     given: list[Any] = []
-    monkeypatch.setattr("wsss.crf.spread", lambda work, jobs, processes: given.extend(jobs) or [0])
-    seen = torch.rand(1, 3, 4, 5)
+    keep = lambda picture, scores, name: given.append(scores) or scores  # noqa: E731
+    monkeypatch.setattr("wsss.crf.refine_scores", keep)
+    seen = torch.rand(1, 3, 12, 15)
     params = SegmenterTestParams(scales=(1.0, 2.0), mirror=True, join=join, crf="psa")
-    decide([Entry("a", "", None, (), "val", (4, 5), "")], seen, params, IMAGENET)
+    decide(pictures(tmp_path, 1), seen, params, IMAGENET)
     expected = (seen / 4).softmax(1) if softmax else seen
-    assert np.array_equal(given[0][1], expected[0].numpy())
+    assert np.array_equal(given[0], expected[0].numpy())
+
+
+def test_processes_share_the_crf_of_all_batches(tmp_path: Path) -> None:
+    pytest.importorskip("pydensecrf")
+    entries = pictures(tmp_path, 5)
+    looks = 3 * torch.randn(5, 4, 12, 15, generator=torch.Generator().manual_seed(0))
+    batches = [(entries[:3], looks[:3]), (entries[3:], looks[3:])]
+    params = SegmenterTestParams(scales=(1.0,), mirror=False, crf="deeplab_msc")
+    alone, shared = (list(masks_of(batches, params, IMAGENET, processes)) for processes in (1, 2))
+    assert [name for name, _ in shared] == ["0", "1", "2", "3", "4"]
+    assert all(
+        np.array_equal(ours, theirs) for (_, ours), (_, theirs) in zip(shared, alone, strict=True)
+    )
+    assert any(
+        (labels != look.argmax(0).numpy()).any()
+        for (_, labels), look in zip(alone, looks, strict=True)
+    )
 
 
 def test_the_crf_sees_what_is_asked_for() -> None:

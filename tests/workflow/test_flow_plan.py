@@ -64,7 +64,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("walk", WALKED, {
         "walk.beta": 4.0, "walk.log2_steps": 2, "walk.radius": 3, "walk.background": "power",
-        "walk.background_value": 4.0, "walk.normalise": "image", "walk.pad_px": 64,
+        "walk.background_value": 4.0, "walk.normalise": "image", "walk.pad_px": 64, "walk.damp": False,
     }),
     ("threshold", {"evaluate walk", "pseudo_label", "evaluate pseudo"} | SEGMENTED, {
         "pseudo.threshold": 0.5,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,11 +63,10 @@ def write(
     normalise: Normalisation,
 ) -> None:
     """Write the labels of batches of images, from their joined looks (B, classes, H, W)."""
+    processes = len(os.sched_getaffinity(0))
     with archive.Writer(stage.shard_path(run, what, shard)) as writer:
-        for entries, seen in results:
-            decided = decide(entries, seen, params, normalise)
-            for entry, labels in zip(entries, decided, strict=True):
-                writer.add(f"{entry.name}.png", labelmap.encode(labels))
+        for name, labels in decided(results, params, normalise, processes):
+            writer.add(f"{name}.png", labelmap.encode(labels))
 
 
 def resizing(params: SegmenterTestParams) -> Resizing:
@@ -80,34 +80,55 @@ def joining(params: SegmenterParams) -> Joining:
     return Joining(join == "max_softmax", join in ("max", "max_softmax"), params.align_corners)
 
 
+def decided(
+    results: Iterable[tuple[Sequence[Entry], Tensor]],
+    params: SegmenterTestParams,
+    normalise: Normalisation,
+    processes: int = 1,
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield the name and the labels (H, W) of images from their joined looks (B, classes, H, W).
+
+    processes: that the CRF is spread over, while the next looks are taken.
+    """
+    if params.crf == "none":
+        for entries, seen in results:
+            labels = joined(seen, params).argmax(1).to("cpu").numpy().astype(np.uint8)
+            yield from zip((entry.name for entry in entries), labels, strict=True)
+        return
+    images = (
+        crf.candidates(
+            entry.name, crf_picture(load_image(entry.path), params.crf_picture, normalise), own
+        )
+        for entries, seen in results
+        for entry, own in zip(entries, probabilities(seen, params), strict=True)
+    )
+    yield from crf.spread(functools.partial(crf.decide, crf_set=params.crf), images, processes)
+
+
 def decide(
     entries: Sequence[Entry], seen: Tensor, params: SegmenterTestParams, normalise: Normalisation
 ) -> list[NDArray[np.uint8]]:
     """Return the labels (H, W) of images from their joined looks (B, classes, H, W)."""
-    scores = seen / looks(params) if params.join == "mean" else seen
-    if params.crf == "none":
-        return list(scores.argmax(1).to("cpu").numpy().astype(np.uint8))
+    return [labels for _, labels in decided([(entries, seen)], params, normalise)]
+
+
+def joined(seen: Tensor, params: SegmenterTestParams) -> Tensor:
+    """Return the scores (B, classes, H, W) of looks that were summed or joined."""
+    return seen / looks(params) if params.join == "mean" else seen
+
+
+def probabilities(seen: Tensor, params: SegmenterTestParams) -> NDArray[np.float32]:
+    """Return the probabilities (B, classes, H, W) that the CRF starts from."""
+    scores = joined(seen, params)
     if params.join != "max_softmax":
         scores = scores.softmax(1)
-    jobs = [
-        (entry.path, own, params.crf, params.crf_picture, normalise)
-        for entry, own in zip(entries, scores.cpu().numpy(), strict=True)
-    ]
-    return list(crf.spread(_refined, jobs, min(len(jobs), len(os.sched_getaffinity(0)))))
+    own: NDArray[np.float32] = scores.cpu().numpy()
+    return own
 
 
 def looks(params: SegmenterTestParams) -> int:
     """Return how often the network looks at an image."""
     return len(params.scales) * (2 if params.mirror else 1)
-
-
-Job = tuple[str, NDArray[np.float32], str, str, Normalisation]
-
-
-def _refined(job: Job) -> NDArray[np.uint8]:
-    path, scores, crf_set, kind, normalise = job
-    picture = crf_picture(load_image(path), kind, normalise)
-    return crf.refine_labels(picture, scores, crf_set)
 
 
 def crf_picture(image: NDArray[np.uint8], kind: str, normalise: Normalisation) -> NDArray[np.uint8]:
