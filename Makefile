@@ -33,7 +33,7 @@ READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
 demo: setup  ## the pipeline on drawn pictures
 	@$(SNAKEMAKE) $(TOY) $(READABLE)
 
-table: setup  ## every method under both protocols
+table: setup  ## every method under both protocols, three seeds
 	@$(SNAKEMAKE) $(TOY) --configfile params/embedded.yaml $(READABLE)
 
 report: setup  ## one page with tables, figures and panels of the demo

@@ -24,6 +24,7 @@ from wsss.stages.results import results as write_results
 ROOT = Path(__file__).parent.parent
 CHANGES = {
     "methods": ["cam", "toco", "supervised"],
+    "seeds": [0],
     "evaluation": {"thresholds": 10},
     "report": {"panels": 1},
 }
