@@ -48,6 +48,13 @@ def test_jobs_read_what_the_command_line_changed(mine: Checkout) -> None:
     assert record["params"]["threshold"] == 0.05
 
 
+def test_the_scheduler_sleeps_while_jobs_run(mine: Checkout) -> None:
+    said = mine.snakemake("--cores", "1", "--verbose", "--forcerun", "evaluate")
+    ended = said.count("Finished jobid")
+    assert ended > 5  # and all but one of them waited
+    assert said.count("Ready jobs: ") <= 2 * ended
+
+
 def test_the_report_shows_table_panels_and_curves(mine: Checkout) -> None:
     mine.snakemake("--report", "report.html")
     page = (mine.folder / "report.html").read_text()
