@@ -72,7 +72,7 @@ def _row(what: str, entries: list[Entry], net: Network, look: Look, size: SizeRu
     both = compare(
         lambda: one_by_one(plain_look, entries, size, normalise),
         lambda: batched(look, entries, size, normalise, runtime),
-        rounds=2,
+        rounds=3,
     )
     plain, ours = (torch.stack([each.result[entry.name] for entry in entries]) for each in both)
     setting = f"{IMAGES} images of {SIDE} px, {len(SCALES)} scales, mirrored, all cores"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from wsss import crf
 
-IMAGES, FEW = {"psa": 64, "deeplab_msc": 24}, 4
+IMAGES, FEW = {"psa": 64, "deeplab_msc": 16}, 4
 SIZE, CLASSES, PRESENT = (375, 500), 21, (0, 5, 15)
 WHY = "The start of the processes is part of it, and they share the memory's bandwidth."
 MANY, LIKELY = 81, 8  # labels of COCO, and those that a segmenter considers in an image

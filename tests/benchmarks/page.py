@@ -29,17 +29,21 @@ def machine() -> str:
 
 
 def table(first: Sequence[Row], second: Sequence[Row]) -> str:
-    """Return the rows of two runs in Markdown, and how steady their ratios are."""
+    """Return the rows of two runs in Markdown, and how steady their ratios are.
+
+    second: may lack rows of the first.
+    """
     lines = [
         "| what | setting | plain | here | ratio | again | wanted | memory | results |",
         "|---|---|--:|--:|--:|--:|--:|--:|---|",
     ]
-    pairs = list(zip(first, second, strict=True))
+    others = {row.what: row for row in second}
+    pairs = [(row, others.get(row.what)) for row in first]
     lines += [_line(row, again) for row, again in pairs]
     changes = [
         (abs(again.ratio / row.ratio - 1), row.what)
         for row, again in pairs
-        if row.ratio and again.ratio
+        if row.ratio and again and again.ratio
     ]
     unsteady = [f"{what} {change:.0%}" for change, what in changes if change >= STEADY]
     lines += ["", f"Between the two runs no ratio differs by {STEADY:.0%} or more."]
@@ -55,8 +59,8 @@ def table(first: Sequence[Row], second: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _line(row: Row, again: Row) -> str:
-    ratios = [f"{each.ratio:.2f}x" if each.ratio else "" for each in (row, again)]
+def _line(row: Row, again: Row | None) -> str:
+    ratios = [f"{each.ratio:.2f}x" if each and each.ratio else "" for each in (row, again)]
     plain = f"{row.plain:.3g} {row.unit}" if row.plain else ""
     wanted = f"{row.goal:g}x" if row.goal else ""
     here = f"{row.ours:.3g} {row.unit}"

@@ -17,7 +17,7 @@ from wsss import archive
 from wsss.camstore import Cam, CamReader, enlarge, grid, pack
 
 IMAGES, SIZE, STRIDE = 50, (375, 500), 4
-STARTS = 7
+STARTS = 5
 
 
 def cam_store() -> Iterator[Row]:
