@@ -76,7 +76,7 @@ def _labels(preset: str, work: list[Path]) -> Row:
     plain, ours = compare(
         lambda: everywhere(functools.partial(everything, preset), work, 1),
         lambda: everywhere(functools.partial(present, preset), work, 1),
-        rounds=2,
+        rounds=4,
     )
     other = float(np.mean([a != b for a, b in zip(plain.result, ours.result, strict=True)]))
     if other > 1e-4:  # ties alone: absent labels have a probability of 1e-5, not 0
@@ -102,7 +102,7 @@ def _considered(preset: str) -> Row:
     both = compare(
         lambda: crf.refine_scores(picture, scores, preset).argmax(0),
         lambda: crf.decide(crf.candidates("", picture, scores), preset)[1],
-        rounds=2,
+        rounds=5,
     )
     other = float((both[0].result != both[1].result).mean())
     if other > 1e-3:
