@@ -20,9 +20,7 @@ Result = TypeVar("Result")
 
 CERTAINTY = 0.7  # of a hard label: IRNet and everything derived from it
 SMALLEST = 1e-5  # probability that scores are clipped to
-NEGLIGIBLE = (
-    0.01  # labels that are nowhere more probable are left out; up to 1e-4 of the pixels change
-)
+NEGLIGIBLE = 0.01  # labels nowhere more probable are left out; about 1e-4 of the pixels change
 
 
 @dataclass(frozen=True)
