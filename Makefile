@@ -54,7 +54,7 @@ parity: setup  ## docs/parity.md: the largest difference to the published code, 
 	@rm -f .parity.jsonl && WSSS_PARITY=$(CURDIR)/.parity.jsonl $(RUN) pytest -q --numprocesses $(CORES) tests/golden
 	@$(RUN) python tests/golden/report.py .parity.jsonl docs/parity.md && rm .parity.jsonl
 
-bench: setup  ## docs/speed.md: our ways against the field's plain ones, time and memory (an hour; it may be stopped)
+bench: setup  ## docs/speed.md: our ways against the field's plain ones, time and memory (90 minutes; it may be stopped)
 	@$(RUN) python tests/benchmarks/run.py --page docs/speed.md --rows .bench.jsonl && rm .bench.jsonl
 
 faults: setup  ## kills, bad input, laws: what was tried and what was survived (a quarter of an hour)

@@ -68,12 +68,14 @@ def test_missed_goals_and_unsteady_ratios_are_said(monkeypatch: pytest.MonkeyPat
     row = Row("walk", "one image", "s", 3.0, 2.0, (10.0, 5.0), "equal", 2.0, "It is small.")
     again = Row("walk", "one image", "s", 3.0, 1.0, (10.0, 5.0), "equal", 2.0, "It is small.")
     rate = Row("loader", "one core", "images/s", 2.0, 80.0, None, "", 1.0)
+    fast = Row("curve", "one image", "s", 5.0, 2.0, None, "equal", 2.0)
     once = Row("planning", "a study", "s wall", None, 3.0, None, "")
-    said = table([row, rate, once], [again, rate])
+    said = table([row, rate, fast, once], [again, rate, fast])
+    assert "Missed: curve" not in said
     assert "| planning | a study |  | 3 s wall |  |  |  |  |  |" in said
     assert "| 1.50x | 3.00x | 2x | 10 -> 5 MB | equal |" in said
     assert "Ratios that differ by 15% or more between the runs: walk 100%." in said
-    assert "Missed: walk, 1.50x instead of 2x. It is small." in said
+    assert "Missed: walk, 1.50x and 3.00x instead of 2x. It is small." in said
     assert "40.00x" in said
 
 

@@ -23,7 +23,7 @@ from wsss.schema import CamParams, SegmenterParams
 from wsss.stages.network import normalisation
 from wsss.stages.segmenter import deeplab
 
-IMAGES, SIDE, CLASSES, BATCH = 24, 160, 20, 8
+IMAGES, SIDE, CLASSES, BATCH = 16, 160, 20, 8
 SCALES = (1.0, 0.5, 1.5)
 CORES = len(os.sched_getaffinity(0))  # a job has several, and a network uses them
 WHY = "Where one image fills the cores already, batches save little; measured on few cores."
@@ -31,7 +31,7 @@ NETS = (("tf_efficientnet_lite0", 16), ("resnet50", 16), ("deit_small_patch16_22
 
 
 def cam_inference() -> Iterator[Row]:
-    """Make the CAMs of 24 images with three networks both ways."""
+    """Make the CAMs of images with three networks both ways."""
     torch.set_num_threads(CORES)
     with tempfile.TemporaryDirectory() as folder:
         entries = _draw(Path(folder))
@@ -42,7 +42,7 @@ def cam_inference() -> Iterator[Row]:
 
 
 def mask_inference() -> Iterator[Row]:
-    """Predict 24 images with DeepLab-v2 both ways."""
+    """Predict images with DeepLab-v2 both ways."""
     torch.set_num_threads(CORES)
     params = SegmenterParams(backbone="resnet50", stride=16)
     torch.manual_seed(0)
@@ -72,7 +72,7 @@ def _row(what: str, entries: list[Entry], net: Network, look: Look, size: SizeRu
     both = compare(
         lambda: one_by_one(plain_look, entries, size, normalise),
         lambda: batched(look, entries, size, normalise, runtime),
-        rounds=3,
+        rounds=6,
     )
     plain, ours = (torch.stack([each.result[entry.name] for entry in entries]) for each in both)
     setting = f"{IMAGES} images of {SIDE} px, {len(SCALES)} scales, mirrored, all cores"

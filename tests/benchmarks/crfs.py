@@ -15,7 +15,7 @@ from PIL import Image
 
 from wsss import crf
 
-IMAGES, FEW = {"psa": 64, "deeplab_msc": 16}, 4
+IMAGES, FEW = {"psa": 48, "deeplab_msc": 12}, 4
 SIZE, CLASSES, PRESENT = (375, 500), 21, (0, 5, 15)
 WHY = "The start of the processes is part of it, and they share the memory's bandwidth."
 MANY, LIKELY = 81, 8  # labels of COCO, and those that a segmenter considers in an image
@@ -117,7 +117,7 @@ def _processes(preset: str, work: list[Path]) -> Row:
     plain, ours = compare(
         lambda: everywhere(functools.partial(present, preset), work, 1),
         lambda: everywhere(functools.partial(present, preset), work, 2),
-        rounds=2,
+        rounds=3,
     )
     if any((a != b).any() for a, b in zip(plain.result, ours.result, strict=True)):
         raise SystemExit(f"{preset}: two processes give other labels than one")

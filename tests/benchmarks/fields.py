@@ -19,7 +19,7 @@ def pixel_adaptive() -> Iterator[Row]:
     scores = torch.rand(2, CLASSES, 160, 160, generator=generator)
     with torch.inference_mode():
         both = compare(
-            lambda: stacked(images, scores), lambda: par.refine(images, scores), rounds=2
+            lambda: stacked(images, scores), lambda: par.refine(images, scores), rounds=3
         )
     said = difference(both[0].result, both[1].result, "PAR", 1e-4)
     setting = f"2 images of 160 px, {CLASSES} channels, 10 iterations"

@@ -37,6 +37,7 @@ BENCHMARKS = {
     "nets": ("nets", "arithmetic"),
     "shards": ("shards", "stages"),
     "dag": ("dag", "planning"),
+    "groups": ("dag", "grouped"),
     "fused": ("tried", "one_kernel"),
     "compile": ("tried", "compiled"),
     "lattice": ("tried", "lattices"),

@@ -146,7 +146,7 @@ def intervals() -> Iterator[Row]:
     both = compare(
         lambda: resampled(*dense),
         lambda: gain(methods[:1], methods[1:], CLASSES, "A"),
-        rounds=1,
+        rounds=8,
     )
     plain = both[0].result
     said = _equal(plain, np.array([both[1].result.low, both[1].result.high]), 1e-9)

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from wsss import archive
 from wsss.camstore import Cam, CamReader, enlarge, grid, pack
 
 IMAGES, SIZE, STRIDE = 50, (375, 500), 4
-STARTS = 5
+STARTS = 8
 
 
 def cam_store() -> Iterator[Row]:
@@ -62,21 +61,19 @@ def _difference(folder: Path, number: int) -> float:
 def job_start() -> Iterator[Row]:
     """Start jobs: every library the pipeline has against what the stage needs."""
     everything = "import torch, timm, numpy, scipy, pandas, sklearn, matplotlib, PIL.Image"
-    plain = _seconds(everything)
-    for stage in ("evaluate", "pseudo", "walk", "localize"):
-        ours = _seconds(f"import wsss.stages.{stage}")
+    stages = ("evaluate", "pseudo", "walk", "localize")
+    programs = [everything, *(f"import wsss.stages.{stage}" for stage in stages)]
+    turns = [[_seconds(program) for program in programs] for _ in range(STARTS)]
+    plain, *least = (min(times) for times in zip(*turns, strict=True))
+    for stage, ours in zip(stages, least, strict=True):
         setting = f"python -m wsss {stage}"
         yield Row(f"start of {stage}", setting, "s", plain, ours, None, "imports alone", 1)
 
 
 def _seconds(program: str) -> float:
-    """Return the least processor time of several starts of Python with a program."""
-    found = []
-    for _ in range(STARTS):
-        before = os.times()
-        subprocess.run([sys.executable, "-c", program], check=True)
-        after = os.times()
-        spent = after.children_user + after.children_system
-        found.append(spent - before.children_user - before.children_system)
-        time.sleep(0.1)
-    return min(found)
+    """Return the processor time of a start of Python with a program."""
+    before = os.times()
+    subprocess.run([sys.executable, "-c", program], check=True)
+    after = os.times()
+    spent = after.children_user + after.children_system
+    return spent - before.children_user - before.children_system

@@ -17,6 +17,7 @@ from wsss.schema import AugmentParams, ClassifierParams
 from wsss.spectrum import removed_blocks
 
 CLASSES, SIDE, BLOCK, IMAGES = 20, 96, 16, 4
+WHY = "The network's passes, the same both ways, take most of the time."
 SETTING = f"{IMAGES} images of {SIDE} px"
 
 
@@ -52,7 +53,7 @@ def compare(
     plain(), ours()
     both = in_turns(plain, ours, rounds=5)
     said = difference(both[0].result, both[1].result, what, most)
-    return row(what, setting, both, said, goal=1)
+    return row(what, setting, both, said, goal=1, why=WHY)
 
 
 def measured(net: PCSSNet, images: Tensor, labels: Tensor) -> Row:
