@@ -90,9 +90,8 @@ def _in_jobs(checkout: Checkout) -> float:
     """Return the seconds that all Slurm jobs so far have taken, as their logs say at the end."""
     total = 0.0
     for log in (checkout.folder / "logs/slurm").rglob("*.log"):
-        hours, minutes, seconds = re.findall(r"^Elapsed time: (.*)", log.read_text(), re.M)[
-            -1
-        ].split(":")
+        *_, said = re.findall(r"^Elapsed time: (.*)", log.read_text(), re.MULTILINE)
+        hours, minutes, seconds = said.split(":")
         total += 3600 * int(hours) + 60 * int(minutes) + float(seconds)
     return total
 
