@@ -3,17 +3,8 @@
 import numpy as np
 import pytest
 
-from wsss import crf
-from wsss.crf import (
-    CRF_SETS,
-    candidates,
-    decide,
-    infer,
-    labels_unary,
-    refine_scores,
-    scores_unary,
-    spread,
-)
+from wsss.crf import candidates, decide, infer, labels_unary, refine_scores, scores_unary, spread
+from wsss.schema.base import CRF_SETS
 
 pytest.importorskip("pydensecrf")
 
@@ -139,5 +130,5 @@ def test_processes_do_not_change_results_or_their_order() -> None:
 
 def test_every_set_runs() -> None:
     image = picture(12, 12)
-    for name in crf.CRF_SETS:
+    for name in CRF_SETS:
         assert infer(image, [scores_unary(scores(image))], name)[0].shape == (3, 12, 12)

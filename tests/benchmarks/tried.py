@@ -17,6 +17,7 @@ from wsss import crf
 from wsss.nets.backbone import build_backbone
 from wsss.permutohedral import Lattice
 from wsss.runtime import Runtime
+from wsss.schema.base import CRF_SETS
 
 ALIKE = 0.995  # share of labels that another back end of the CRF has to give as well
 PICTURES, UPDATES = 2, 10
@@ -85,7 +86,7 @@ def mean_field(preset: str, path: Path) -> NDArray[np.uint8]:
     with np.load(path) as own:
         picture = torch.from_numpy(own["picture"]).float()
         energy = torch.from_numpy(crf.scores_unary(own["scores"])).T
-    kernels = crf.CRF_SETS[preset]
+    kernels = CRF_SETS[preset]
     rows, columns = torch.meshgrid(torch.arange(SIZE[0]), torch.arange(SIZE[1]), indexing="ij")
     places = torch.stack((columns, rows), 2).flatten(0, 1).float()
     colours = picture.flatten(0, 1) / kernels.pair_grey
