@@ -7,7 +7,7 @@ from measure import Row, compare
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsss.nets.backbone import build_backbone
+from wsss.nets.build import build_backbone
 from wsss.runtime import Runtime
 
 NETS = (

@@ -14,7 +14,7 @@ from measure import Row, compare, difference, row
 from numpy.typing import NDArray
 
 from wsss import crf
-from wsss.nets.backbone import build_backbone
+from wsss.nets.build import build_backbone
 from wsss.permutohedral import Lattice
 from wsss.runtime import Runtime
 from wsss.schema.base import CRF_SETS

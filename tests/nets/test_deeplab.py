@@ -10,7 +10,8 @@ from torch import Tensor
 
 from wsss import checkpoint
 from wsss.errors import CheckpointError
-from wsss.nets.backbone import build_backbone, freeze_norm, published_layout
+from wsss.nets.backbone import freeze_norm
+from wsss.nets.build import build_backbone, published_layout
 from wsss.nets.deeplab import HEADS, DeepLab, pixel_loss, reduce_labels
 from wsss.schema import SegmenterParams
 from wsss.stages.segmenter import Segmentation

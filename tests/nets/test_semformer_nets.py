@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wsss.nets.backbone import load_backbone
+from wsss.nets.build import load_backbone
 from wsss.nets.caae import CAAENet, cosine
 from wsss.nets.semformer import ClassHead, SemFormerNet, spread_out
 from wsss.nets.vit import SHAPES, ViT, resize_table

@@ -5,7 +5,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from wsss.nets.backbone import build_backbone, load_backbone
+from wsss.nets.build import build_backbone, load_backbone
 from wsss.nets.vit import EPS, Shape, ViT, resize_table
 
 SMALL = Shape(8, 32, 3, 4, 6)

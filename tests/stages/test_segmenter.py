@@ -17,7 +17,7 @@ from wsss.data.augment import Normalisation
 from wsss.data.index import Entry, Index, save_index
 from wsss.errors import MissingError
 from wsss.files import read_json
-from wsss.nets.backbone import build_backbone
+from wsss.nets.build import build_backbone
 from wsss.nets.deeplab import HEADS
 from wsss.plan import Run
 from wsss.schema import Params, SegmenterTestParams

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from wsss.checkpoint import Layout
 from wsss.methods.base import Method
-from wsss.nets.backbone import Network, build_backbone
+from wsss.nets.backbone import Network
+from wsss.nets.build import build_backbone
 
 
 class CamNet(Network):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from wsss.checkpoint import Layout
 from wsss.errors import ConfigError
-from wsss.nets.backbone import Network, build_backbone
+from wsss.nets.backbone import Network
+from wsss.nets.build import build_backbone
 
 # PSA's file, for backbone resnet38 and channels (64, 128, 256).
 PSA_LAYOUT = Layout(

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wsss.checkpoint import Layout, fill
-
 # Tensors in an image are normalised with these (RGB, values in [0, 1]).
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # TensorFlow's networks
 
 
 class Backbone(nn.Module):
@@ -111,46 +107,6 @@ def _shrink(images: Tensor, feature: Tensor) -> int:
     return round(images.shape[-1] / feature.shape[-1])
 
 
-def build_backbone(name: str, stride: int) -> Backbone:
-    """Return the backbone called `name`, whose last features have `stride` pixels per cell.
-
-    resnet38 and resnet101_caffe have stride 8, resnet50_irn and resnet152_irn stride 16, and a
-    transformer that of its patches, whatever is asked for.
-    """
-    # These build on this module, so it imports them late.
-    from wsss.nets import vit  # noqa: PLC0415
-
-    if shape := vit.shape_of(name):
-        return vit.ViT(shape)
-    if name == "resnet101_caffe":
-        from wsss.nets.resnet101_caffe import CaffeResNet101  # noqa: PLC0415
-
-        return CaffeResNet101()
-    if name == "resnet38":
-        from wsss.nets.resnet38 import ResNet38  # noqa: PLC0415
-
-        return ResNet38()
-    if name in ("resnet50_irn", "resnet152_irn"):
-        from wsss.nets.resnet import IrnResNet  # noqa: PLC0415
-
-        return IrnResNet(name.removesuffix("_irn"))
-    return ToyBackbone(stride) if name == "toy" else TimmBackbone(name, stride)
-
-
-def published_layout(name: str) -> Layout:
-    """Return how published files of initial weights call the layers of a backbone.
-
-    What follows the backbone in such a file is left out.
-    """
-    if name == "resnet38":  # PSA's classifier
-        return Layout(dropped=(r"fc8\..*",))
-    if name == "resnet101_caffe":
-        from wsss.nets.resnet101_caffe import PUBLISHED  # noqa: PLC0415  # it builds on this
-
-        return PUBLISHED
-    return Layout(((r"^", "body."),), dropped=(r"(?:fc|classifier|head)\..*",))  # timm's names
-
-
 def freeze_norm(module: nn.Module, patterns: Sequence[str] = ("*",)) -> None:
     """Keep the statistics of a module's BatchNorm layers whose names match one of `patterns`."""
     for name, layer in module.named_modules():
@@ -161,16 +117,3 @@ def freeze_norm(module: nn.Module, patterns: Sequence[str] = ("*",)) -> None:
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """Return whether a name matches one of the shell patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def load_backbone(
-    backbone: Backbone, state: dict[str, Tensor], where: Path | str = "the initial weights"
-) -> None:
-    """Load initial weights; those of the classifying layer are left over, none may be missing.
-
-    where: named in the `CheckpointError` if they are others.
-    """
-    body = cast("nn.Module", getattr(backbone, "body", backbone))
-    state = dict(backbone.adapt(state))
-    wanted = body.state_dict()
-    fill(body, {key: value for key, value in state.items() if key in wanted}, where)

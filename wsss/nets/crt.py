@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from wsss.checkpoint import Layout
 from wsss.nets import tiles
-from wsss.nets.backbone import Backbone, Network, build_backbone
+from wsss.nets.backbone import Backbone, Network
+from wsss.nets.build import build_backbone
 from wsss.nets.vit import Shape, ViT
 from wsss.schema import PartnerParams
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.checkpoint import Layout
-from wsss.nets.backbone import Network, build_backbone
+from wsss.nets.backbone import Network
+from wsss.nets.build import build_backbone
 from wsss.runtime import evaluating
 from wsss.schema import IrnParams
 

@@ -16,7 +16,8 @@ from wsss.data.index import TRAINING, Index, load_index
 from wsss.data.loader import Mask, TrainingImages
 from wsss.errors import DatasetError
 from wsss.files import write_text
-from wsss.nets.backbone import Network, load_backbone, published_layout
+from wsss.nets.backbone import Network
+from wsss.nets.build import load_backbone, published_layout
 from wsss.plan import Run
 from wsss.progress import log
 from wsss.randomness import number

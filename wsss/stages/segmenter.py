@@ -14,7 +14,7 @@ from wsss.archive import Reader
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, load_index
 from wsss.errors import DatasetError
-from wsss.nets.backbone import build_backbone
+from wsss.nets.build import build_backbone
 from wsss.nets.deeplab import DeepLab, pixel_loss
 from wsss.plan import Run
 from wsss.schema import SegmenterParams

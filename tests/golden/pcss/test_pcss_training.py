@@ -6,7 +6,7 @@ from golden import Golden
 from transformers import build
 
 from wsss import checkpoint, config
-from wsss.nets.backbone import load_backbone
+from wsss.nets.build import load_backbone
 from wsss.optimize import optimizer, rate
 from wsss.schema import Params, TrainParams
 

@@ -14,7 +14,7 @@ from wsss.cam import high_size
 from wsss.camstore import grid
 from wsss.data.augment import Draws, change, content
 from wsss.localize import Resizing
-from wsss.nets.backbone import load_backbone
+from wsss.nets.build import load_backbone
 from wsss.optimize import optimizer, parameter_groups, rate
 from wsss.resize import pad_to_multiple
 from wsss.schema import TrainParams

@@ -10,7 +10,7 @@ from segmenters import CLASSES, GRADIENT, LABELS, LOSS, Arrays, batch, gradients
 
 from wsss import checkpoint
 from wsss.crf import refine_scores
-from wsss.nets.backbone import published_layout
+from wsss.nets.build import published_layout
 from wsss.nets.deeplab import DeepLab, reduce_labels, resize
 from wsss.optimize import freeze, parameter_groups, rate
 from wsss.stages.masks import crf_picture
