@@ -15,9 +15,9 @@ from wsss import checkpoint, config
 from wsss.archive import Reader
 from wsss.camstore import CamReader
 from wsss.data import labelmap
-from wsss.data.augment import Normalisation
 from wsss.data.images import load_image, load_mask
 from wsss.data.index import Index, load_index, save_index
+from wsss.data.normalisation import Normalisation
 from wsss.errors import ConfigError
 from wsss.export.cams import cams
 from wsss.export.labels import coco, voc_tree

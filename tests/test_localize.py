@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from wsss.cam import cam_sizes, high_size, joined_cam, to_cam
 from wsss.camstore import Cam, pack, unpack
-from wsss.data.augment import Normalisation
 from wsss.data.images import load_image
 from wsss.data.index import Index
+from wsss.data.normalisation import Normalisation
 from wsss.localize import (
     Joining,
     Resizing,

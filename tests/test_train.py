@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from wsss import checkpoint
-from wsss.data.augment import Normalisation
 from wsss.data.index import Index, save_index
 from wsss.data.loader import Schedule, TrainingImages
+from wsss.data.normalisation import Normalisation
 from wsss.errors import TrainingError
 from wsss.optimize import optimizer, rate
 from wsss.runtime import Runtime

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wsss.cam import SizeRule
-from wsss.data.augment import Normalisation
 from wsss.data.images import load_entry
 from wsss.data.index import Entry
-from wsss.data.loader import plainly
+from wsss.data.normalisation import Normalisation
+from wsss.data.workers import plainly
 from wsss.resize import resize_by
 from wsss.runtime import Runtime
 

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from wsss import checkpoint
 from wsss.claim import claimed
-from wsss.data.loader import Schedule, TrainingImages, batches, to_device
+from wsss.data.loader import Schedule, TrainingImages, batches
+from wsss.data.workers import to_device
 from wsss.errors import MissingError, TrainingError
 from wsss.files import replacing
 from wsss.optimize import freeze, parts

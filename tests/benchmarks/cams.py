@@ -13,8 +13,8 @@ from measure import Row, compare, difference, row
 from PIL import Image
 
 from wsss.cam import SizeRule, cam_size
-from wsss.data.augment import Normalisation
 from wsss.data.index import Entry
+from wsss.data.normalisation import Normalisation
 from wsss.localize import Look, inference, plan_batches
 from wsss.methods.cam import CamNet
 from wsss.nets.backbone import Network

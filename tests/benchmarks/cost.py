@@ -34,9 +34,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wsss import archive, config
 from wsss.camstore import Cam, CamReader, enlarge, grid, pack
-from wsss.data.augment import Normalisation
 from wsss.data.index import Entry, Index
 from wsss.data.loader import Schedule, Squares, TrainingImages, batches
+from wsss.data.normalisation import Normalisation
 from wsss.files import read_json, write_json
 from wsss.methods import registry
 from wsss.methods.base import Derived, Method

@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from wsss.data.index import Entry, Index
-from wsss.data.loader import Batch, TrainingImages, batches
+from wsss.data.loader import TrainingImages, batches
+from wsss.data.workers import Batch
 from wsss.methods.cam import CamNet
 from wsss.optimize import parts
 from wsss.randomness import number

@@ -5,16 +5,9 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from wsss.data.augment import (
-    Draws,
-    Normalisation,
-    augment,
-    change,
-    draw,
-    resize_labels,
-    resize_plain,
-)
+from wsss.data.augment import Draws, augment, change, draw, resize_labels, resize_plain
 from wsss.data.colour import from_hsv, shift_hsv, to_hsv, turn_hue
+from wsss.data.normalisation import Normalisation
 from wsss.schema import AugmentParams
 
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), unit=1.0)

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 from timm.data import auto_augment
 
-from wsss.data.augment import Normalisation, augment
+from wsss.data.augment import augment
 from wsss.data.deit import FILL, OPERATIONS, draw_crop, draw_erased, draw_operations, operate
+from wsss.data.normalisation import Normalisation
 from wsss.schema import AffinityParams, AugmentParams
 
 NORMALISE = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

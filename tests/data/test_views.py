@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
-from wsss.data.augment import Draws, Normalisation, change, content, draw
+from wsss.data.augment import Draws, change, content, draw
 from wsss.data.index import Index
 from wsss.data.loader import TrainingImages
+from wsss.data.normalisation import Normalisation
 from wsss.data.views import random_part, strong, views
 from wsss.randomness import rng
 from wsss.schema import AugmentParams

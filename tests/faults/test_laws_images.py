@@ -8,9 +8,10 @@ from laws import law
 from wsss.boxes import overlaps
 from wsss.camstore import enlarge, grid
 from wsss.data import labelmap
-from wsss.data.augment import Normalisation, augment, content, resize_labels
+from wsss.data.augment import augment, content, resize_labels
 from wsss.data.deit import draw_crop, draw_erased
 from wsss.data.labelmap import IGNORE
+from wsss.data.normalisation import Normalisation
 from wsss.randomness import rng
 from wsss.schema import AugmentParams
 

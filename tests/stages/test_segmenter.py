@@ -13,8 +13,8 @@ from PIL import Image
 
 from wsss import archive, config, plan
 from wsss.checkpoint import Layout
-from wsss.data.augment import Normalisation
 from wsss.data.index import Entry, Index, save_index
+from wsss.data.normalisation import Normalisation
 from wsss.errors import MissingError
 from wsss.files import read_json
 from wsss.nets.build import build_backbone

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,21 +13,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from wsss.data.augment import Normalisation, augment, content
+from wsss.data.augment import augment, content
 from wsss.data.images import load_entry
 from wsss.data.index import Entry, Index
 from wsss.data.labelmap import misfits
+from wsss.data.normalisation import Normalisation
 from wsss.data.views import views
-from wsss.errors import DatasetError, WsssError
+from wsss.data.workers import Batch, plainly
+from wsss.errors import DatasetError
 from wsss.randomness import rng
-from wsss.runtime import Runtime
 from wsss.schema import AugmentParams
 
-Item = TypeVar("Item")
 Mask = Callable[[Entry], NDArray[np.uint8]]
-# image (B, 3, h, w), label (B, classes), name, number (B,) in the list of images, content (B, 4): top, left, bottom, right of what of a
-# crop is image and not filled up; mask (B, h, w), whole and local (as image) where they are asked for
-Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -180,21 +177,3 @@ def batches(
         generator=torch.Generator(),  # else the first batch would draw from the losses' numbers
     )
     yield from plainly(loader)
-
-
-def plainly(loader: Iterable[Item]) -> Iterator[Item]:
-    """Yield what a loader does; an error of ours comes without the traceback of its worker."""
-    try:
-        yield from loader
-    except WsssError as error:
-        message = str(error).splitlines()[-1].removeprefix(f"{type(error).__module__}.")
-        raise type(error)(message.removeprefix(f"{type(error).__name__}: ")) from None
-
-
-def to_device(batch: Batch, runtime: Runtime) -> Batch:
-    """Move the tensors of a batch; names stay."""
-    moved = {
-        key: value.to(runtime.device, non_blocking=True) if isinstance(value, Tensor) else value
-        for key, value in batch.items()
-    }
-    return {**moved, "image": runtime.send(batch["image"])}

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
-from wsss.data.augment import Draws, Normalisation, change
+from wsss.data.augment import Draws, change
 from wsss.data.colour import jitter, turn_hue
 from wsss.data.deit import draw_crop
+from wsss.data.normalisation import Normalisation
 from wsss.schema import AugmentParams
 
 Picture = NDArray[np.uint8]

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from wsss import checkpoint
-from wsss.data.augment import Normalisation
 from wsss.data.labelmap import colour
+from wsss.data.normalisation import Normalisation
 from wsss.errors import ConfigError, MissingError
 from wsss.files import replacing
 from wsss.nets.deeplab import resize

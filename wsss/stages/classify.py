@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from wsss import checkpoint
 from wsss.data.index import Index, load_index
-from wsss.data.loader import Squares, to_device
+from wsss.data.loader import Squares
+from wsss.data.workers import to_device
 from wsss.errors import ConfigError
 from wsss.localize import ScaledImages, plan_batches
 from wsss.methods import registry

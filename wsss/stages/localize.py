@@ -9,8 +9,8 @@ from torch import Tensor
 from wsss import archive
 from wsss.cam import cam_sizes, joined_cam
 from wsss.camstore import Cam, pack
-from wsss.data.augment import Normalisation
 from wsss.data.index import Entry, Index, load_index
+from wsss.data.normalisation import Normalisation
 from wsss.errors import ConfigError
 from wsss.localize import Joining, Resizing, inference_at, part, plan_batches
 from wsss.methods.base import Method

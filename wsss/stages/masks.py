@@ -12,9 +12,9 @@ from torch import Tensor
 
 from wsss import archive, crf
 from wsss.data import labelmap
-from wsss.data.augment import Normalisation
 from wsss.data.images import load_image
 from wsss.data.index import Entry, load_index
+from wsss.data.normalisation import Normalisation
 from wsss.localize import Joining, Resizing, inference, part, plan_batches
 from wsss.plan import Run
 from wsss.progress import progress

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from wsss import checkpoint, plan
 from wsss.checkpoint import Layout
-from wsss.data.augment import Normalisation
 from wsss.data.index import TRAINING, Index, load_index
 from wsss.data.loader import Mask, TrainingImages
+from wsss.data.normalisation import Normalisation
 from wsss.errors import DatasetError
 from wsss.files import write_text
 from wsss.nets.backbone import Network

@@ -110,7 +110,7 @@ def seen_by_crf(image: NDArray[np.uint8], cam: Cam, kind: str) -> tuple[NDArray[
     """
     if kind == "original":
         return image, cam
-    from wsss.data.augment import Normalisation  # noqa: PLC0415  # torch: only where it is needed
+    from wsss.data.normalisation import Normalisation  # noqa: PLC0415  # torch: only where it is needed
     from wsss.nets.backbone import IMAGENET  # noqa: PLC0415
 
     height, width = (side + -side % cam.stride for side in image.shape[:2])

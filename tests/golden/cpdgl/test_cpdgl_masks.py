@@ -14,8 +14,9 @@ from PIL import Image
 from scenes import Scene, given, values
 
 from wsss import config, crf
-from wsss.data.augment import Draws, Normalisation, change, content
+from wsss.data.augment import Draws, change, content
 from wsss.data.index import Entry
+from wsss.data.normalisation import Normalisation
 from wsss.localize import Joining, Resizing, inference
 from wsss.metrics import confusion, image_f1, mean_iou, pixel_scores
 from wsss.runtime import Runtime

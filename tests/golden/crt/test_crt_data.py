@@ -11,7 +11,8 @@ from torch import nn
 
 from wsss import metrics
 from wsss.affinity import reduce_labels
-from wsss.data.augment import Draws, Normalisation, change, content, resize_labels, scaled_size
+from wsss.data.augment import Draws, change, content, resize_labels, scaled_size
+from wsss.data.normalisation import Normalisation
 from wsss.localize import PICTURE
 from wsss.nets.backbone import IMAGENET
 from wsss.optimize import optimizer, rate

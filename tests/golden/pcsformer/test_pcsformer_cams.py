@@ -16,9 +16,10 @@ from torch import Tensor
 
 from wsss import crf
 from wsss.cam import NORMALISERS, joined_cam
-from wsss.data.augment import Draws, Normalisation, change, scaled_size
+from wsss.data.augment import Draws, change, scaled_size
 from wsss.data.index import Entry, Index
 from wsss.data.loader import Squares
+from wsss.data.normalisation import Normalisation
 from wsss.localize import ScaledImages, multisize
 from wsss.methods.pcsformer import views
 from wsss.metrics import seed

@@ -37,8 +37,9 @@ from wsss.affinity import (
     windows,
 )
 from wsss.camstore import Cam, pack
-from wsss.data.augment import Draws, Normalisation, change
+from wsss.data.augment import Draws, change
 from wsss.data.index import Entry
+from wsss.data.normalisation import Normalisation
 from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
 from wsss.nets.backbone import IMAGENET
 from wsss.optimize import freeze, optimizer, parameter_groups, rate

@@ -10,7 +10,8 @@ from golden import Golden
 from segmenters import label, settings
 from torch import nn
 
-from wsss.data.augment import Draws, Normalisation, change, scaled_size
+from wsss.data.augment import Draws, change, scaled_size
+from wsss.data.normalisation import Normalisation
 from wsss.nets.resnet101_caffe import CaffeResNet101
 from wsss.optimize import optimizer, rate
 from wsss.schema import AugmentParams, TrainParams
