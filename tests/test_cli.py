@@ -15,10 +15,11 @@ from wsss import checkpoint
 from wsss.data import labelmap
 from wsss.data.index import Index
 from wsss.doctor import report
+from wsss.methods.base import build_method
+from wsss.nets.deeplab import build_deeplab
 from wsss.plan import Run
 from wsss.schema import Params
-from wsss.stages import network, segmenter
-from wsss.stages.classify import build_method
+from wsss.stages import network
 
 RUN = "shapes/cam/common/s0"
 
@@ -38,7 +39,7 @@ def trained(squares: Index, work: Path) -> Run:
     torch.manual_seed(0)
     nets = {
         "classifier": build_method(run, len(index.classes)).build("classifier"),
-        "segmenter": segmenter.build(run, len(index.classes)),
+        "segmenter": build_deeplab(run.settings.segmenter, len(index.classes)),
     }
     for name, net in nets.items():
         path = run.path(f"{name}.safetensors")

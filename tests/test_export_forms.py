@@ -21,9 +21,11 @@ from wsss.data.normalisation import Normalisation
 from wsss.errors import ConfigError
 from wsss.export.cams import cams
 from wsss.export.labels import coco, voc_tree
+from wsss.inference.trained import normalisation
+from wsss.nets.deeplab import build_deeplab
 from wsss.plan import Run
 from wsss.schema import Params
-from wsss.stages import network, segmenter
+from wsss.stages import network
 
 
 @pytest.fixture
@@ -157,7 +159,7 @@ def test_the_onnx_network_sees_what_ours_sees(
     own = config.validate({"segmenter": {**changes, "augment": {"crop_px": 80}}})
     run = Run(own, "shapes", "cam", "common", 0)
     torch.manual_seed(0)
-    net = segmenter.build(run, len(index.classes)).eval()
+    net = build_deeplab(run.settings.segmenter, len(index.classes)).eval()
     path = run.path("segmenter.safetensors")
     checkpoint.save(path, net.state_dict(), network.header(run, "segmenter", index))
     session = runtime.InferenceSession(export.onnx(run), providers=["CPUExecutionProvider"])
@@ -167,7 +169,7 @@ def test_the_onnx_network_sees_what_ours_sees(
     for size in sizes:
         image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
         (found,) = session.run(None, {"image": image.transpose(2, 0, 1)[None].astype(np.float32)})
-        normalise: Normalisation = network.normalisation(net)
+        normalise: Normalisation = normalisation(net)
         with torch.inference_mode():
             logits = net(torch.from_numpy(normalise(image))[None])
             logits = torch.nn.functional.interpolate(logits, size, mode="bilinear")

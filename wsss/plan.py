@@ -310,3 +310,8 @@ def pretrained_path(name: str) -> Path:
 def weights_code() -> str:
     """Return the fingerprint of the code that fetches initial weights."""
     return fingerprint("stages.weights", "nets.weights")
+
+
+def shard_path(run: Run, stage: str, shard: tuple[int, int]) -> Path:
+    """Return where shard (k, n) of a stage is written."""
+    return run.path(f"{stage}/{shard[0]}-of-{shard[1]}.zip")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.files import sha256, write_json
+from wsss.plan import Run
 
 VERSIONED = ("torch", "timm", "numpy", "pillow", "pydensecrf2")
 
@@ -57,3 +58,8 @@ class Recorder:
         }
         write_json(path, record)
         return record
+
+
+def recorder(run: Run, stage: str, device: str = "cpu") -> Recorder:
+    """Start the record of a stage of a run."""
+    return Recorder(stage, run.slice(stage), run.code(stage), run.seed, device)

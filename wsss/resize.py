@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
+
+from wsss.data.normalisation import Normalisation
 
 
 def resize_by(images: Tensor, factors: tuple[float, float], size: tuple[int, int]) -> Tensor:
@@ -31,3 +36,13 @@ def in_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     tall = (rows >= top[:, None]) & (rows < bottom[:, None])
     wide = (columns >= left[:, None]) & (columns < right[:, None])
     return tall[:, :, None] & wide[:, None, :]
+
+
+def squash(
+    image: NDArray[np.uint8],
+    side: int,
+    normalise: Normalisation,
+    kernel: Image.Resampling = Image.Resampling.BILINEAR,
+) -> NDArray[np.float32]:
+    """Return a whole image (3, side, side), smoothed and normalised; its aspect is lost."""
+    return normalise(np.asarray(Image.fromarray(image).resize((side, side), kernel)))

@@ -15,13 +15,13 @@ from PIL import Image
 from wsss.cam import SizeRule, cam_size
 from wsss.data.index import Entry
 from wsss.data.normalisation import Normalisation
+from wsss.inference.trained import normalisation
 from wsss.localize import Look, inference, plan_batches
 from wsss.methods.cam import CamNet
 from wsss.nets.backbone import Network
+from wsss.nets.deeplab import build_deeplab
 from wsss.runtime import Runtime
 from wsss.schema import CamParams, SegmenterParams
-from wsss.stages.network import normalisation
-from wsss.stages.segmenter import deeplab
 
 IMAGES, SIDE, CLASSES, BATCH = 16, 160, 20, 8
 SCALES = (1.0, 0.5, 1.5)
@@ -46,7 +46,7 @@ def mask_inference() -> Iterator[Row]:
     torch.set_num_threads(CORES)
     params = SegmenterParams(backbone="resnet50", stride=16)
     torch.manual_seed(0)
-    net = deeplab(params, CLASSES).eval()
+    net = build_deeplab(params, CLASSES).eval()
     with tempfile.TemporaryDirectory() as folder:
         entries = _draw(Path(folder))
         yield _row("segmentation, DeepLab-v2 on resnet50", entries, net, net, lambda size: size)

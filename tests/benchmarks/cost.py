@@ -38,14 +38,15 @@ from wsss.data.index import Entry, Index
 from wsss.data.loader import Schedule, Squares, TrainingImages, batches
 from wsss.data.normalisation import Normalisation
 from wsss.files import read_json, write_json
+from wsss.inference.trained import build_affinity_network, normalisation, without_gradients
 from wsss.methods import registry
 from wsss.methods.base import Derived, Method
 from wsss.metrics import ThresholdCurve, thresholds
 from wsss.nets.backbone import Network
+from wsss.nets.deeplab import build_deeplab
 from wsss.plan import Run, runs
 from wsss.runtime import Runtime
 from wsss.stages import affinity, confident, decode, localize, masks, pseudo, segmenter
-from wsss.stages import network as stage
 from wsss.stages import walk as walking
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +148,7 @@ class Arithmetic:
     def training(self, net: Network, params: Any, loss: Callable[[Any, int], Any]) -> float:
         """Return the arithmetic of a training: of a step half way, times the images it sees."""
         self.runtime.place(net).train()
-        normalise = stage.normalisation(net)
+        normalise = normalisation(net)
         images = TrainingImages(
             self.index, self.index.images, params.augment, normalise, 0, mask=lambda e: whole(e)
         )
@@ -175,7 +176,7 @@ class Arithmetic:
             if self.run.method == "pcss" and self._measures(epoch)
         ]
         if rounds:
-            squares = Squares(self.index, self.index.images[:PAIR], stage.normalisation(net), 0)
+            squares = Squares(self.index, self.index.images[:PAIR], normalisation(net), 0)
             first = rounds[0]
             one = counted(
                 lambda: self.method.after_epoch(
@@ -195,7 +196,7 @@ class Arithmetic:
     def derived(self, name: str) -> tuple[str, float]:
         """Return the cost of what is derived from all images instead of trained."""
         net = next(net for net in self.nets.values() if isinstance(net, Network))
-        squares = Squares(self.index, self.index.images, stage.normalisation(net), 0)
+        squares = Squares(self.index, self.index.images, normalisation(net), 0)
         found: dict[str, Any] = {}
 
         def work() -> None:
@@ -214,7 +215,7 @@ class Arithmetic:
         total = 0.0
         for scale in params.scales:
             image = resizing(picture, scale, normalise)
-            total += counted(lambda image=image: stage.look(look)(image))
+            total += counted(lambda image=image: without_gradients(look)(image))
         return total * (2 if params.mirror else 1)
 
     def decoder(self, net: Any) -> tuple[str, float]:
@@ -226,17 +227,17 @@ class Arithmetic:
     def affinity(self) -> Costs:
         """Yield the costs of training the affinity network and of its look at all images."""
         settings = self.run.settings
-        net = affinity.build(self.run)
+        net = build_affinity_network(self.run)
         objective = affinity.OBJECTIVES[settings.affinity.kind](net, settings.affinity)
         yield "training affinity", self.training(net, settings.affinity, objective)
         look = walking.observer(net.eval().requires_grad_(False), settings.walk.pad_px)
-        image = counted(lambda: stage.look(look)(torch.randn(1, 3, *self.data.size)))
+        image = counted(lambda: without_gradients(look)(torch.randn(1, 3, *self.data.size)))
         yield "random walk", image * self.data.train
 
     def segmentation(self) -> Costs:
         """Yield the costs of the segmenter and of its masks of all validation images."""
         params = self.run.settings.segmenter
-        net = segmenter.build(self.run, self.data.classes)
+        net = build_deeplab(self.run, self.data.classes)
         objective = segmenter.Segmentation(net, params)
         yield "training segmenter", self.training(net, params, objective)
         net.eval().requires_grad_(False)
@@ -305,9 +306,9 @@ class Clock:
     def walk(self) -> float:
         """Return the time of the sparse steps of the random walk of one image."""
         settings = self.run.settings
-        net = affinity.build(self.run).eval().requires_grad_(False)
+        net = build_affinity_network(self.run).eval().requires_grad_(False)
         look = walking.observer(net, settings.walk.pad_px)
-        [seen, *_] = stage.look(look)(torch.randn(1, 3, *self.data.size))
+        [seen, *_] = without_gradients(look)(torch.randn(1, 3, *self.data.size))
         stride: Any = net.stride
         cam = CamReader(self.store)[self.index.images[0].name]
 

@@ -18,12 +18,12 @@ from torch import Tensor
 from wsss.data.index import Entry, Index
 from wsss.data.loader import TrainingImages, batches
 from wsss.data.workers import Batch
+from wsss.inference.trained import normalisation
 from wsss.methods.cam import CamNet
 from wsss.optimize import parts
 from wsss.randomness import number
 from wsss.runtime import Runtime
 from wsss.schema import AugmentParams, TrainParams
-from wsss.stages.network import normalisation
 from wsss.train import Objective, Trainer, Training, fit
 
 IMAGES, SIZE, CROP, CLASSES = 32, (375, 500), 224, 20

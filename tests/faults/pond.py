@@ -7,8 +7,9 @@ from made_data import mask, picture
 
 from wsss import checkpoint, config
 from wsss.data.index import load_index
+from wsss.nets.deeplab import build_deeplab
 from wsss.plan import Run
-from wsss.stages import network, segmenter
+from wsss.stages import network
 from wsss.stages.data import prepare
 
 RUN = "ponds/supervised/common/s0"
@@ -49,7 +50,7 @@ def fill() -> None:
     run = Run.parse(RUN, params)
     index = load_index(run.index)
     torch.manual_seed(0)
-    net = segmenter.build(run, len(index.classes))
+    net = build_deeplab(run.settings.segmenter, len(index.classes))
     header = network.header(run, "segmenter", index)
     checkpoint.save(run.path("segmenter.safetensors"), net.state_dict(), header)
 

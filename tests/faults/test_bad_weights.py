@@ -9,8 +9,8 @@ from bad_weights import BAD, BAD_OURS, TRACE, USED, Harmful, Weights
 from pond import PARAMS, RUN
 
 from wsss import checkpoint, config
+from wsss.methods.base import build_method
 from wsss.plan import Run
-from wsss.stages.classify import build_method
 
 NETWORK_RUN = "ponds/mctformer/common/s0"
 CHOSEN = "overrides: {it: {method: mctformer, set: {networks: {classifier: {checkpoint: %s}}}}}\n"

@@ -14,11 +14,11 @@ from torch import Tensor
 from wsss.cam import cam_size, high_size, to_cam
 from wsss.camstore import Cam
 from wsss.data.index import Entry
+from wsss.inference.trained import normalisation
 from wsss.localize import Resizing, inference_at
 from wsss.methods.base import Method
 from wsss.runtime import Runtime
 from wsss.schema import CamParams
-from wsss.stages.network import normalisation
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 

@@ -19,14 +19,14 @@ from wsss.data.index import Index, save_index
 from wsss.data.loader import Squares, TrainingImages
 from wsss.errors import ConfigError
 from wsss.files import read_json
+from wsss.inference.trained import normalisation
 from wsss.influence import measure
 from wsss.methods import registry
-from wsss.methods.base import Method
+from wsss.methods.base import Method, build_method
 from wsss.methods.pcss import PCSS, present_losses
 from wsss.plan import Run
 from wsss.runtime import Runtime
-from wsss.stages.classify import Classification, build_method
-from wsss.stages.network import normalisation
+from wsss.stages.classify import Classification
 from wsss.train import Training, fit
 
 CPU = Runtime(torch.device("cpu"), torch.float32)

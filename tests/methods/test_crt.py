@@ -20,12 +20,13 @@ from wsss.cli import app
 from wsss.data.index import Index, load_index, save_index
 from wsss.errors import ConfigError, DatasetError
 from wsss.files import read_json
+from wsss.methods.base import build_method
 from wsss.methods.crt import apart
 from wsss.methods.crt_localization import is_apart
 from wsss.nets.crt import CRTNet
 from wsss.plan import Run
 from wsss.stages.boxes import boxes
-from wsss.stages.classify import build_method, classify
+from wsss.stages.classify import classify
 from wsss.stages.localization import localization
 from wsss.train import Trainer
 

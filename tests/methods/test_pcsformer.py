@@ -22,9 +22,9 @@ from wsss.data import labelmap
 from wsss.data.index import Index, load_index, save_index
 from wsss.errors import ConfigError, DatasetError
 from wsss.files import read_json
-from wsss.methods.base import Derived
+from wsss.methods.base import Derived, build_method
 from wsss.plan import Run
-from wsss.stages.classify import build_method, classify
+from wsss.stages.classify import classify
 from wsss.stages.pseudo import pseudo
 from wsss.train import Trainer
 from wsss.workflow import Flow

@@ -18,9 +18,10 @@ from wsss.cli import app
 from wsss.data.index import Index, save_index
 from wsss.errors import ConfigError
 from wsss.files import read_json
+from wsss.methods.base import build_method
 from wsss.methods.semformer import complementation, content_mask, keeps, suppression
 from wsss.plan import Run
-from wsss.stages.classify import build_method, classify
+from wsss.stages.classify import classify
 from wsss.train import Trainer
 
 RUN = "shapes/semformer/common/s0"

@@ -15,6 +15,7 @@ from wsss.data.images import load_image
 from wsss.data.index import Index, save_index
 from wsss.data.loader import Squares, TrainingImages
 from wsss.files import read_json
+from wsss.inference.trained import normalisation
 from wsss.methods import registry
 from wsss.methods.single_stage import SingleStage
 from wsss.nets.single_stage import QueueNet
@@ -22,7 +23,6 @@ from wsss.plan import Run
 from wsss.progress import setup
 from wsss.runtime import Runtime
 from wsss.schema import Params
-from wsss.stages import network as stage
 from wsss.stages.classify import Classification, classify
 from wsss.stages.decode import decode
 from wsss.stages.evaluate import evaluate
@@ -164,7 +164,7 @@ def training(run: Run, index: Index, folder: Path) -> Training:
     own = registry.load(run.method)(run.settings.networks, len(index.classes))
     torch.manual_seed(0)
     net = own.build("classifier")
-    normalise = stage.normalisation(net)
+    normalise = normalisation(net)
     images = TrainingImages(index, index.training(), params.augment, normalise, 0)
     between = Squares(index, index.training(), normalise, 0)
     objective = Classification(own, "classifier", net, {}, between)

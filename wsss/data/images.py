@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from wsss.archive import read_path
+from wsss.archive import Reader, read_path
 from wsss.data import labelmap
 from wsss.data.index import Entry, replaced
 from wsss.data.labelmap import BROKEN, FORMATS
@@ -140,3 +140,15 @@ def _rgb(picture: Image.Image) -> Image.Image:
         seen = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
     return upright.convert("RGB")
+
+
+class LabelReader:
+    """Reads the labels of an image from an archive of palette PNGs, one for each image."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __call__(self, entry: Entry) -> NDArray[np.uint8]:
+        """Return labels (H, W)."""
+        name = f"{entry.name}.png"
+        return labelmap.decode(self._reader.read(name), f"{self._reader.path}/{name}")

@@ -22,6 +22,7 @@ from wsss.data.views import views
 from wsss.data.workers import Batch, plainly
 from wsss.errors import DatasetError
 from wsss.randomness import rng
+from wsss.resize import squash
 from wsss.schema import AugmentParams
 
 Mask = Callable[[Entry], NDArray[np.uint8]]
@@ -111,17 +112,7 @@ class Squares:
             }
 
     def _image(self, entry: Entry, side: int, kernel: Image.Resampling) -> Tensor:
-        return torch.from_numpy(squashed(load_entry(entry), side, self.normalise, kernel))
-
-
-def squashed(
-    image: NDArray[np.uint8],
-    side: int,
-    normalise: Normalisation,
-    kernel: Image.Resampling = Image.Resampling.BILINEAR,
-) -> NDArray[np.float32]:
-    """Return a whole image (3, side, side), smoothed and normalised; its aspect is lost."""
-    return normalise(np.asarray(Image.fromarray(image).resize((side, side), kernel)))
+        return torch.from_numpy(squash(load_entry(entry), side, self.normalise, kernel))
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,11 @@ from wsss.data.labelmap import colour
 from wsss.data.normalisation import Normalisation
 from wsss.errors import ConfigError, MissingError
 from wsss.files import replacing
-from wsss.nets.deeplab import resize
+from wsss.inference.trained import normalisation, restore
+from wsss.nets.deeplab import build_deeplab, resize
 from wsss.plan import RESULTS, Run
 from wsss.progress import log
 from wsss.runtime import Runtime
-from wsss.stages import network as stage
-from wsss.stages.segmenter import build
 
 OPSET = 18  # the oldest that torch's exporter writes without conversion
 EXAMPLE = (2, 3, 96, 128)  # what a graph is traced at whose batch, height and width stay free
@@ -68,8 +67,10 @@ def onnx(run: Run, target: Path | None = None) -> Path:
         ) from None
     weights, settings = run.path("segmenter.safetensors"), run.settings.segmenter
     classes: list[str] = checkpoint.load(weights)[1]["classes"]
-    net = stage.restore(lambda: build(run, len(classes)), weights, Runtime.start())
-    served = Served(net.cpu(), stage.normalisation(net), settings.align_corners).eval()
+    net = restore(
+        lambda: build_deeplab(run.settings.segmenter, len(classes)), weights, Runtime.start()
+    )
+    served = Served(net.cpu(), normalisation(net), settings.align_corners).eval()
     path = target or RESULTS / f"{run.dataset}-{run.method}-{run.protocol}-s{run.seed}.onnx"
     side = settings.augment.crop_px
     model, shape = _traced(served), "(batch, 3, height, width)"

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from wsss.checkpoint import Layout
 from wsss.errors import ConfigError
+from wsss.methods import registry
 from wsss.nets.backbone import Network
+from wsss.plan import Run
 from wsss.schema import ClassifierParams
 
 # From a side in pixels and a number of images to batches of `image` (B, 3, side, side) and `label`:
@@ -93,3 +95,8 @@ class Method(ABC):
     @abstractmethod
     def cam(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return non-negative class maps (B, classes, h', w') of images (B, 3, h, w)."""
+
+
+def build_method(run: Run, classes: int) -> Method:
+    """Return the method of a run with its settings."""
+    return registry.load(run.method)(run.settings.networks, classes)

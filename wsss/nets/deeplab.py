@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from wsss.checkpoint import Layout
 from wsss.data.labelmap import IGNORE
 from wsss.nets.backbone import Backbone, Network
+from wsss.nets.build import build_backbone
+from wsss.schema import SegmenterParams
 
 MOMENTUM = 3e-4  # of the BatchNorm layers in the code base's heads
 
@@ -247,3 +249,16 @@ def reduce_labels(masks: Tensor, size: Sequence[int]) -> Tensor:
     """Return labels (B, H, W) at `size` (h, w): those at the centres of its cells, as Pillow takes."""
     found = F.interpolate(masks[:, None].float(), tuple(size), mode="nearest-exact")
     return found[:, 0].to(masks.dtype)
+
+
+def build_deeplab(params: SegmenterParams, classes: int) -> DeepLab:
+    """Return a segmenter with random weights. classes: without background."""
+    return DeepLab(
+        build_backbone(params.backbone, params.stride),
+        params.head,
+        classes + 1,
+        params.rates,
+        params.msc,
+        recompute_factor=params.recompute_factor,
+        align_corners=params.align_corners,
+    )

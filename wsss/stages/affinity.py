@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsss.affinity import (
@@ -18,10 +16,9 @@ from wsss.affinity import (
     reduce_labels,
 )
 from wsss.archive import Reader
-from wsss.data import labelmap
-from wsss.data.images import load_image
-from wsss.data.index import Entry, load_index
-from wsss.nets.affinitynet import AffinityNet
+from wsss.data.images import LabelReader, load_image
+from wsss.data.index import load_index
+from wsss.inference.trained import build_affinity_network, normalisation
 from wsss.nets.backbone import Network
 from wsss.nets.irn import IRN, measure_mean
 from wsss.plan import Run
@@ -80,19 +77,11 @@ def reduced(masks: Tensor, like: Tensor, params: AffinityParams) -> Tensor:
     return torch.from_numpy(small).to(like.device)
 
 
-def build(run: Run) -> Network:
-    """Return the affinity network of a run with random weights."""
-    params = run.settings.affinity
-    if params.kind == "irn":
-        return IRN(params.backbone, params.stride, params.irn)
-    return AffinityNet(params.backbone, params.stride, params.channels)
-
-
 def affinity(run: Run) -> None:
     """Train the affinity network."""
     params, labels = run.settings.affinity, run.path("confident.zip")
-    net, weights = stage.initialise(lambda: build(run), run, "affinity")
-    reader = PngReader(Reader(labels))
+    net, weights = stage.initialise(lambda: build_affinity_network(run), run, "affinity")
+    reader = LabelReader(Reader(labels))
     objective = OBJECTIVES[params.kind](net, params)
     stage.train(
         run,
@@ -116,7 +105,7 @@ def rest(run: Run, net: Network, runtime: Runtime) -> None:
     entries = load_index(run.index).split("train")
     count, side = run.settings.affinity.train.batch, run.settings.affinity.augment.crop_px
     whole = entries[: max(count, len(entries) // count * count)]
-    normalise = stage.normalisation(net)
+    normalise = normalisation(net)
 
     def crops() -> Iterator[Tensor]:
         for at in range(0, len(whole), count):
@@ -127,15 +116,3 @@ def rest(run: Run, net: Network, runtime: Runtime) -> None:
             yield runtime.send(batch)
 
     measure_mean(net, crops())
-
-
-class PngReader:
-    """Reads the labels of an image from an archive of palette PNGs."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-
-    def __call__(self, entry: Entry) -> NDArray[np.uint8]:
-        """Return labels (H, W)."""
-        name = f"{entry.name}.png"
-        return labelmap.decode(self._reader.read(name), f"{self._reader.path}/{name}")

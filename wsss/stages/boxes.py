@@ -15,15 +15,15 @@ from wsss.archive import pack_arrays
 from wsss.boxes import from_map
 from wsss.data.images import load_image
 from wsss.data.index import Entry, load_index
-from wsss.data.loader import squashed
 from wsss.errors import DatasetError
-from wsss.methods.base import Method
+from wsss.inference.trained import normalisation, restore
+from wsss.methods.base import Method, build_method
 from wsss.nets.backbone import Network
 from wsss.plan import Run
 from wsss.progress import progress
+from wsss.record import recorder
+from wsss.resize import squash
 from wsss.runtime import Runtime
-from wsss.stages import network as stage
-from wsss.stages.classify import build_method
 
 BEST = 5  # classes whose boxes are kept
 
@@ -37,10 +37,10 @@ def boxes(run: Run) -> None:
             f"{run.index} has no image of the split 'val' with one class, so nothing can be localized."
         )
     runtime, name = Runtime.start("fp32"), str(run.spec.localizer)
-    record = stage.recorder(run, "boxes", runtime.name)
+    record = recorder(run, "boxes", runtime.name)
     method = build_method(run, len(index.classes))
     weights = run.path(f"{name}.safetensors")
-    net = stage.restore(lambda: method.build(name), weights, runtime)
+    net = restore(lambda: method.build(name), weights, runtime)
     side = run.settings.networks[name].augment.crop_px
     parts = [entries[at : at + params.batch] for at in range(0, len(entries), params.batch)]
     with archive.Writer(run.path("boxes.zip")) as writer:
@@ -55,9 +55,9 @@ def boxes(run: Run) -> None:
 
 def pictures(entries: Sequence[Entry], side: int, net: Network) -> torch.Tensor:
     """Return whole images as squares (B, 3, side, side)."""
-    normalise = stage.normalisation(net)
+    normalise = normalisation(net)
     return torch.stack(
-        [torch.from_numpy(squashed(load_image(entry.path), side, normalise)) for entry in entries]
+        [torch.from_numpy(squash(load_image(entry.path), side, normalise)) for entry in entries]
     )
 
 

@@ -15,13 +15,14 @@ from wsss.data.index import Index, load_index
 from wsss.data.loader import Squares
 from wsss.data.workers import to_device
 from wsss.errors import ConfigError
+from wsss.inference.trained import normalisation, restore
 from wsss.localize import ScaledImages, plan_batches
-from wsss.methods import registry
-from wsss.methods.base import Derived, Method
+from wsss.methods.base import Derived, Method, build_method
 from wsss.metrics import image_average_precision, image_f1, label_recall, mean_average_precision
 from wsss.nets.backbone import Network
 from wsss.plan import Run
 from wsss.progress import log, progress
+from wsss.record import recorder
 from wsss.runtime import Runtime, evaluating
 from wsss.stages import network as stage
 from wsss.train import Objective
@@ -61,11 +62,6 @@ class Classification(Objective):
         self._method.after_epoch(self._name, self._nets, epoch, images)
 
 
-def build_method(run: Run, classes: int) -> Method:
-    """Return the method of a run with its settings."""
-    return registry.load(run.method)(run.settings.networks, classes)
-
-
 def classify(run: Run, name: str) -> None:
     """Train the network `name` of the run's chain, or take its published weights."""
     if name not in run.spec.networks:
@@ -88,7 +84,7 @@ def classify(run: Run, name: str) -> None:
         return
     if run.spec.warning:
         log.warning("%s: %s", run, run.spec.warning)
-    squares = Squares(index, index.training(), stage.normalisation(net), run.seed)
+    squares = Squares(index, index.training(), normalisation(net), run.seed)
     objective = Classification(method, name, net, nets, squares)
     stage.train(
         run, name, objective, params.augment, params.train, [*paths, *weights], measure=measure
@@ -100,7 +96,7 @@ def restored(run: Run, method: Method, name: str, runtime: Runtime) -> nn.Module
     path = run.path(f"{name}.safetensors")
     if run.spec.networks[name].derived:
         return runtime.place(Derived(checkpoint.load(path)[0]))
-    return stage.restore(lambda: method.build(name), path, runtime)
+    return restore(lambda: method.build(name), path, runtime)
 
 
 def derive(
@@ -121,11 +117,11 @@ def derive(
     if not runtime.is_main:
         runtime.wait()
         return
-    record = stage.recorder(run, name, runtime.name)
+    record = recorder(run, name, runtime.name)
 
     def images(side: int, batch: int) -> Iterator[dict[str, Any]]:
         trained = next(net for net in nets.values() if isinstance(net, Network))
-        squares = Squares(index, index.training(), stage.normalisation(trained), run.seed)
+        squares = Squares(index, index.training(), normalisation(trained), run.seed)
         found = squares.in_order(side, batch)
         shown = progress(found, f"{name}: images", -(-len(squares.entries) // batch))
         return (to_device(part, runtime) for part in shown)
@@ -146,7 +142,7 @@ def validate(method: Method, net: nn.Module, index: Index) -> dict[str, float]:
     if not entries:
         return {}
     device = next(net.parameters()).device
-    images = ScaledImages(plan_batches(entries, 32), (1.0,), stage.normalisation(net))
+    images = ScaledImages(plan_batches(entries, 32), (1.0,), normalisation(net))
     scores, truths = [], []
     with evaluating(net):
         for batch, (pictures,) in zip(images.batches, images, strict=True):

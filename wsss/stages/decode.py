@@ -5,13 +5,13 @@ from __future__ import annotations
 from wsss import crf
 from wsss.data.index import load_index
 from wsss.errors import ConfigError
+from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.localize import Joining, Resizing, inference, part, plan_batches
+from wsss.methods.base import build_method
 from wsss.plan import Run
 from wsss.progress import progress
 from wsss.runtime import Runtime
 from wsss.schema import DecoderParams
-from wsss.stages import network as stage
-from wsss.stages.classify import build_method
 from wsss.stages.masks import named, write
 
 
@@ -24,10 +24,10 @@ def decode(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
         crf.check_installed()
     runtime, name = Runtime.start("auto"), str(run.spec.localizer)
     method = build_method(run, len(index.classes))
-    net = stage.restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
+    net = restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
     batches = part(plan_batches(index.split("val", "test"), params.batch), shard)
-    look = stage.look(lambda images: method.decode(net, images))
-    normalise, how = stage.normalisation(net), (resizing(params), joining(params))
+    look = without_gradients(lambda images: method.decode(net, images))
+    normalise, how = normalisation(net), (resizing(params), joining(params))
     results = inference(look, batches, params, lambda size: size, normalise, runtime, workers, *how)
     shown = progress(results, named("decoder", shard), len(batches))
     write(run, "decoded", shard, shown, params, normalise)

@@ -15,14 +15,13 @@ from wsss.archive import pack_arrays
 from wsss.camstore import Cam, CamReader, enlarge
 from wsss.data.index import load_index
 from wsss.errors import ConfigError
+from wsss.inference.trained import build_affinity_network, normalisation, restore, without_gradients
 from wsss.instances import Instance, clusters, detections, per_object
 from wsss.localize import ScaledImages, part, plan_batches
 from wsss.nets.irn import IRN, edge_displacement
-from wsss.plan import Run
+from wsss.plan import Run, shard_path
 from wsss.progress import progress
 from wsss.runtime import Runtime
-from wsss.stages import network as stage
-from wsss.stages.affinity import build
 from wsss.stages.walk import BATCH, on_grid
 from wsss.walk import random_walk, transition
 
@@ -41,12 +40,14 @@ def instances(run: Run, shard: tuple[int, int]) -> None:
             "affinity.irn.displacement above 0."
         )
     runtime = Runtime.start("auto")
-    net: Any = stage.restore(lambda: build(run), run.path("affinity.safetensors"), runtime)
+    net: Any = restore(
+        lambda: build_affinity_network(run), run.path("affinity.safetensors"), runtime
+    )
     cams = CamReader(run.path("cam.zip"))
     batches = part(plan_batches(index.training(), BATCH), shard)
-    images = ScaledImages(batches, (1.0,), stage.normalisation(net))
-    look = stage.look(lambda pictures: observed(net, pictures, params.pad_px))
-    with archive.Writer(stage.shard_path(run, "instances", shard)) as writer:
+    images = ScaledImages(batches, (1.0,), normalisation(net))
+    look = without_gradients(lambda pictures: observed(net, pictures, params.pad_px))
+    with archive.Writer(shard_path(run, "instances", shard)) as writer:
         shown = zip(batches, images, strict=True)
         for entries, (pictures,) in progress(
             shown, f"instances {shard[0]}/{shard[1]}", len(batches)

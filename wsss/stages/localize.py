@@ -12,15 +12,14 @@ from wsss.camstore import Cam, pack
 from wsss.data.index import Entry, Index, load_index
 from wsss.data.normalisation import Normalisation
 from wsss.errors import ConfigError
+from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.localize import Joining, Resizing, inference_at, part, plan_batches
-from wsss.methods.base import Method
+from wsss.methods.base import Method, build_method
 from wsss.nets.backbone import Network
-from wsss.plan import Run
+from wsss.plan import Run, shard_path
 from wsss.progress import progress
 from wsss.runtime import Runtime
 from wsss.schema import CamParams
-from wsss.stages import network as stage
-from wsss.stages.classify import build_method
 
 
 def localize(
@@ -39,11 +38,11 @@ def localize(
     index, params = load_index(run.index), run.settings.cam
     runtime = Runtime.start("auto")
     method = build_method(run, len(index.classes))
-    net = stage.restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
+    net = restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
     batches = part(plan_batches(index.training(), params.batch), shard)
-    look, normalise = looking(method, net, params), stage.normalisation(net)
+    look, normalise = looking(method, net, params), normalisation(net)
     found = cams(look, batches, index, params, normalise, runtime, workers)
-    with archive.Writer(stage.shard_path(run, target, shard)) as writer:
+    with archive.Writer(shard_path(run, target, shard)) as writer:
         for entries, own in progress(found, f"{target} {shard[0]}/{shard[1]}", len(batches)):
             for entry, cam in zip(entries, own, strict=True):
                 writer.add(f"{entry.name}.npz", pack(cam))
@@ -52,7 +51,7 @@ def localize(
 def looking(method: Method, net: Network, params: CamParams) -> Callable[[Tensor], Tensor]:
     """Return what a method sees, negative scores cut or not."""
     see = method.cam if params.clip == "first" else method.evidence
-    return stage.look(lambda images: see(net, images))
+    return without_gradients(lambda images: see(net, images))
 
 
 def resizing(params: CamParams) -> Resizing:

@@ -15,13 +15,13 @@ from wsss.data import labelmap
 from wsss.data.images import load_image
 from wsss.data.index import Entry, load_index
 from wsss.data.normalisation import Normalisation
+from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.localize import Joining, Resizing, inference, part, plan_batches
-from wsss.plan import Run
+from wsss.nets.deeplab import build_deeplab
+from wsss.plan import Run, shard_path
 from wsss.progress import progress
 from wsss.runtime import Runtime
 from wsss.schema import SegmenterParams, SegmenterTestParams
-from wsss.stages import network as stage
-from wsss.stages.segmenter import build
 
 
 def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
@@ -31,13 +31,22 @@ def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
     if params.crf != "none":
         crf.check_installed()
     runtime = Runtime.start("auto")
-    net = stage.restore(
-        lambda: build(run, len(index.classes)), run.path("segmenter.safetensors"), runtime
+    net = restore(
+        lambda: build_deeplab(run.settings.segmenter, len(index.classes)),
+        run.path("segmenter.safetensors"),
+        runtime,
     )
     batches = part(plan_batches(index.split("val", "test"), params.batch), shard)
-    normalise, how = stage.normalisation(net), (resizing(params), joining(settings))
+    normalise, how = normalisation(net), (resizing(params), joining(settings))
     results = inference(
-        stage.look(net), batches, params, lambda size: size, normalise, runtime, workers, *how
+        without_gradients(net),
+        batches,
+        params,
+        lambda size: size,
+        normalise,
+        runtime,
+        workers,
+        *how,
     )
     write(
         run,
@@ -64,7 +73,7 @@ def write(
 ) -> None:
     """Write the labels of batches of images, from their joined looks (B, classes, H, W)."""
     processes = len(os.sched_getaffinity(0))
-    with archive.Writer(stage.shard_path(run, what, shard)) as writer:
+    with archive.Writer(shard_path(run, what, shard)) as writer:
         for name, labels in decided(results, params, normalise, processes):
             writer.add(f"{name}.png", labelmap.encode(labels))
 

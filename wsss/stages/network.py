@@ -7,37 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsss import checkpoint, plan
 from wsss.checkpoint import Layout
 from wsss.data.index import TRAINING, Index, load_index
 from wsss.data.loader import Mask, TrainingImages
-from wsss.data.normalisation import Normalisation
 from wsss.errors import DatasetError
 from wsss.files import write_text
+from wsss.inference.trained import normalisation
 from wsss.nets.backbone import Network
 from wsss.nets.build import load_backbone, published_layout
 from wsss.plan import Run
 from wsss.progress import log
 from wsss.randomness import number
-from wsss.record import Recorder
+from wsss.record import Recorder, recorder
 from wsss.runtime import Runtime
 from wsss.schema import AugmentParams, BegunParams, TrainParams
 from wsss.train import Objective, Training, fit
 
 EMPTY_LOG = "step,epoch,lr,loss,images_per_s\n"  # of a network that was not trained here
-
-
-def recorder(run: Run, stage: str, device: str = "cpu") -> Recorder:
-    """Start the record of a stage of a run."""
-    return Recorder(stage, run.slice(stage), run.code(stage), run.seed, device)
-
-
-def normalisation(net: nn.Module) -> Normalisation:
-    """Return what the backbone of a network wants images to be."""
-    backbone: Any = net.backbone
-    return Normalisation(backbone.mean, backbone.std, backbone.unit, backbone.bgr)
 
 
 def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Network, list[Path]]:
@@ -150,27 +139,3 @@ def write_derived(
     record.write(run.path(f"{stage}.json"), [run.index, *before], [weights], metrics={})
     shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
     log.info("%s done: %s -> %s", stage, shapes, weights)
-
-
-def restore(build: Callable[[], Network], path: Path, runtime: Runtime) -> Network:
-    """Return a trained network on the device, in evaluation mode; it learns no more."""
-    state, _ = checkpoint.load(path)
-    net = build()
-    checkpoint.fill(net, state, path)
-    runtime.place(net)
-    return net.eval().requires_grad_(False)
-
-
-def look(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Run `function` without gradients."""
-
-    def seen(images: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return function(images)
-
-    return seen
-
-
-def shard_path(run: Run, stage: str, shard: tuple[int, int]) -> Path:
-    """Return where shard (k, n) of a stage is written."""
-    return run.path(f"{stage}/{shard[0]}-of-{shard[1]}.zip")

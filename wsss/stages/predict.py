@@ -20,15 +20,15 @@ from wsss.data.images import load_image
 from wsss.data.index import Entry
 from wsss.errors import DatasetError, one_line
 from wsss.files import replacing, write_text
+from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.localize import ScaledImages, multiscale
+from wsss.methods.base import build_method
+from wsss.nets.deeplab import build_deeplab
 from wsss.plan import Run
 from wsss.progress import log, progress
 from wsss.runtime import Runtime
 from wsss.stages import localize
-from wsss.stages import network as stage
-from wsss.stages.classify import build_method
 from wsss.stages.masks import decide, joining, resizing
-from wsss.stages.segmenter import build
 from wsss.tables import csv_text
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
@@ -119,14 +119,16 @@ class Segmenter:
         path = run.path("segmenter.safetensors")
         self.classes = checkpoint.classes(path)
         self._params, self._runtime = run.settings.segmenter, runtime
-        self._net = stage.restore(lambda: build(run, len(self.classes)), path, runtime)
+        self._net = restore(
+            lambda: build_deeplab(run.settings.segmenter, len(self.classes)), path, runtime
+        )
 
     def __call__(self, entry: Entry) -> NDArray[np.uint8]:
         """Return the labels (H, W) of one image."""
-        test, normalise = self._params.test, stage.normalisation(self._net)
+        test, normalise = self._params.test, normalisation(self._net)
         images = ScaledImages([[entry]], test.scales, normalise, resizing(test))[0]
         seen = multiscale(
-            stage.look(self._net),
+            without_gradients(self._net),
             images,
             test.mirror,
             entry.size,
@@ -147,19 +149,19 @@ class Localizer:
         self._params = run.settings.cam.model_copy(update=whole)
         self._runtime = runtime
         self._method = build_method(run, len(self._classes))
-        self._net = stage.restore(lambda: self._method.build(name), path, runtime)
+        self._net = restore(lambda: self._method.build(name), path, runtime)
 
     def __call__(
         self, entry: Entry, image: NDArray[np.uint8]
     ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Yield the name and the heat map of each class that is probably present."""
-        params, normalise = self._params, stage.normalisation(self._net)
+        params, normalise = self._params, normalisation(self._net)
         scales, how = (1.0, *params.scales), localize.resizing(params)
         images = ScaledImages([[entry]], scales, normalise, how)[0]
         (rule,), join = cam_sizes(params), localize.joining(params)
         look = localize.looking(self._method, self._net, params)
         maps = multiscale(look, images[1:], params.mirror, rule(entry.size), self._runtime, join)[0]
-        scores: Tensor = stage.look(lambda batch: self._method.logits(self._net, batch))(
+        scores: Tensor = without_gradients(lambda batch: self._method.logits(self._net, batch))(
             self._runtime.send(images[0])
         )[0]
         labels = torch.nonzero(scores.sigmoid() > PRESENT).flatten().tolist()

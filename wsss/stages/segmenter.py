@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsss.archive import Reader
-from wsss.data.images import load_mask
+from wsss.data.images import LabelReader, load_mask
 from wsss.data.index import Entry, load_index
 from wsss.errors import DatasetError
-from wsss.nets.build import build_backbone
-from wsss.nets.deeplab import DeepLab, pixel_loss
+from wsss.nets.deeplab import DeepLab, build_deeplab, pixel_loss
 from wsss.plan import Run
 from wsss.schema import SegmenterParams
 from wsss.stages import network as stage
-from wsss.stages.affinity import PngReader
 from wsss.train import Objective
 
 
@@ -40,27 +38,11 @@ class Segmentation(Objective):
         }
 
 
-def build(run: Run, classes: int) -> DeepLab:
-    """Return the segmenter of a run with random weights. classes: without background."""
-    return deeplab(run.settings.segmenter, classes)
-
-
-def deeplab(params: SegmenterParams, classes: int) -> DeepLab:
-    """Return a segmenter with random weights. classes: without background."""
-    return DeepLab(
-        build_backbone(params.backbone, params.stride),
-        params.head,
-        classes + 1,
-        params.rates,
-        params.msc,
-        recompute_factor=params.recompute_factor,
-        align_corners=params.align_corners,
-    )
-
-
 def initialise(run: Run, classes: int) -> tuple[DeepLab, list[Path]]:
     """Return the segmenter of a run with its initial weights, and the files these came from."""
-    net, weights = stage.initialise(lambda: build(run, classes), run, "segmenter")
+    net, weights = stage.initialise(
+        lambda: build_deeplab(run.settings.segmenter, classes), run, "segmenter"
+    )
     return cast("DeepLab", net), weights
 
 
@@ -73,7 +55,7 @@ def segmenter(run: Run) -> None:
         stage.train(run, "segmenter", objective, params.augment, params.train, weights, true_mask)
     else:
         labels = run.path("pseudo.zip")
-        reader = PngReader(Reader(labels))
+        reader = LabelReader(Reader(labels))
         inputs = [labels, *weights]
         stage.train(run, "segmenter", objective, params.augment, params.train, inputs, reader)
 

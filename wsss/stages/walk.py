@@ -15,15 +15,14 @@ from wsss.affinity import inner_radius, pair_affinities, path_affinities
 from wsss.cam import MAX_EPSILON
 from wsss.camstore import Cam, CamReader, enlarge, pack
 from wsss.data.index import load_index
+from wsss.inference.trained import build_affinity_network, normalisation, restore, without_gradients
 from wsss.localize import ScaledImages, part, plan_batches
 from wsss.nets.irn import IRN, edge_displacement
-from wsss.plan import Run
+from wsss.plan import Run, shard_path
 from wsss.progress import progress
 from wsss.resize import pad_to_multiple
 from wsss.runtime import Runtime
 from wsss.schema import AffinityParams, WalkParams
-from wsss.stages import network as stage
-from wsss.stages.affinity import build
 from wsss.walk import cells, random_walk, transition, with_background
 
 if TYPE_CHECKING:
@@ -51,13 +50,13 @@ def walk(run: Run, shard: tuple[int, int]) -> None:
     """Write the walked CAMs of shard (k, n) of the training images."""
     index, params = load_index(run.index), run.settings.walk
     runtime = Runtime.start("auto")
-    net = stage.restore(lambda: build(run), run.path("affinity.safetensors"), runtime)
+    net = restore(lambda: build_affinity_network(run), run.path("affinity.safetensors"), runtime)
     stride: Any = net.stride
     cams = CamReader(run.path("cam.zip"))
     batches = part(plan_batches(index.training(), BATCH), shard)
-    images = ScaledImages(batches, (1.0,), stage.normalisation(net))
-    look: Callable[[Tensor], Tensor] = stage.look(observer(net, params.pad_px))
-    with archive.Writer(stage.shard_path(run, "walk", shard)) as writer:
+    images = ScaledImages(batches, (1.0,), normalisation(net))
+    look: Callable[[Tensor], Tensor] = without_gradients(observer(net, params.pad_px))
+    with archive.Writer(shard_path(run, "walk", shard)) as writer:
         shown = progress(
             zip(batches, images, strict=True), f"walk {shard[0]}/{shard[1]}", len(batches)
         )

@@ -17,12 +17,12 @@ from wsss import config, crf
 from wsss.data.augment import Draws, change, content
 from wsss.data.index import Entry
 from wsss.data.normalisation import Normalisation
+from wsss.inference.trained import normalisation
 from wsss.localize import Joining, Resizing, inference
 from wsss.metrics import confusion, image_f1, mean_iou, pixel_scores
 from wsss.runtime import Runtime
 from wsss.schema import AugmentParams, DecoderParams, Params
 from wsss.stages.decode import joining, resizing
-from wsss.stages.network import normalisation
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 ON_COCO = {  # what differs on COCO

@@ -9,11 +9,11 @@ from pictures import normalised
 from torch import Tensor
 
 from wsss import checkpoint
-from wsss.data.loader import squashed
+from wsss.inference.trained import normalisation
 from wsss.methods.crt_localization import Localization, is_apart
 from wsss.nets.crt import CNN, TRANSFORMER, CRTNet
 from wsss.optimize import freeze, parts, rate
-from wsss.stages.network import normalisation
+from wsss.resize import squash
 
 EXACT, LOSS = {"atol": 1e-5}, {"rtol": 1e-4}
 
@@ -99,7 +99,7 @@ def test_pictures_of_the_test(golden: Golden) -> None:
     pictures, every = thinned(expected, "test_image")
     sizes = expected["image_sizes_wh"].tolist()
     for (width, height), seed, wanted in zip(sizes, seeds, pictures, strict=True):
-        image = squashed(fill.image(height, width, seed), side, normalisation(net))
+        image = squash(fill.image(height, width, seed), side, normalisation(net))
         golden.close(f"picture {seed}", image[:, ::every, ::every], wanted, absolute=1e-6)
 
 

@@ -11,11 +11,11 @@ from pictures import normalised
 
 from wsss import checkpoint
 from wsss.crf import refine_scores
-from wsss.nets.deeplab import LAYOUTS, DeepLab, reduce_labels, resize
+from wsss.inference.trained import normalisation
+from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab, reduce_labels, resize
 from wsss.optimize import freeze, rate
 from wsss.stages.masks import crf_picture
-from wsss.stages.network import normalisation
-from wsss.stages.segmenter import Segmentation, deeplab
+from wsss.stages.segmenter import Segmentation
 
 MANIFEST = "deeplabv2_res101_msc"
 LAYOUT = LAYOUTS["deeplabv2_resnet101_msc"]
@@ -24,7 +24,7 @@ OUTPUTS = ("train_logits_0", "train_logits_1", "train_logits_2", "train_logits_3
 
 
 def network(golden: Golden) -> DeepLab:
-    net = deeplab(PUBLISHED.segmenter, CLASSES)
+    net = build_deeplab(PUBLISHED.segmenter, CLASSES)
     checkpoint.adopt(net, golden.checkpoint(MANIFEST, SMALL), LAYOUT)
     return net.eval()
 
@@ -86,7 +86,10 @@ def test_the_rates(golden: Golden) -> None:
 
 def test_the_crf(golden: Golden) -> None:
     expected, case = golden.arrays("deeplab_crf.npz"), golden.case("deeplab_crf")
-    net, image = deeplab(PUBLISHED.segmenter, CLASSES), fill.image(*case["size"], case["seed"])
+    net, image = (
+        build_deeplab(PUBLISHED.segmenter, CLASSES),
+        fill.image(*case["size"], case["seed"]),
+    )
     logits = torch.from_numpy(expected["logits"])[None]
     scores = resize(logits, case["size"]).softmax(1)[0].numpy()
     wrapped = crf_picture(image, "wrapped", normalisation(net))

@@ -20,12 +20,12 @@ from wsss.data.augment import Draws, change, scaled_size
 from wsss.data.index import Entry, Index
 from wsss.data.loader import Squares
 from wsss.data.normalisation import Normalisation
+from wsss.inference.trained import normalisation
 from wsss.localize import ScaledImages, multisize
 from wsss.methods.pcsformer import views
 from wsss.metrics import seed
 from wsss.nets.backbone import IMAGENET
 from wsss.stages.localize import cams, joining, looking, resizing
-from wsss.stages.network import normalisation
 
 CAM = PUBLISHED.cam
 NAMES = tuple(str(number) for number in range(CLASSES))

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from wsss import checkpoint, metrics
 from wsss.crf import refine_scores
-from wsss.nets.deeplab import LAYOUTS, DeepLab, reduce_labels, resize
+from wsss.inference.trained import normalisation
+from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab, reduce_labels, resize
 from wsss.optimize import freeze, rate
 from wsss.stages.masks import crf_picture
-from wsss.stages.network import normalisation
-from wsss.stages.segmenter import Segmentation, deeplab
+from wsss.stages.segmenter import Segmentation
 
 MANIFEST = "deeplabv2_resnet101_msc"
 CRF = "deeplab_msc"
@@ -34,7 +34,7 @@ LABELS, CRF_LABELS = 0.999, 0.995
 
 
 def load(golden: Golden) -> DeepLab:
-    net = deeplab(PUBLISHED.segmenter, CLASSES)
+    net = build_deeplab(PUBLISHED.segmenter, CLASSES)
     checkpoint.adopt(net, weights(golden, MANIFEST, MANIFEST), LAYOUTS[MANIFEST])
     return net.eval()
 

@@ -18,15 +18,15 @@ from transformers import LOOSE, thinned
 from wsss import checkpoint, config, crf
 from wsss.affinity import WEIGHTS, affinity_loss, offsets, pair_affinities, windows
 from wsss.data.index import Entry
+from wsss.inference.trained import normalisation, without_gradients
 from wsss.localize import inference
 from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
-from wsss.nets.deeplab import LAYOUTS, DeepLab
+from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab
 from wsss.optimize import freeze, parameter_groups
 from wsss.resize import pad_to_multiple
 from wsss.schema import Params
-from wsss.stages import network as stage
 from wsss.stages.masks import decide, joining, resizing
-from wsss.stages.segmenter import Segmentation, deeplab
+from wsss.stages.segmenter import Segmentation
 from wsss.walk import cells, random_walk, transition, with_background
 
 RADIUS, MARGIN, CHANNELS = 5, 4, (64, 128, 256)
@@ -175,7 +175,7 @@ def test_labels_of_an_image_after_the_walk(golden: Golden) -> None:
 
 def segmentation_net(golden: Golden) -> DeepLab:
     params = config.resolve(Params(), "voc12", "mctformer", "published").segmenter
-    net = deeplab(params, 20)
+    net = build_deeplab(params, 20)
     checkpoint.adopt(net, golden.checkpoint("resnet38_seg", LAST), LAYOUTS["resnet38_seg"])
     return net.eval()
 
@@ -216,8 +216,8 @@ def test_segmentation_at_several_scales(golden: Golden, tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     Image.fromarray(fill.image(*case)).save(path)
     entry = Entry("picture", str(path), None, (), "val", (case[0], case[1]), "")
-    look = stage.look(net)
-    normalise, test = stage.normalisation(net), params.test
+    look = without_gradients(net)
+    normalise, test = normalisation(net), params.test
     size = lambda size: size  # noqa: E731  # maps at the size of the image
     ((_, seen),) = inference(
         look, [[entry]], test, size, normalise, CPU, 0, resizing(test), joining(params)

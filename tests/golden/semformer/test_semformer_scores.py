@@ -18,13 +18,12 @@ from wsss import archive, checkpoint, crf, metrics
 from wsss.camstore import Cam, grid, pack
 from wsss.data import labelmap
 from wsss.data.index import Entry, Index
+from wsss.inference.trained import normalisation
 from wsss.localize import inference
-from wsss.nets.deeplab import LAYOUTS, DeepLab
+from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab
 from wsss.optimize import freeze, parameter_groups, rate
 from wsss.stages import evaluate, pseudo
 from wsss.stages.masks import decide, joining, resizing
-from wsss.stages.network import normalisation
-from wsss.stages.segmenter import deeplab
 
 EXACT = {"rtol": 1e-6, "absolute": 1e-9}
 CRF_MIOU = {"rtol": 2e-3}  # 0.1 % of the pixels may have another label after a CRF
@@ -131,7 +130,7 @@ def test_label_images(golden: Golden, tmp_path: Path) -> None:
 
 
 def segmenter(golden: Golden) -> DeepLab:
-    net = deeplab(PUBLISHED.segmenter, CLASSES)
+    net = build_deeplab(PUBLISHED.segmenter, CLASSES)
     checkpoint.adopt(net, golden.checkpoint(MANIFEST), LAYOUTS[f"seg_{MANIFEST}"])
     return net.eval()
 
@@ -189,7 +188,7 @@ def test_the_crf_of_the_segmenter(golden: Golden) -> None:
 
 def test_the_training_of_the_segmenter(golden: Golden) -> None:
     case, own = golden.json("deeplabv1.json"), PUBLISHED.segmenter
-    net = deeplab(own, CLASSES).train()
+    net = build_deeplab(own, CLASSES).train()
     freeze(net, own.train)
     sizes = [len(group["params"]) for group in parameter_groups(net, own.train)]
     golden.same("segmenter groups", sizes, [n for n in case["group_sizes_as_trained"] if n])

@@ -13,12 +13,12 @@ from wsss import checkpoint
 from wsss.cam import high_size
 from wsss.camstore import grid
 from wsss.data.augment import Draws, change, content
+from wsss.inference.trained import normalisation
 from wsss.localize import Resizing
 from wsss.nets.build import load_backbone
 from wsss.optimize import optimizer, parameter_groups, rate
 from wsss.resize import pad_to_multiple
 from wsss.schema import TrainParams
-from wsss.stages.network import normalisation
 
 SAME = {"rtol": 1e-6, "absolute": 1e-7}
 

@@ -18,12 +18,11 @@ from torch import Tensor
 from wsss import checkpoint
 from wsss.config import validate
 from wsss.data.index import Entry
+from wsss.inference.trained import normalisation
 from wsss.localize import inference
-from wsss.nets.deeplab import LAYOUTS, DeepLab
+from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab
 from wsss.schema import SegmenterParams
 from wsss.stages.masks import decide, joining, resizing
-from wsss.stages.network import normalisation
-from wsss.stages.segmenter import deeplab
 
 PRESETS = {  # of each manifest
     "deeplabv2_resnet101_msc": "deeplab_v2_coco",
@@ -51,7 +50,7 @@ def settings(manifest: str) -> SegmenterParams:
 
 
 def load(golden: Golden, manifest: str) -> DeepLab:
-    net = deeplab(settings(manifest), CLASSES)
+    net = build_deeplab(settings(manifest), CLASSES)
     checkpoint.adopt(net, golden.checkpoint(manifest, SCALE[manifest]), LAYOUTS[manifest])
     return net.eval()
 

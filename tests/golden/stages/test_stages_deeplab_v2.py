@@ -10,12 +10,12 @@ from segmenters import CLASSES, GRADIENT, LABELS, LOSS, Arrays, batch, gradients
 
 from wsss import checkpoint
 from wsss.crf import refine_scores
+from wsss.inference.trained import normalisation
 from wsss.nets.build import published_layout
-from wsss.nets.deeplab import DeepLab, reduce_labels, resize
+from wsss.nets.deeplab import DeepLab, build_deeplab, reduce_labels, resize
 from wsss.optimize import freeze, parameter_groups, rate
 from wsss.stages.masks import crf_picture
-from wsss.stages.network import normalisation
-from wsss.stages.segmenter import Segmentation, deeplab
+from wsss.stages.segmenter import Segmentation
 
 
 def test_deeplab_v2(golden: Golden) -> None:
@@ -84,7 +84,7 @@ def compare_training(golden: Golden, expected: Arrays, net: DeepLab) -> None:
 
 
 def test_deeplab_v2s_initial_weights_are_its_backbones(golden: Golden) -> None:
-    net = deeplab(settings("deeplabv2_resnet101_msc"), CLASSES)
+    net = build_deeplab(settings("deeplabv2_resnet101_msc"), CLASSES)
     head = {key: value.clone() for key, value in net.head.state_dict().items()}
     layout = published_layout("resnet101_caffe")
     checkpoint.adopt(net.backbone, golden.checkpoint("deeplabv1_resnet101_coco91"), layout)

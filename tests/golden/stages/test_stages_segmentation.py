@@ -24,10 +24,10 @@ from segmenters import (
 )
 from torch import Tensor, nn
 
+from wsss.inference.trained import normalisation
 from wsss.nets.deeplab import DeepLab
 from wsss.optimize import freeze, parameter_groups
 from wsss.stages.masks import crf_picture, resizing
-from wsss.stages.network import normalisation
 from wsss.stages.segmenter import Segmentation
 
 
