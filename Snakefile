@@ -12,8 +12,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from wsss.errors import WsssError
-from wsss.resume import note_head
-from wsss.workflow import FIGURES, TABLES, Flow
+from wsss.runs.flow import FIGURES, TABLES, Flow
+from wsss.runs.resume import note_head
 
 
 configfile: "params.yaml"
@@ -47,8 +47,8 @@ scattergather:
 
 
 include: "workflow/rules/data.smk"
-include: "workflow/rules/classify.smk"
-include: "workflow/rules/localize.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/cam.smk"
 include: "workflow/rules/refine.smk"
 include: "workflow/rules/segment.smk"
 include: "workflow/rules/evaluate.smk"

@@ -1,4 +1,4 @@
-"""What many tests share: tiny images with labels and masks, made on the spot."""
+"""What many tests share: tiny images with labels and masks, and stand-ins for the sources of images."""
 
 import os
 import socket
@@ -6,12 +6,15 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import made_datasets
 import numpy as np
 import pytest
+from made_data import mask, picture
 from PIL import Image
 
 from wsss.data import labelmap
 from wsss.data.index import Entry, Index
+from wsss.datasets.drawn import stamps
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -118,4 +121,39 @@ def no_network() -> Iterator[None]:
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run a test in an empty folder, where `work/` and `results/` are its own."""
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def devkit(tmp_path: Path) -> Path:
+    """Write a VOC devkit of five images, two of them from SBD, and return its root."""
+    return made_datasets.voc(tmp_path / "VOC2012")
+
+
+@pytest.fixture(scope="session")
+def stamp_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write three one-coloured photographs with alpha for each class of stamps."""
+    root = tmp_path_factory.mktemp("stamps")
+    for place, (name, patterns) in enumerate(stamps.CLASSES.items()):
+        folder = (root / patterns[0]).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(3):
+            stamp = np.zeros((60, 80, 4), np.uint8)
+            stamp[10:50, 5:70] = (20 * place, 80 * number, 200, 255)
+            Image.fromarray(stamp).save(folder / f"{name}{number}.png")
+    (root / "animals/birds/cartoon").mkdir()
+    Image.new("RGBA", (20, 20), "red").save(root / "animals/birds/cartoon/drawn.png")
+    Image.new("RGBA", (20, 20), "red").save(root / "animals/insects/bee.png")
+    return root
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Write a dataset of four images with a table `images.csv` and return its folder."""
+    rows = ["image,labels,split,mask"]
+    for number, split in enumerate(("train", "train", "val", "test")):
+        picture(tmp_path / "photos" / f"p{number}.png", number)
+        mask(tmp_path / "masks" / f"p{number}.png", 1, 2, 255)
+        rows.append(f"photos/p{number}.png,frog; newt,{split},masks/p{number}.png")
+    (tmp_path / "images.csv").write_text("\n".join(rows) + "\n")
     return tmp_path

@@ -10,8 +10,8 @@ from made_data import SIDE, mask, picture
 from PIL import Image
 from scipy.io import savemat
 
-from wsss.data import coco
-from wsss.data.voc import CLASSES
+from wsss.datasets import coco
+from wsss.datasets.voc import CLASSES
 
 # id -> split, objects of the annotation, whether the mask is the devkit's or that of SBD
 DEVKIT = {

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss import archive, plan
-from wsss.camstore import Cam, grid, pack
 from wsss.data import labelmap
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, save_index
-from wsss.files import write_text
-from wsss.metrics import seed
-from wsss.plan import Run
-from wsss.record import Recorder
-from wsss.schema import Params
+from wsss.runs.record import Recorder
+from wsss.runs.run import WORK, Run, data_code, data_slice, stage_kind
+from wsss.scores.metrics import seed
+from wsss.settings import Params
 from wsss.stages.evaluate import evaluate
+from wsss.storage import archive
+from wsss.storage.cam_archive import Cam, grid, pack
+from wsss.storage.files import write_text
 
 STRIDE = 4
 HOSTILE = (
@@ -33,9 +33,9 @@ def make_dataset(index: Index, dataset: str, params: Params, names: Sequence[str
         replace(image, labels=tuple(new[label] for label in image.labels)) for image in index.images
     )
     made = Index(dataset, tuple(names), images)
-    path = plan.WORK / dataset / "index.json"
+    path = WORK / dataset / "index.json"
     save_index(made, path)
-    record = Recorder("data", plan.data_slice(params, dataset), plan.data_code(dataset))
+    record = Recorder("data", data_slice(params, dataset), data_code(dataset))
     record.write(path.with_name("data.json"), [], [path])
     return made
 
@@ -65,7 +65,7 @@ def _make(run: Run, stage: str, index: Index) -> Path:
         for entry in entries:
             cam = noisy(run, stage, entry, index)
             labels = seed(cam.full(), cam.labels, 0.4)
-            maps = plan.kind(stage) in ("cam", "walk")
+            maps = stage_kind(stage) in ("cam", "walk")
             name, content = (".npz", pack(cam)) if maps else (".png", labelmap.encode(labels))
             writer.add(f"{entry.name}{name}", content)
     return path

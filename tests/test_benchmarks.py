@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsss.files import read_json, write_json
+from wsss.storage.files import read_json, write_json
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "tests" / "benchmarks"

@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from wsss import checkpoint
 from wsss.data import labelmap
 from wsss.data.index import Index
-from wsss.doctor import report
+from wsss.machine.doctor import report
 from wsss.methods.base import build_method
 from wsss.nets.deeplab import build_deeplab
-from wsss.plan import Run
-from wsss.schema import Params
-from wsss.stages import network
+from wsss.runs.run import Run
+from wsss.settings import Params
+from wsss.storage import checkpoint
+from wsss.training import session
 
 RUN = "shapes/cam/common/s0"
 
@@ -43,7 +43,7 @@ def trained(squares: Index, work: Path) -> Run:
     }
     for name, net in nets.items():
         path = run.path(f"{name}.safetensors")
-        checkpoint.save(path, net.state_dict(), network.header(run, name, index))
+        checkpoint.save(path, net.state_dict(), session.header(run, name, index))
     return run
 
 

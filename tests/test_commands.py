@@ -38,28 +38,28 @@ COVERED = {
     r"wsss cam \S+ +wsss evaluate \S+ seed +wsss --help": (
         "tests/test_cli.py::test_help_names_every_command_without_loading_torch"
     ),
-    r"wsss data check \S+( --params \S+)*": "tests/data/test_check.py::test_good_data_has_no_problem",
-    r"wsss data fetch voc12": "tests/data/test_fetch.py::test_an_archive_is_fetched_verified_and_unpacked_once",
+    r"wsss data check \S+( --params \S+)*": "tests/stages/test_check.py::test_good_data_has_no_problem",
+    r"wsss data fetch voc12": "tests/datasets/test_fetch.py::test_an_archive_is_fetched_verified_and_unpacked_once",
     r"wsss predict \S+ photo.jpg folder/( --params \S+)*": (
         "tests/test_cli.py::test_own_images_get_masks_overlays_and_cams"
     ),
     r"(export WSSS_PARAMS=.*|wsss table --dataset .*|wsss (predict|export \S+) birds/.*)": OWN,
-    r"wsss export voc-test \S+": "tests/test_export.py::test_the_archive_holds_the_test_images_and_no_other",
-    r"wsss export onnx \S+": "tests/test_export_forms.py::test_the_onnx_network_sees_what_ours_sees",
+    r"wsss export voc-test \S+": "tests/export/test_voc_test.py::test_the_archive_holds_the_test_images_and_no_other",
+    r"wsss export onnx \S+": "tests/export/test_export_forms.py::test_the_onnx_network_sees_what_ours_sees",
     r"wsss table": f"{FLOW}_share.py::test_the_table_of_a_clone_is_the_same_by_the_command_alone",
-    r"wsss table --from .*": "tests/test_table.py::test_evaluation_files_alone_give_the_same_table",
-    r"wsss table --(method|protocol) .*": "tests/test_table.py::test_a_chosen_part_is_printed_and_nothing_is_written",
+    r"wsss table --from .*": "tests/stages/test_table.py::test_evaluation_files_alone_give_the_same_table",
+    r"wsss table --(method|protocol) .*": "tests/stages/test_table.py::test_a_chosen_part_is_printed_and_nothing_is_written",
     r"wsss (methods|table --stage .*)": METHOD,
     r"wsss resume( --cancel)?": f"{SLURM}_end.py::test_resume_cancels_what_a_killed_head_left_and_goes_on",
     r"wsss resume --dead": (
-        "tests/test_resume.py::test_a_head_elsewhere_is_resumed_only_if_the_user_knows_it_is_dead"
+        "tests/runs/test_resume.py::test_a_head_elsewhere_is_resumed_only_if_the_user_knows_it_is_dead"
     ),
     r"dvc repro": f"{FLOW}_dvc.py::test_a_changed_threshold_runs_only_what_depends_on_it",
     r"dvc metrics show": f"{FLOW}_dvc.py::test_dvc_shows_the_metrics_of_the_table",
     r"dvc (exp (run|show)|(metrics|params|plots) diff).*": EXPERIMENT,
     r"(dvc push / dvc pull|dvc remote .*|dvc repro && git .*|git clone .*)": S3,
-    r"wsss show shapes/.*": "tests/gallery/test_gallery.py::test_a_gallery_is_a_page_with_pictures_and_a_table",
-    r"wsss show voc12/.* --images all .*": "tests/gallery/test_size.py::test_all_validation_images_of_voc_stay_below_the_limit",
+    r"wsss show shapes/.*": "tests/report/gallery/test_gallery.py::test_a_gallery_is_a_page_with_pictures_and_a_table",
+    r"wsss show voc12/.* --images all .*": "tests/report/gallery/test_size.py::test_all_validation_images_of_voc_stay_below_the_limit",
     r"snakemake --cores 2 --configfile params/embedded.yaml switch.yaml": (
         "tests/test_published_code.py::test_the_switch_of_the_page_reaches_its_run"
     ),

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from wsss import config
-from wsss.schema import Params
+from wsss.settings import Params
+from wsss.settings.base import merge
+from wsss.settings.resolve import read_yaml, resolve_settings, validate_params
 
 PAGE = (Path(__file__).parent.parent / "docs/published-code.md").read_text(encoding="utf-8")
 METHODS = {"All": "cam", "CPDGL": "cpdgl", "PCSformer": "pcsformer", "CRT": "crt"}
@@ -32,7 +33,7 @@ def switches() -> list[tuple[str, str, Any, Any]]:
 
 def setting(method: str, protocol: str, key: str) -> Any:
     """Return one setting of a run on VOC."""
-    found: Any = config.resolve(Params(), "voc12", method, protocol).model_dump(mode="json")
+    found: Any = resolve_settings(Params(), "voc12", method, protocol).model_dump(mode="json")
     for part in key.split("."):
         found = found[part]
     return found
@@ -57,7 +58,7 @@ def test_the_page_has_the_switches_of_every_method() -> None:
 
 def test_the_switch_of_the_page_reaches_its_run() -> None:
     [block] = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    embedded = config.read_yaml(Path(__file__).parent.parent / "params/embedded.yaml")
-    params = config.validate(config.merge(embedded, yaml.safe_load(block)))
-    found = config.resolve(params, "shapes", "pcsformer", "published").networks["subprototypes"]
+    embedded = read_yaml(Path(__file__).parent.parent / "params/embedded.yaml")
+    params = validate_params(merge(embedded, yaml.safe_load(block)))
+    found = resolve_settings(params, "shapes", "pcsformer", "published").networks["subprototypes"]
     assert (found.settings["order"], found.settings["clusters"]) == ("aligned", 4)

@@ -12,11 +12,12 @@ from typing import Annotated
 
 import typer
 
-from wsss import config, plan
 from wsss.errors import ConfigError, DatasetError, WsssError, one_line
-from wsss.launch import start
+from wsss.machine.launch import start
 from wsss.progress import fail, setup
-from wsss.schema import Params
+from wsss.runs.run import RESULTS, Run
+from wsss.settings import Params, render
+from wsss.settings.resolve import load_params
 
 app = typer.Typer(
     help="Weakly supervised semantic segmentation, from image labels to masks.",
@@ -52,11 +53,11 @@ Processes = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 
 def _params(files: list[Path] | None) -> Params:
     named = os.environ.get(PARAMS_VARIABLE, "params.yaml")
-    return config.load(files or [Path(name) for name in named.split(os.pathsep)])
+    return load_params(files or [Path(name) for name in named.split(os.pathsep)])
 
 
-def _run(name: str, files: list[Path] | None) -> plan.Run:
-    return plan.Run.parse(name, _params(files))
+def _run(name: str, files: list[Path] | None) -> Run:
+    return Run.parse(name, _params(files))
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -72,7 +73,7 @@ def data_fetch(
     folder: Annotated[Path, typer.Option(help="Where datasets are kept.")] = Path("data"),
 ) -> None:
     """Download a public dataset, verify and unpack it; say what has to be asked for."""
-    from wsss.data.fetch import fetch
+    from wsss.datasets.fetch import fetch
 
     for line in fetch(dataset, folder):
         typer.echo(line)
@@ -81,7 +82,7 @@ def data_fetch(
 @data_app.command("prepare")
 def data_prepare(dataset: str, params: ParamFiles = None) -> None:
     """Draw or read a dataset and write its index."""
-    from wsss.stages.data import prepare
+    from wsss.stages.prepare import prepare
 
     prepare(_params(params), dataset)
 
@@ -91,7 +92,7 @@ def data_check(
     datasets: Annotated[list[str] | None, typer.Argument()] = None, params: ParamFiles = None
 ) -> None:
     """Name every problem of the datasets, before any training."""
-    from wsss.data.check import problems
+    from wsss.stages.check import problems
 
     loaded = _params(params)
     found = 0
@@ -118,9 +119,9 @@ def train(
 ) -> None:
     """Train a network of a method's chain from image-level labels."""
     start(gpus, nodes)
-    from wsss.stages.classify import classify
+    from wsss.stages.train import train as stage
 
-    classify(_run(run, params), network)
+    stage(_run(run, params), network)
 
 
 @app.command()
@@ -132,9 +133,9 @@ def cam(
     params: ParamFiles = None,
 ) -> None:
     """Write the CAMs of the training images."""
-    from wsss.stages.localize import localize
+    from wsss.stages.cam import cam as stage
 
-    localize(_run(run, params), _shard(shard), processes, network)
+    stage(_run(run, params), _shard(shard), processes, network)
 
 
 @app.command()
@@ -247,8 +248,8 @@ def table(
     params: ParamFiles = None,
 ) -> None:
     """Verify all records, write results/ and print the table; of a chosen part, print it alone."""
-    from wsss.selection import Selection
-    from wsss.stages.results import chosen, gathered, results
+    from wsss.report.tables.selection import Selection
+    from wsss.stages.table import chosen, gathered, write_results
 
     wanted = Selection(*(tuple(names or ()) for names in (method, dataset, protocol, stage)))
     if sources:
@@ -256,22 +257,21 @@ def table(
     elif wanted or output:
         typer.echo(chosen(_params(params), wanted, output))
     else:
-        typer.echo(results(_params(params)))
+        typer.echo(write_results(_params(params)))
 
 
 @app.command()
 def show(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Of one dataset.")],
     images: Annotated[str, typer.Option(help="Of training, and of validation; or all.")] = "24",
-    output: Annotated[Path, typer.Option(help="The folder that is written.")] = plan.RESULTS
-    / "gallery",
+    output: Annotated[Path, typer.Option(help="The folder that is written.")] = RESULTS / "gallery",
     params: ParamFiles = None,
 ) -> None:
     """Write a gallery of images and what each stage of the runs makes of them; open it from disk."""
-    from wsss.gallery.gallery import gallery, wanted
+    from wsss.report.gallery.gallery import gallery, wanted
 
     loaded = _params(params)
-    count = gallery([plan.Run.parse(name, loaded) for name in runs], wanted(images), output)
+    count = gallery([Run.parse(name, loaded) for name in runs], wanted(images), output)
     typer.echo(f"{count} images -> {output / 'index.html'}")
 
 
@@ -285,7 +285,7 @@ def predict(
     params: ParamFiles = None,
 ) -> None:
     """Segment your own images with a trained run."""
-    from wsss.stages.predict import predict as stage
+    from wsss.export.predict import predict as stage
 
     count = stage(_run(run, params), images, out)
     made = f"{out}/masks, {out}/overlays, {out}/cams, {out}/classes.csv"
@@ -361,7 +361,7 @@ def resume(
 
     Other options are added to that call.
     """
-    from wsss import resume as module
+    from wsss.runs import resume as module
 
     arguments = [*module.prepare(cancel, dead), *context.args]
     command = module.command(arguments)
@@ -380,11 +380,11 @@ def show_params(
 ) -> None:
     """Explain, check or render the parameters."""
     if explain:
-        typer.echo(config.explain())
+        typer.echo(render.explain())
     elif schema:
-        typer.echo(config.schema_text(), nl=False)
+        typer.echo(render.schema_text(), nl=False)
     elif write:
-        config.write_defaults(Path())
+        render.write_defaults(Path())
     elif run:
         typer.echo(_run(run, params).settings.model_dump_json(indent=1))
     else:
@@ -394,10 +394,10 @@ def show_params(
 @app.command("methods")
 def show_methods() -> None:
     """List the methods, their papers and their chains."""
-    from wsss.methods import registry
+    from wsss.settings import method_spec
 
-    for name in registry.methods():
-        spec = registry.spec(name)
+    for name in method_spec.methods():
+        spec = method_spec.spec(name)
         chain = " -> ".join(spec.networks) or "no classifier"
         typer.echo(f"{name}: {spec.title}. {spec.paper or spec.supervision} [{chain}]")
 
@@ -405,7 +405,7 @@ def show_methods() -> None:
 @app.command()
 def doctor() -> None:
     """Say what is installed, what is missing, and what to do about it."""
-    from wsss.doctor import report
+    from wsss.machine.doctor import report
 
     lines, healthy = report()
     typer.echo("\n".join(lines))

@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from measure import Row, compare, difference, row
 from PIL import Image
 
-from wsss.cam import SizeRule, cam_size
 from wsss.data.index import Entry
 from wsss.data.normalisation import Normalisation
+from wsss.inference.cam_maps import SizeRule, cam_size
+from wsss.inference.multiscale import Look, inference, plan_batches
 from wsss.inference.trained import normalisation
-from wsss.localize import Look, inference, plan_batches
-from wsss.methods.cam import CamNet
+from wsss.machine.runtime import Runtime
+from wsss.methods.cam.method import CamNet
 from wsss.nets.backbone import Network
 from wsss.nets.deeplab import build_deeplab
-from wsss.runtime import Runtime
-from wsss.schema import CamParams, SegmenterParams
+from wsss.settings import CamParams, SegmenterParams
 
 IMAGES, SIDE, CLASSES, BATCH = 16, 160, 20, 8
 SCALES = (1.0, 0.5, 1.5)

@@ -32,22 +32,22 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsss import archive, config
-from wsss.camstore import Cam, CamReader, enlarge, grid, pack
 from wsss.data.index import Entry, Index
-from wsss.data.loader import Schedule, Squares, TrainingImages, batches
 from wsss.data.normalisation import Normalisation
-from wsss.files import read_json, write_json
 from wsss.inference.trained import build_affinity_network, normalisation, without_gradients
-from wsss.methods import registry
-from wsss.methods.base import Derived, Method
-from wsss.metrics import ThresholdCurve, thresholds
+from wsss.machine.runtime import Runtime
+from wsss.methods.base import Derived, Method, load_method
 from wsss.nets.backbone import Network
 from wsss.nets.deeplab import build_deeplab
-from wsss.plan import Run, runs
-from wsss.runtime import Runtime
-from wsss.stages import affinity, confident, decode, localize, masks, pseudo, segmenter
+from wsss.runs.run import Run, planned_runs
+from wsss.scores.metrics import ThresholdCurve, thresholds
+from wsss.settings.resolve import load_params
+from wsss.stages import affinity, cam, confident, decode, masks, pseudo, segmenter
 from wsss.stages import walk as walking
+from wsss.storage import archive
+from wsss.storage.cam_archive import Cam, CamReader, enlarge, grid, pack
+from wsss.storage.files import read_json, write_json
+from wsss.training.batches import Schedule, Squares, TrainingImages, batches
 
 ROOT = Path(__file__).parents[2]
 PAIR = 2  # images that arithmetic is counted on
@@ -123,7 +123,7 @@ class Arithmetic:
     @functools.cached_property
     def method(self) -> Method:
         """The method of the run; one that learns from masks has none."""
-        return registry.load(self.run.method)(self.run.settings.networks, self.data.classes)
+        return load_method(self.run.method)(self.run.settings.networks, self.data.classes)
 
     def stages(self) -> Costs:
         """Yield the stages that networks work in."""
@@ -133,7 +133,7 @@ class Arithmetic:
         if not spec.learns_masks:
             net: Any = self.nets[str(spec.localizer)]
             look = lambda image: self.method.cam(net, image)  # noqa: E731
-            image = self.looked(look, localize.resizing(settings.cam), settings.cam)
+            image = self.looked(look, cam.resizing(settings.cam), settings.cam)
             yield "CAM inference", image * self.data.train
             yield from [self.decoder(net)] if spec.decodes else []
             if settings.pseudo.source == "walk":
@@ -386,10 +386,10 @@ class Counted:
 
 def chosen_runs(dataset: str, methods: Sequence[str]) -> list[Run]:
     """Return a run of each method (all, if none is named) under `common`."""
-    params = config.load([ROOT / "params" / f"{dataset}.yaml"])
+    params = load_params([ROOT / "params" / f"{dataset}.yaml"])
     return [
         run
-        for run in runs(params)
+        for run in planned_runs(params)
         if run.protocol == "common" and run.seed == params.seeds[0]
         if not methods or run.method in methods
     ]

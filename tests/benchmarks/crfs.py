@@ -13,7 +13,7 @@ from measure import Row, compare, row
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsss import crf
+from wsss.refine import crf
 
 IMAGES, FEW = {"psa": 48, "deeplab_msc": 12}, 4
 SIZE, CLASSES, PRESENT = (375, 500), 21, (0, 5, 15)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from measure import Row, compare, difference, row
 
-from wsss import par
+from wsss.refine import par
 
 CLASSES = 21
 

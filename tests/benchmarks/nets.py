@@ -7,8 +7,8 @@ from measure import Row, compare
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from wsss.machine.runtime import Runtime
 from wsss.nets.build import build_backbone
-from wsss.runtime import Runtime
 
 NETS = (
     ("resnet50", 224, 4),

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import csr_array
 
-from wsss import archive
-from wsss.bootstrap import COVERED, PART, RESAMPLES, gain
-from wsss.camstore import Cam, CamReader, pack
 from wsss.data import labelmap
-from wsss.metrics import ThresholdCurve, class_scores, confusion, mean_iou
 from wsss.randomness import rng
+from wsss.scores.bootstrap import COVERED, PART, RESAMPLES, gain
+from wsss.scores.metrics import ThresholdCurve, class_scores, confusion, mean_iou
+from wsss.storage import archive
+from wsss.storage.cam_archive import Cam, CamReader, pack
 
 IMAGES, SIZE, CLASSES = 20, (375, 500), 21
 VAL = 1449  # images of VOC 2012 val

@@ -12,8 +12,8 @@ from measure import Row
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsss import archive
-from wsss.camstore import Cam, CamReader, enlarge, grid, pack
+from wsss.storage import archive
+from wsss.storage.cam_archive import Cam, CamReader, enlarge, grid, pack
 
 IMAGES, SIZE, STRIDE = 50, (375, 500), 4
 STARTS = 8

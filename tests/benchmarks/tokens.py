@@ -9,12 +9,11 @@ from measure import Row, difference, row
 from measure import compare as in_turns
 from torch import Tensor
 
-from wsss.cam import over_range_cut
-from wsss.influence import without_blocks
-from wsss.methods import registry
-from wsss.methods.pcss import PCSS, PCSSNet, present_losses
-from wsss.schema import AugmentParams, ClassifierParams
-from wsss.spectrum import removed_blocks
+from wsss.inference.cam_maps import over_range_cut
+from wsss.methods.pcss.influence import without_blocks
+from wsss.methods.pcss.method import PCSS, PCSSNet, present_losses
+from wsss.methods.pcss.spectrum import removed_blocks
+from wsss.settings import AugmentParams, ClassifierParams, method_spec
 
 CLASSES, SIDE, BLOCK, IMAGES = 20, 96, 16, 4
 WHY = "The network's passes, the same both ways, take most of the time."
@@ -24,7 +23,7 @@ SETTING = f"{IMAGES} images of {SIDE} px"
 def pcss() -> Iterator[Row]:
     """Do each part both ways with DeiT-S on images of 96 px."""
     torch.manual_seed(0)
-    settings = {**registry.spec("pcss").networks["classifier"].settings, "drop_path": 0.0}
+    settings = {**method_spec.spec("pcss").networks["classifier"].settings, "drop_path": 0.0}
     params = ClassifierParams(
         backbone="deit_small_patch16_224",
         stride=16,

@@ -16,15 +16,15 @@ from PIL import Image
 from torch import Tensor
 
 from wsss.data.index import Entry, Index
-from wsss.data.loader import TrainingImages, batches
 from wsss.data.workers import Batch
 from wsss.inference.trained import normalisation
-from wsss.methods.cam import CamNet
-from wsss.optimize import parts
+from wsss.machine.runtime import Runtime
+from wsss.methods.cam.method import CamNet
 from wsss.randomness import number
-from wsss.runtime import Runtime
-from wsss.schema import AugmentParams, TrainParams
-from wsss.train import Objective, Trainer, Training, fit
+from wsss.settings import AugmentParams, TrainParams
+from wsss.training.batches import TrainingImages, batches
+from wsss.training.loop import Objective, Trainer, Training, fit
+from wsss.training.optimizer import parts
 
 IMAGES, SIZE, CROP, CLASSES = 32, (375, 500), 224, 20
 BACKBONE, BATCH, STEPS, WORKERS = "resnet18", 8, 16, 1

@@ -13,11 +13,11 @@ from crfs import PRESENT, SIZE, jobs, present
 from measure import Row, compare, difference, row
 from numpy.typing import NDArray
 
-from wsss import crf
+from wsss.machine.runtime import Runtime
 from wsss.nets.build import build_backbone
-from wsss.permutohedral import Lattice
-from wsss.runtime import Runtime
-from wsss.schema.base import CRF_SETS
+from wsss.refine import crf
+from wsss.refine.permutohedral import Lattice
+from wsss.settings.base import CRF_SETS
 
 ALIKE = 0.995  # share of labels that another back end of the CRF has to give as well
 PICTURES, UPDATES = 2, 10

@@ -10,14 +10,14 @@ import torch
 from measure import Row, compare, difference, row
 from numpy.typing import NDArray
 
-from wsss.affinity import affinity_loss as our_loss
-from wsss.affinity import offsets, pair_affinities, path_affinities, windows
 from wsss.data.labelmap import IGNORE
-from wsss.metrics import seed
-from wsss.walk import cells, random_walk, transition, with_background
+from wsss.refine.affinity import affinity_loss as our_loss
+from wsss.refine.affinity import offsets, pair_affinities, path_affinities, windows
+from wsss.refine.random_walk import cells, random_walk, transition, with_background
+from wsss.scores.metrics import seed
 
 if TYPE_CHECKING:
-    from wsss.affinity import Pairs
+    from wsss.refine.affinity import Pairs
 
 IMAGE = (188, 334)
 LABELS = (4, 14)

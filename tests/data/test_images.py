@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.archive import Writer
 from wsss.data import labelmap
 from wsss.data.images import load_image, load_mask, measure, probe
 from wsss.errors import DatasetError, MissingError
+from wsss.storage.archive import Writer
 
 GREY_200 = (200, 200, 200)
 

@@ -12,7 +12,7 @@ from made_data import mask
 from PIL import Image
 from pond import HEAD, SIZE, SPLITS, row
 
-from wsss.files import read_json, write_json
+from wsss.storage.files import read_json, write_json
 
 MASK = "masks/p1.png"
 TABLE = "images.csv"

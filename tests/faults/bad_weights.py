@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from wsss.archive import pack_arrays
+from wsss.storage.archive import pack_arrays
 
 State = dict[str, Tensor]
 TRACE = "trace"  # the file that appears if a checkpoint's code is run

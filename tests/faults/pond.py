@@ -5,12 +5,13 @@ from pathlib import Path
 import torch
 from made_data import mask, picture
 
-from wsss import checkpoint, config
 from wsss.data.index import load_index
 from wsss.nets.deeplab import build_deeplab
-from wsss.plan import Run
-from wsss.stages import network
-from wsss.stages.data import prepare
+from wsss.runs.run import Run
+from wsss.settings.resolve import load_params
+from wsss.stages.prepare import prepare
+from wsss.storage import checkpoint
+from wsss.training import session
 
 RUN = "ponds/supervised/common/s0"
 SPLITS = ("train", "train", "val", "test")
@@ -45,13 +46,13 @@ def dig(folder: Path) -> Path:
 
 def fill() -> None:
     """Prepare the dataset of the current folder and write the first weights of its segmenter."""
-    params = config.load([Path("params.yaml")])
+    params = load_params([Path("params.yaml")])
     prepare(params, "ponds")
     run = Run.parse(RUN, params)
     index = load_index(run.index)
     torch.manual_seed(0)
     net = build_deeplab(run.settings.segmenter, len(index.classes))
-    header = network.header(run, "segmenter", index)
+    header = session.header(run, "segmenter", index)
     checkpoint.save(run.path("segmenter.safetensors"), net.state_dict(), header)
 
 

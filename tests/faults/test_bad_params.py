@@ -10,8 +10,8 @@ import pytest
 from answer import wsss
 from bad_params import BAD, EVIL, Params
 
-from wsss import page, tables
-from wsss.results import Row
+from wsss.report.tables import html, long
+from wsss.report.tables.rows import Row
 
 HARMLESS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "dl", "dt", "dd", "div",
             "table", "thead", "tbody", "tr", "th", "td"}  # fmt: skip
@@ -42,7 +42,7 @@ def row(name: str) -> Row:
 @pytest.mark.parametrize("name", EVIL)
 def test_no_cell_of_a_table_is_a_formula(name: str, tried: None) -> None:
     lines = [{"class": name, "iou": -0.5}]
-    for text in (tables.to_csv([row(name)]), tables.csv_text(lines, ("class", "iou"))):
+    for text in (long.to_csv([row(name)]), long.csv_text(lines, ("class", "iou"))):
         cells = [cell for line in csv.reader(io.StringIO(text)) for cell in line]
         assert not [cell for cell in cells if cell.lstrip()[:1] in tuple("=+@") and cell]
         assert all(re.fullmatch(r"-?[\d.]+", cell) for cell in cells if cell.lstrip()[:1] == "-")
@@ -58,7 +58,7 @@ class Tags(HTMLParser):
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
         self.words: list[str] = []
-        self.feed(page)
+        self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keep a tag."""
@@ -72,7 +72,7 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("name", EVIL)
 def test_a_name_is_text_in_the_page(name: str, tried: None) -> None:
-    found = Tags(page.to_html([row(name)]))
+    found = Tags(html.to_html([row(name)]))
     assert found.tags <= HARMLESS
     assert found.attributes <= {"lang", "charset", "name", "content", "class", "style"}
     assert (
@@ -85,17 +85,17 @@ def test_a_name_is_text_in_the_page(name: str, tried: None) -> None:
 
 @pytest.mark.parametrize("name", EVIL)
 def test_a_name_is_no_command_of_latex_or_markdown(name: str, tried: None) -> None:
-    text = tables.to_latex([row(name)])
+    text = long.to_latex([row(name)])
     assert set(re.findall(r"\\([a-zA-Z]+)", text)) <= COMMANDS
     body = text[text.index("caption") : text.index(r"\end{tabular}")]
     assert not re.search(r"(?<!\\)[#_]|(?<!\\)%(?!\n)", body)
-    lines = [line for line in tables.to_markdown([row(name)]).splitlines() if line.startswith("|")]
+    lines = [line for line in long.to_markdown([row(name)]).splitlines() if line.startswith("|")]
     assert len(lines) == 3
     assert not re.search(r"(?<!\\)<", "".join(lines))
 
 
 def test_a_class_name_cannot_lead_out_of_the_folder_of_predictions() -> None:
-    from wsss.stages.predict import file_name  # noqa: PLC0415  # it imports torch
+    from wsss.export.predict import file_name  # noqa: PLC0415  # it imports torch
 
     names = ["../../up", "a/b", "a%2Fb", "..", "a\0b", "frog"]
     found = [file_name(name) for name in names]

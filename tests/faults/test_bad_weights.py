@@ -8,9 +8,10 @@ from answer import program, wsss
 from bad_weights import BAD, BAD_OURS, TRACE, USED, Harmful, Weights
 from pond import PARAMS, RUN
 
-from wsss import checkpoint, config
 from wsss.methods.base import build_method
-from wsss.plan import Run
+from wsss.runs.run import Run
+from wsss.settings.resolve import load_params
+from wsss.storage import checkpoint
 
 NETWORK_RUN = "ponds/mctformer/common/s0"
 CHOSEN = "overrides: {it: {method: mctformer, set: {networks: {classifier: {checkpoint: %s}}}}}\n"
@@ -24,7 +25,7 @@ def choose(folder: Path, file: str) -> None:
 
 def right() -> dict[str, torch.Tensor]:
     """Return the tensors of that classifier under their published names."""
-    run = Run.parse(NETWORK_RUN, config.load([Path("params.yaml")]))
+    run = Run.parse(NETWORK_RUN, load_params([Path("params.yaml")]))
     state = build_method(run, 2).build("classifier").state_dict()
     return {key.removeprefix("backbone."): value for key, value in state.items()}
 

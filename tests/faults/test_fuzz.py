@@ -16,13 +16,15 @@ from laws import law
 from safetensors.torch import save as safe_bytes
 from test_laws_files import JSON
 
-from wsss import archive, checkpoint, config
-from wsss.camstore import Cam, pack, unpack
-from wsss.data import csv, labelmap
+from wsss.data import labelmap
 from wsss.data.images import load_image, load_mask
 from wsss.data.index import Entry, Index, load_index, save_index
+from wsss.datasets import user_table
 from wsss.errors import WsssError, one_line
-from wsss.schema import CsvParams, Params
+from wsss.settings import CsvParams, Params
+from wsss.settings.resolve import load_params, resolve_settings, validate_params
+from wsss.storage import archive, checkpoint
+from wsss.storage.cam_archive import Cam, pack, unpack
 
 ENTRY = Entry("p0", "p0.png", "m0.png", ("frog",), "train", (9, 9), "x", ((0, 0, 3, 3),))
 INDEX = Index("ponds", ("frog",), (ENTRY,))
@@ -136,21 +138,21 @@ def test_the_index_reader_on_any_value_anywhere(at: tuple[Any, ...], value: Any)
 @law(st.text(max_size=200) | st.text("{}[]:,-&*!|>'\"#% \nab01", max_size=60), share=2)
 def test_the_params_reader_on_any_text(text: str) -> None:
     with file_of(text.encode(errors="surrogatepass"), "p.yaml") as path, answered():
-        config.load([path])
+        load_params([path])
 
 
 @law(st.binary(max_size=100))
 def test_the_params_reader_on_any_bytes(content: bytes) -> None:
     with file_of(content, "p.yaml") as path, answered():
-        config.load([path])
+        load_params([path])
 
 
 @law(st.sampled_from(PARAMS_PLACES[1:]), JSON | st.floats(), share=2)
 def test_the_params_reader_on_any_value_anywhere(at: tuple[Any, ...], value: Any) -> None:
     with answered():
-        params = config.validate(replaced(PARAMS_JSON, at, value))
+        params = validate_params(replaced(PARAMS_JSON, at, value))
         names = (params.datasets[0], params.methods[0], params.protocols[0])
-        assert config.resolve(params, *names)  # what is taken can be resolved
+        assert resolve_settings(params, *names)  # what is taken can be resolved
 
 
 @law(st.binary(max_size=300), st.sampled_from(["x.pth", "x.safetensors"]))
@@ -183,7 +185,7 @@ def test_the_table_reader_on_any_text(text: str) -> None:
     head = "image,labels,split\n"
     for content in (text, head + text):
         with file_of(content.encode(errors="replace"), "t.csv") as path, answered():
-            csv.read(CsvParams(table=str(path), root=str(path.parent)), "ponds")
+            user_table.read(CsvParams(table=str(path), root=str(path.parent)), "ponds")
 
 
 @law(st.sampled_from(list(IMAGES)), EDITS, st.none() | CUTS, share=2)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from laws import law
 
-from wsss import archive, checkpoint
-from wsss.camstore import Cam, pack, unpack
 from wsss.data.index import SPLITS, Entry, Index, is_file_name, load_index, save_index
-from wsss.files import read_json, write_json
+from wsss.storage import archive, checkpoint
+from wsss.storage.cam_archive import Cam, pack, unpack
+from wsss.storage.files import read_json, write_json
 
 WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 NAMES = WORDS.filter(is_file_name)

@@ -5,15 +5,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from laws import law
 
-from wsss.boxes import overlaps
-from wsss.camstore import enlarge, grid
 from wsss.data import labelmap
-from wsss.data.augment import augment, content, resize_labels
-from wsss.data.deit import draw_crop, draw_erased
 from wsss.data.labelmap import IGNORE
 from wsss.data.normalisation import Normalisation
 from wsss.randomness import rng
-from wsss.schema import AugmentParams
+from wsss.scores.boxes import overlaps
+from wsss.settings import AugmentParams
+from wsss.storage.cam_archive import enlarge, grid
+from wsss.training.augment import augment, content, resize_labels
+from wsss.training.deit_augment import draw_crop, draw_erased
 
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
 SEEDS = st.integers(0, 2**32 - 1)

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from laws import law
 
-from wsss.affinity import offsets, windows
 from wsss.data.labelmap import IGNORE
-from wsss.metrics import (
+from wsss.refine.affinity import offsets, windows
+from wsss.refine.random_walk import cells, random_walk, transition, with_background
+from wsss.scores.metrics import (
     ThresholdCurve,
     class_scores,
     confusion,
@@ -19,7 +20,6 @@ from wsss.metrics import (
     seed,
     thresholds,
 )
-from wsss.walk import cells, random_walk, transition, with_background
 
 CLASSES = 4
 SIDES = st.integers(1, 9)

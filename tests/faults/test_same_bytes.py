@@ -6,8 +6,8 @@ import pytest
 from answer import wsss
 from pond import RUN
 
-from wsss import checkpoint
-from wsss.archive import Reader
+from wsss.storage import checkpoint
+from wsss.storage.archive import Reader
 
 TOLERANCE = 1e-5  # of weights: processes may add in another order
 

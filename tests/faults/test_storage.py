@@ -15,11 +15,11 @@ from answer import Answer, wsss
 from PIL import Image
 from pond import RUN
 
-from wsss import archive, checkpoint
-from wsss.archive import Writer
-from wsss.claim import Worker, _started
 from wsss.errors import StorageError
-from wsss.files import beside, replacing, write_json
+from wsss.machine.lock import Worker, _started
+from wsss.storage import archive, checkpoint
+from wsss.storage.archive import Writer
+from wsss.storage.files import beside, replacing, write_json
 
 FULL = "the disk is full. Free space, then run the same again; earlier files are whole."
 MASKS = Path("work", RUN, "masks/1-of-1.zip")

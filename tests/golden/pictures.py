@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from wsss.cam import cam_size, high_size, to_cam
-from wsss.camstore import Cam
 from wsss.data.index import Entry
+from wsss.inference.cam_maps import cam_size, high_size, to_cam
+from wsss.inference.multiscale import Resizing, inference_at
 from wsss.inference.trained import normalisation
-from wsss.localize import Resizing, inference_at
+from wsss.machine.runtime import Runtime
 from wsss.methods.base import Method
-from wsss.runtime import Runtime
-from wsss.schema import CamParams
+from wsss.settings import CamParams
+from wsss.storage.cam_archive import Cam
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 

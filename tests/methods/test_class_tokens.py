@@ -11,23 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import wsss.train
 from torch import Tensor
 
-import wsss.train
-from wsss import checkpoint, config
 from wsss.data.index import Index, save_index
-from wsss.data.loader import Squares, TrainingImages
 from wsss.errors import ConfigError
-from wsss.files import read_json
 from wsss.inference.trained import normalisation
-from wsss.influence import measure
-from wsss.methods import registry
+from wsss.machine.runtime import Runtime
 from wsss.methods.base import Method, build_method
-from wsss.methods.pcss import PCSS, present_losses
-from wsss.plan import Run
-from wsss.runtime import Runtime
-from wsss.stages.classify import Classification
-from wsss.train import Training, fit
+from wsss.methods.pcss.influence import measure
+from wsss.methods.pcss.method import PCSS, present_losses
+from wsss.runs.run import Run
+from wsss.settings import method_spec
+from wsss.settings.resolve import validate_params
+from wsss.stages.train import Classification
+from wsss.storage import checkpoint
+from wsss.storage.files import read_json
+from wsss.training.batches import Squares, TrainingImages
+from wsss.training.loop import Training, fit
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 SMALL: dict[str, Any] = {"augment": {"crop_px": 32}, "train": {"epochs": 5, "batch": 8}}
@@ -37,7 +38,7 @@ FIM = {"fim_block_px": 8, "fim_images": 4, "fim_every": 1, "fim_first": 1}
 def build(method: str, settings: Mapping[str, Any] | None = None, **network: Any) -> Method:
     chosen = {**SMALL, "settings": {**(FIM if method == "pcss" else {}), **(settings or {})}}
     override = {"method": method, "set": {"networks": {"classifier": {**chosen, **network}}}}
-    params = config.validate({"methods": [method], "overrides": {"mine": override}})
+    params = validate_params({"methods": [method], "overrides": {"mine": override}})
     return build_method(Run(params, "shapes", method, "common", 0), 3)
 
 
@@ -168,7 +169,7 @@ def test_a_published_file_becomes_cams_and_scores_by_commands(
         "stride": 16, "augment": {"crop_px": 224},
     }  # fmt: skip
     override = {"method": name, "set": {"networks": {"classifier": network}}}
-    params = config.validate({"methods": [name], "overrides": {"mine": override}})
+    params = validate_params({"methods": [name], "overrides": {"mine": override}})
     (work / "params.json").write_text(params.model_dump_json())
     run = Run(params, "shapes", name, "common", 0)
     save_index(replace(squares, dataset="shapes"), run.index)
@@ -191,4 +192,4 @@ def test_a_published_file_becomes_cams_and_scores_by_commands(
 
 
 def test_both_methods_are_listed() -> None:
-    assert {"mctformer", "pcss"} <= set(registry.methods())
+    assert {"mctformer", "pcss"} <= set(method_spec.methods())

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from wsss.methods.pcsformer.network import ConformerNet
 from wsss.nets.conformer import SHAPES, Conformer, Stage, conformer_of
-from wsss.nets.pcsformer import ConformerNet
 
 TOY = SHAPES["conformer_toy"]
 

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from wsss import checkpoint
 from wsss.errors import CheckpointError
 from wsss.nets.backbone import freeze_norm
 from wsss.nets.build import build_backbone, published_layout
 from wsss.nets.deeplab import HEADS, DeepLab, pixel_loss, reduce_labels
-from wsss.schema import SegmenterParams
+from wsss.settings import SegmenterParams
 from wsss.stages.segmenter import Segmentation
+from wsss.storage import checkpoint
 
 
 def net(head: str = "deeplab_v2", **options: object) -> DeepLab:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wsss.nets.irn import IRN, edge_displacement, measure_mean
-from wsss.schema import IrnParams
+from wsss.settings import IrnParams
 
 SMALL = {"edge": 8, "displacement": 32}
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from wsss import checkpoint
 from wsss.errors import MissingError
 from wsss.nets.resnet38 import MXNET, Bottleneck, ResNet38
 from wsss.nets.weights import convert
+from wsss.storage import checkpoint
 
 STATISTICS = {"weight": "gamma", "bias": "beta"}
 

@@ -11,7 +11,7 @@ import pytest
 from checkout import RUN, Checkout
 from one_node import SECONDS, Entry, history, on_slurm, said, start, until
 
-from wsss.files import read_json
+from wsss.storage.files import read_json
 
 SNAKEMAKE = ("snakemake", "--cores", "2", "--profile", "slurm")
 WSSS = (sys.executable, "-m", "wsss")

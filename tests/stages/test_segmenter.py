@@ -11,20 +11,21 @@ import pytest
 import torch
 from PIL import Image
 
-from wsss import archive, config, plan
-from wsss.checkpoint import Layout
 from wsss.data.index import Entry, Index, save_index
 from wsss.data.normalisation import Normalisation
 from wsss.errors import MissingError
-from wsss.files import read_json
 from wsss.nets.build import build_backbone
 from wsss.nets.deeplab import HEADS
-from wsss.plan import Run
-from wsss.schema import Params, SegmenterTestParams
+from wsss.runs.flow import Flow
+from wsss.runs.run import Run, stage_slice
+from wsss.settings import Params, SegmenterTestParams
+from wsss.settings.resolve import RunSettings, validate_params
 from wsss.stages.masks import crf_picture, decide, masks
 from wsss.stages.masks import decided as masks_of
 from wsss.stages.segmenter import initialise, segmenter
-from wsss.workflow import Flow
+from wsss.storage import archive
+from wsss.storage.checkpoint import Layout
+from wsss.storage.files import read_json
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CAFFE = Normalisation((104.008, 116.669, 122.675), (1.0, 1.0, 1.0), 1.0, bgr=True)
@@ -32,7 +33,7 @@ SMALL = {"augment": {"crop_px": 48}, "train": {"epochs": 1, "batch": 8, "precisi
 
 
 def run_with(segmenter_settings: dict[str, Any]) -> Run:
-    params = config.validate({"segmenter": segmenter_settings})
+    params = validate_params({"segmenter": segmenter_settings})
     return Run(params, "shapes", "supervised", "common", 0)
 
 
@@ -48,7 +49,7 @@ def test_initial_weights_come_from_the_file_and_are_in_the_record(
     squares: Index, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = published(work / "theirs.pth")
-    layout = "wsss.stages.network.published_layout"
+    layout = "wsss.training.session.published_layout"
     monkeypatch.setattr(layout, lambda name: Layout())
     run = run_with({**SMALL, "initial_file": "theirs.pth"})
     net, files = initialise(run, 3)
@@ -118,7 +119,7 @@ def test_the_crf_gets_probabilities(
 ) -> None:
     given: list[Any] = []
     keep = lambda picture, scores, name: given.append(scores) or scores  # noqa: E731
-    monkeypatch.setattr("wsss.crf.refine_scores", keep)
+    monkeypatch.setattr("wsss.refine.crf.refine_scores", keep)
     seen = torch.rand(1, 3, 12, 15)
     params = SegmenterTestParams(scales=(1.0, 2.0), mirror=True, join=join, crf="psa")
     decide(pictures(tmp_path, 1), seen, params, IMAGENET)
@@ -157,7 +158,5 @@ def test_the_crf_sees_what_is_asked_for() -> None:
 
 def test_the_name_of_a_preset_is_in_no_slice() -> None:
     plain, named = Params().segmenter, Params().segmenter.model_copy(update={"preset": "x"})
-    slices = [
-        plan.stage_slice(config.Settings(segmenter=own), "segmenter") for own in (plain, named)
-    ]
+    slices = [stage_slice(RunSettings(segmenter=own), "segmenter") for own in (plain, named)]
     assert slices[0] == slices[1]

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import yaml
 
-from wsss.config import merge, read_yaml
+from wsss.settings.base import merge
+from wsss.settings.resolve import read_yaml
 
 ROOT = Path(__file__).parents[2]
 RUN = "work/shapes/cam/common/s0"

@@ -5,15 +5,20 @@ from checkout import Checkout
 from test_flow_plan import END, LOCALIZED, MASKED, SCORED, SEGMENTED, WALKED, rules
 
 EDITS = {
-    "a comment": ("wsss/walk.py", "\nimport ", "\n# why\nimport ", set()),
+    "a comment": ("wsss/refine/random_walk.py", "\nimport ", "\n# why\nimport ", set()),
     "a docstring": ("wsss/stages/walk.py", '"""', '"""Also: ', set()),
     "messages": ("wsss/progress.py", "QUIET_SECONDS = 10.0", "QUIET_SECONDS = 11.0", set()),
     "the walk": ("wsss/stages/walk.py", "\nfrom ", "\nEDITED = 1\nfrom ", WALKED),
-    "a method": ("wsss/methods/cam.py", "\nMETHOD", "\nEDITED = 1\nMETHOD", {"train"} | LOCALIZED),
+    "a method": (
+        "wsss/methods/cam/method.py",
+        "\nMETHOD",
+        "\nEDITED = 1\nMETHOD",
+        {"train"} | LOCALIZED,
+    ),
     "inference": ("wsss/stages/masks.py", "\nfrom ", "\nEDITED = 1\nfrom ", MASKED),
     "segmenter": ("wsss/stages/segmenter.py", "\nfrom ", "\nEDITED = 1\nfrom ", SEGMENTED),
     "scores": ("wsss/stages/evaluate.py", "\nfrom ", "\nEDITED = 1\nfrom ", SCORED | END),
-    "the table": ("wsss/tables.py", "\nfrom ", "\nEDITED = 1\nfrom ", END),
+    "the table": ("wsss/report/tables/long.py", "\nfrom ", "\nEDITED = 1\nfrom ", END),
 }
 
 

@@ -9,8 +9,9 @@ import pytest
 from checkout import Checkout
 from PIL import Image
 
-from wsss.data import labelmap, shapes
-from wsss.schema import ShapesParams
+from wsss.data import labelmap
+from wsss.datasets.drawn import shapes
+from wsss.settings import ShapesParams
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from pages import blocks  # noqa: E402  # beside the tests of the README
@@ -31,8 +32,10 @@ def lines(checkout: Checkout, path: str) -> list[dict[str, str]]:
 def test_a_method_of_two_files_is_in_the_table(fresh: Checkout, tmp_path: Path) -> None:
     mine = fresh.copy(tmp_path / "repository")
     (settings,), (module,) = (blocks("docs/add-a-method.md", kind) for kind in ("yaml", "python"))
-    (mine.folder / "wsss/methods/topk.yaml").write_text(settings)
-    (mine.folder / "wsss/methods/topk.py").write_text(module)
+    folder = mine.folder / "wsss/methods/topk"
+    folder.mkdir()
+    (folder / "topk.yaml").write_text(settings)
+    (folder / "method.py").write_text(module)
     (commands,) = blocks("docs/add-a-method.md", "sh")
     mine.set({"methods": ["cam", "topk"]})
     said = typed(mine, commands)

@@ -13,8 +13,9 @@ import yaml
 from checkout import ROOT, Checkout
 from packaging.markers import Marker
 
-from wsss import config
-from wsss.schema import Params
+from wsss.settings import Params
+from wsss.settings.render import params_text, schema_text
+from wsss.settings.resolve import load_params
 
 SCRIPTS = (".ci/run", "workflow/tell.sh", "tests/slurm/start-slurm", "tests/slurm/stop-slurm")
 PRESETS = sorted((ROOT / "params").glob("*.yaml"))
@@ -37,13 +38,13 @@ def test_rules_are_formatted_and_scripts_are_clean(fresh: Checkout) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_every_preset_is_valid_over_the_defaults(preset: Path) -> None:
-    assert config.load([ROOT / "params.yaml", preset])
+    assert load_params([ROOT / "params.yaml", preset])
 
 
 def test_defaults_and_schema_are_those_of_the_models() -> None:
-    assert (ROOT / "params.yaml").read_text() == config.render()
+    assert (ROOT / "params.yaml").read_text() == params_text()
     schema = json.loads((ROOT / "workflow/schemas/params.schema.json").read_text())
-    assert schema == json.loads(config.schema_text())
+    assert schema == json.loads(schema_text())
 
 
 def test_dvc_watches_every_section_of_the_parameters() -> None:

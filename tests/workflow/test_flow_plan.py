@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from checkout import ROOT, Checkout
 
-from wsss.config import keys, merge, read_yaml, validate
-from wsss.plan import runs
-from wsss.schema import Params
+from wsss.runs.run import planned_runs
+from wsss.settings import Params
+from wsss.settings.base import merge
+from wsss.settings.render import setting_rows
+from wsss.settings.resolve import read_yaml, validate_params
 
 PRESETS = sorted((ROOT / "params").glob("*.yaml"))
 
@@ -207,8 +209,8 @@ def test_a_bare_dry_run_lists_every_job(fresh: Checkout) -> None:
 
 def fetched(checkout: Checkout, preset: dict[str, Any]) -> set[str]:
     """Return the files of weights that the user of a preset has to fetch."""
-    params = validate(merge(read_yaml(checkout.folder / "params.yaml"), preset))
-    settings = [run.settings for run in runs(params)]
+    params = validate_params(merge(read_yaml(checkout.folder / "params.yaml"), preset))
+    settings = [run.settings for run in planned_runs(params)]
     begun = [part.initial_file for own in settings for part in (own.affinity, own.segmenter)]
     return {name for name in begun if name}
 
@@ -262,7 +264,7 @@ def test_a_second_run_does_nothing(made: Checkout) -> None:
 
 
 def test_the_table_of_consequences_names_every_key() -> None:
-    known = {key for key, _, kind, _ in keys(Params) if kind != "section"}
+    known = {key for key, _, kind, _ in setting_rows(Params) if kind != "section"}
     assert {key for key, _, _ in table()} == known - ELSEWHERE
 
 

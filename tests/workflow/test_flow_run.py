@@ -13,7 +13,7 @@ import psutil
 import pytest
 from checkout import ONE_THREAD, RUN, Checkout
 
-from wsss.workflow import FIGURES
+from wsss.runs.flow import FIGURES
 
 SECONDS = 120  # that a stage may take to begin, on a busy machine
 

@@ -1,1 +1,1 @@
-"""Images, labels and masks: readers for each source, one index for all."""
+"""Images, labels and masks."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wsss.data.labelmap import IGNORE, colour
 from wsss.errors import DatasetError
-from wsss.files import read_json, write_json
+from wsss.storage.files import read_json, write_json
 
 STRICT = ConfigDict(extra="forbid")  # a file with other keys is of another version
 SPLITS = ("train", "aug", "val", "test")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from wsss.errors import WsssError
-from wsss.runtime import Runtime
+from wsss.machine.runtime import Runtime
 
 Item = TypeVar("Item")
 

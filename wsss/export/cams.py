@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from wsss.camstore import Cam, CamReader
 from wsss.errors import ConfigError
-from wsss.files import replacing
-from wsss.plan import RESULTS, Run
 from wsss.progress import progress
+from wsss.runs.run import RESULTS, Run
+from wsss.storage.cam_archive import Cam, CamReader
+from wsss.storage.files import replacing
 
 STYLES = ("psa", "irn")
 

@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsss.archive import Reader, read_path
 from wsss.data import labelmap
-from wsss.data.drawn import encode
-from wsss.data.images import ORIENTATION, load_image, load_mask
+from wsss.data.images import ORIENTATION, encode_image, load_image, load_mask
 from wsss.data.index import Entry, Index, load_index
 from wsss.errors import ConfigError, MissingError
-from wsss.files import write_json, write_text
-from wsss.plan import RESULTS, Run
 from wsss.progress import progress
+from wsss.runs.run import RESULTS, Run
+from wsss.storage.archive import Reader, read_path
+from wsss.storage.files import write_json, write_text
 
 KINDS = ("pseudo", "masks")  # pseudo labels of training images; predictions of validation images
 Labels = NDArray[np.uint8]
@@ -117,7 +116,7 @@ def _jpeg(entry: Entry) -> bytes:
     with Image.open(io.BytesIO(content)) as picture:
         upright = picture.getexif().get(ORIENTATION, 1) == 1
         is_plain = picture.format == "JPEG" and picture.mode == "RGB" and upright
-    return content if is_plain else encode(load_image(entry.path), "jpg")
+    return content if is_plain else encode_image(load_image(entry.path), "jpg")
 
 
 def _save(path: Path, content: bytes) -> None:

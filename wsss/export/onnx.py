@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsss import checkpoint
 from wsss.data.labelmap import colour
 from wsss.data.normalisation import Normalisation
 from wsss.errors import ConfigError, MissingError
-from wsss.files import replacing
 from wsss.inference.trained import normalisation, restore
+from wsss.machine.runtime import Runtime
 from wsss.nets.deeplab import build_deeplab, resize
-from wsss.plan import RESULTS, Run
 from wsss.progress import log
-from wsss.runtime import Runtime
+from wsss.runs.run import RESULTS, Run
+from wsss.storage import checkpoint
+from wsss.storage.files import replacing
 
 OPSET = 18  # the oldest that torch's exporter writes without conversion
 EXAMPLE = (2, 3, 96, 128)  # what a graph is traced at whose batch, height and width stay free

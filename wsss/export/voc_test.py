@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsss.archive import Reader
 from wsss.data import labelmap
 from wsss.data.index import Entry, load_index
 from wsss.errors import ConfigError, DatasetError
-from wsss.files import replacing
-from wsss.plan import RESULTS, Run
+from wsss.runs.run import RESULTS, Run
+from wsss.storage.archive import Reader
+from wsss.storage.files import replacing
 
 # comp6: trained with more than VOC's own data, as ImageNet weights are; comp5 is for VOC alone.
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"

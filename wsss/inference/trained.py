@@ -9,13 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsss import checkpoint
 from wsss.data.normalisation import Normalisation
-from wsss.nets.affinitynet import AffinityNet
+from wsss.machine.runtime import Runtime
 from wsss.nets.backbone import Network
-from wsss.nets.irn import IRN
-from wsss.plan import Run
-from wsss.runtime import Runtime
+from wsss.storage import checkpoint
 
 
 def normalisation(net: nn.Module) -> Normalisation:
@@ -41,11 +38,3 @@ def without_gradients(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor],
             return forward(images)
 
     return forward_pass
-
-
-def build_affinity_network(run: Run) -> Network:
-    """Return the affinity network of a run with random weights."""
-    params = run.settings.affinity
-    if params.kind == "irn":
-        return IRN(params.backbone, params.stride, params.irn)
-    return AffinityNet(params.backbone, params.stride, params.channels)

@@ -1,1 +1,1 @@
-"""One module and one YAML per published method; the registry reads the YAML alone."""
+"""One folder per paper."""

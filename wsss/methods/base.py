@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from wsss.checkpoint import Layout
 from wsss.errors import ConfigError
-from wsss.methods import registry
 from wsss.nets.backbone import Network
-from wsss.plan import Run
-from wsss.schema import ClassifierParams
+from wsss.runs.run import Run
+from wsss.settings import ClassifierParams, method_spec
+from wsss.storage.checkpoint import Layout
 
 # From a side in pixels and a number of images to batches of `image` (B, 3, side, side) and `label`:
 # the training images once, squashed to squares; between epochs in random order.
@@ -99,4 +99,11 @@ class Method(ABC):
 
 def build_method(run: Run, classes: int) -> Method:
     """Return the method of a run with its settings."""
-    return registry.load(run.method)(run.settings.networks, classes)
+    return load_method(run.method)(run.settings.networks, classes)
+
+
+def load_method(name: str) -> type[Method]:
+    """Import and return the class of a method."""
+    module = importlib.import_module(f"wsss.methods.{method_spec.module(name)}")
+    method: type[Method] = module.METHOD
+    return method

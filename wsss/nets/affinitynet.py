@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.checkpoint import Layout
 from wsss.errors import ConfigError
 from wsss.nets.backbone import Network
 from wsss.nets.build import build_backbone
+from wsss.nets.irn import IRN
+from wsss.settings import AffinityParams
+from wsss.storage.checkpoint import Layout
 
 # PSA's file, for backbone resnet38 and channels (64, 128, 256).
 PSA_LAYOUT = Layout(
@@ -59,3 +61,10 @@ class AffinityNet(Network):
             for layer, feature in zip(self.reduce, self.backbone(images), strict=True)
         ]
         return F.elu(self.mix(torch.cat(reduced, 1)))
+
+
+def build_affinity_network(params: AffinityParams) -> AffinityNet | IRN:
+    """Return the affinity network that `params` describe, with random weights."""
+    if params.kind == "irn":
+        return IRN(params.backbone, params.stride, params.irn)
+    return AffinityNet(params.backbone, params.stride, params.channels)

@@ -7,12 +7,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from wsss.checkpoint import Layout, fill
 from wsss.nets import vit
 from wsss.nets.backbone import Backbone, TimmBackbone, ToyBackbone
-from wsss.nets.resnet import IrnResNet
 from wsss.nets.resnet38 import ResNet38
 from wsss.nets.resnet101_caffe import PUBLISHED, CaffeResNet101
+from wsss.nets.resnet_irn import IrnResNet
+from wsss.storage.checkpoint import Layout, fill
 
 
 def build_backbone(name: str, stride: int) -> Backbone:

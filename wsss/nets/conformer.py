@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.checkpoint import Layout
 from wsss.nets.backbone import IMAGENET, Backbone
 from wsss.nets.vit import EPS, Block, initialise, look_alike
+from wsss.storage.checkpoint import Layout
 
 STEM_EPS = 1e-5  # of the stem's BatchNorm and the last LayerNorm; everything else has EPS
 

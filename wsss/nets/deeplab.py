@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.checkpoint import Layout
 from wsss.data.labelmap import IGNORE
 from wsss.nets.backbone import Backbone, Network
 from wsss.nets.build import build_backbone
-from wsss.schema import SegmenterParams
+from wsss.settings import SegmenterParams
+from wsss.storage.checkpoint import Layout
 
 MOMENTUM = 3e-4  # of the BatchNorm layers in the code base's heads
 

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.checkpoint import Layout
+from wsss.machine.runtime import evaluating
 from wsss.nets.backbone import Network
 from wsss.nets.build import build_backbone
-from wsss.runtime import evaluating
-from wsss.schema import IrnParams
+from wsss.settings import IrnParams
+from wsss.storage.checkpoint import Layout
 
 MULTIPLE = 16  # pixels: a padded picture is whole cells of every backbone's coarsest feature
 

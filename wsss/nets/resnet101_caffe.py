@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.checkpoint import Layout
 from wsss.nets.backbone import Backbone
+from wsss.storage.checkpoint import Layout
 
 # layer -> blocks, channels, stride, dilation
 LAYERS = {

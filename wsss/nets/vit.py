@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.data.resize import resize_by
 from wsss.errors import ConfigError
 from wsss.nets.backbone import IMAGENET, Backbone
-from wsss.resize import resize_by
 
 EPS = 1e-6  # of every LayerNorm, as in timm; PyTorch's default is another
 Keep = Literal["none", "mean", "heads"]  # of the attention weights

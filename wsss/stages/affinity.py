@@ -8,24 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsss.affinity import (
+from wsss.data.images import LabelReader, load_image
+from wsss.data.index import load_index
+from wsss.inference.trained import normalisation
+from wsss.machine.runtime import Runtime
+from wsss.nets.affinitynet import build_affinity_network
+from wsss.nets.backbone import Network
+from wsss.nets.irn import IRN, measure_mean
+from wsss.refine.affinity import (
     affinity_loss,
     displacement_loss,
     pair_affinities,
     path_affinities,
     reduce_labels,
 )
-from wsss.archive import Reader
-from wsss.data.images import LabelReader, load_image
-from wsss.data.index import load_index
-from wsss.inference.trained import build_affinity_network, normalisation
-from wsss.nets.backbone import Network
-from wsss.nets.irn import IRN, measure_mean
-from wsss.plan import Run
-from wsss.runtime import Runtime
-from wsss.schema import AffinityParams
-from wsss.stages import network as stage
-from wsss.train import Objective
+from wsss.runs.run import Run
+from wsss.settings import AffinityParams
+from wsss.storage.archive import Reader
+from wsss.training import session as stage
+from wsss.training.loop import Objective
 
 
 class Affinities(Objective):
@@ -80,10 +81,12 @@ def reduced(masks: Tensor, like: Tensor, params: AffinityParams) -> Tensor:
 def affinity(run: Run) -> None:
     """Train the affinity network."""
     params, labels = run.settings.affinity, run.path("confident.zip")
-    net, weights = stage.initialise(lambda: build_affinity_network(run), run, "affinity")
+    net, weights = stage.initialise(
+        lambda: build_affinity_network(run.settings.affinity), run, "affinity"
+    )
     reader = LabelReader(Reader(labels))
     objective = OBJECTIVES[params.kind](net, params)
-    stage.train(
+    stage.train_network(
         run,
         "affinity",
         objective,

@@ -10,20 +10,20 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from wsss import archive
-from wsss.archive import pack_arrays
-from wsss.boxes import from_map
 from wsss.data.images import load_image
 from wsss.data.index import Entry, load_index
+from wsss.data.resize import squash
 from wsss.errors import DatasetError
 from wsss.inference.trained import normalisation, restore
+from wsss.machine.runtime import Runtime
 from wsss.methods.base import Method, build_method
 from wsss.nets.backbone import Network
-from wsss.plan import Run
 from wsss.progress import progress
-from wsss.record import recorder
-from wsss.resize import squash
-from wsss.runtime import Runtime
+from wsss.runs.record import recorder
+from wsss.runs.run import Run
+from wsss.scores.boxes import from_map
+from wsss.storage import archive
+from wsss.storage.archive import pack_arrays
 
 BEST = 5  # classes whose boxes are kept
 

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss import archive, crf
-from wsss.affinity import from_thresholds
-from wsss.camstore import cam_reader
 from wsss.data import labelmap
 from wsss.data.images import load_entry
 from wsss.data.index import Entry, Index, load_index
-from wsss.metrics import seed
-from wsss.plan import Run
 from wsss.progress import progress
-from wsss.record import Recorder
-from wsss.schema import ConfidentParams
+from wsss.refine import crf
+from wsss.refine.affinity import from_thresholds
+from wsss.runs.record import Recorder
+from wsss.runs.run import Run
+from wsss.scores.metrics import seed
+from wsss.settings import ConfidentParams
+from wsss.storage import archive
+from wsss.storage.cam_archive import cam_reader
 
 Array = NDArray[Any]
 

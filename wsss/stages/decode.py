@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from wsss import crf
 from wsss.data.index import load_index
 from wsss.errors import ConfigError
+from wsss.inference.multiscale import Joining, Resizing, inference, part, plan_batches
 from wsss.inference.trained import normalisation, restore, without_gradients
-from wsss.localize import Joining, Resizing, inference, part, plan_batches
+from wsss.machine.runtime import Runtime
 from wsss.methods.base import build_method
-from wsss.plan import Run
 from wsss.progress import progress
-from wsss.runtime import Runtime
-from wsss.schema import DecoderParams
+from wsss.refine import crf
+from wsss.runs.run import Run
+from wsss.settings import DecoderParams
 from wsss.stages.masks import named, write
 
 

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss import context
-from wsss.archive import Reader
-from wsss.bootstrap import write_images
-from wsss.camstore import CamReader
 from wsss.data import labelmap
 from wsss.data.images import load_truth
 from wsss.data.index import Entry, Index, load_index
-from wsss.describe import described
 from wsss.errors import ConfigError, DatasetError
-from wsss.metrics import (
+from wsss.progress import log, progress
+from wsss.runs.describe import described
+from wsss.runs.record import Recorder
+from wsss.runs.run import VALIDATED, Run, data_archive, scored_artifact, stage_kind
+from wsss.scores import co_occurrence
+from wsss.scores.bootstrap import write_images
+from wsss.scores.metrics import (
     Counts,
     ThresholdCurve,
     class_scores,
@@ -30,11 +31,10 @@ from wsss.metrics import (
     seed,
     thresholds,
 )
-from wsss.phenomena import Phenomena
-from wsss.plan import VALIDATED, Run, data_archive, kind, scored_artifact
-from wsss.progress import log, progress
-from wsss.record import Recorder
-from wsss.stages.localization import localization
+from wsss.scores.phenomena import Phenomena
+from wsss.stages.evaluate_boxes import evaluate_boxes
+from wsss.storage.archive import Reader
+from wsss.storage.cam_archive import CamReader
 
 
 class Images:
@@ -70,7 +70,7 @@ def evaluate(run: Run, what: str) -> None:
     if f"eval/{what}" not in run.stages():
         raise ConfigError(f"{run} has no {what!r} to evaluate.")
     if what == "localization":
-        localization(run)
+        evaluate_boxes(run)
         return
     index = load_index(run.index)
     split = "val" if what in VALIDATED else "train"
@@ -78,7 +78,7 @@ def evaluate(run: Run, what: str) -> None:
     source = run.path(f"{scored_artifact(what)}.zip")
     record = Recorder(f"eval/{what}", run.slice(f"eval/{what}"), run.code(f"eval/{what}"), run.seed)
     params = run.slice(f"eval/{what}")
-    score = score_maps if kind(what) in ("seed", "walk") else score_labels
+    score = score_maps if stage_kind(what) in ("seed", "walk") else score_labels
     archive = data_archive(run.params, run.dataset)
     phenomena = Phenomena(entries, index, archive)
     images = Images(len(index.classes) + 1, phenomena)
@@ -95,10 +95,12 @@ def evaluate(run: Run, what: str) -> None:
     }
     content = {"run": str(run), "what": what, "protocol": protocol, **result}
     content |= {"described": described(run, what), "phenomena": phenomena.summary()}
-    if kind(what) == "seed" and archive and context.marked(index, archive):
-        marks = context.reader(archive)
+    if stage_kind(what) == "seed" and archive and co_occurrence.marked(index, archive):
+        marks = co_occurrence.reader(archive)
         truth = functools.partial(load_truth, classes=len(index.classes))
-        content["context"] = context.activations(entries, index, CamReader(source), truth, marks)
+        content["context"] = co_occurrence.activations(
+            entries, index, CamReader(source), truth, marks
+        )
     by_image = run.path(f"eval/{what}.csv")
     write_images(by_image, images.confusions)
     record.write(run.path(f"eval/{what}.json"), [run.index, source], [by_image], **content)

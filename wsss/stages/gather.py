@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsss import archive
-from wsss.plan import Run
-from wsss.record import Recorder
+from wsss.runs.record import Recorder
+from wsss.runs.run import Run
+from wsss.storage import archive
 
 
 def gather(run: Run, stage: str) -> None:

@@ -9,21 +9,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss import archive
-from wsss.affinity import path_affinities
-from wsss.archive import pack_arrays
-from wsss.camstore import Cam, CamReader, enlarge
 from wsss.data.index import load_index
 from wsss.errors import ConfigError
-from wsss.inference.trained import build_affinity_network, normalisation, restore, without_gradients
-from wsss.instances import Instance, clusters, detections, per_object
-from wsss.localize import ScaledImages, part, plan_batches
+from wsss.inference.multiscale import ScaledImages, part, plan_batches
+from wsss.inference.trained import normalisation, restore, without_gradients
+from wsss.machine.runtime import Runtime
+from wsss.nets.affinitynet import build_affinity_network
 from wsss.nets.irn import IRN, edge_displacement
-from wsss.plan import Run, shard_path
 from wsss.progress import progress
-from wsss.runtime import Runtime
+from wsss.refine.affinity import path_affinities
+from wsss.refine.instances import Instance, clusters, detections, per_object
+from wsss.refine.random_walk import random_walk, transition
+from wsss.runs.run import Run, shard_path
 from wsss.stages.walk import BATCH, on_grid
-from wsss.walk import random_walk, transition
+from wsss.storage import archive
+from wsss.storage.archive import pack_arrays
+from wsss.storage.cam_archive import Cam, CamReader, enlarge
 
 
 def instances(run: Run, shard: tuple[int, int]) -> None:
@@ -41,7 +42,9 @@ def instances(run: Run, shard: tuple[int, int]) -> None:
         )
     runtime = Runtime.start("auto")
     net: Any = restore(
-        lambda: build_affinity_network(run), run.path("affinity.safetensors"), runtime
+        lambda: build_affinity_network(run.settings.affinity),
+        run.path("affinity.safetensors"),
+        runtime,
     )
     cams = CamReader(run.path("cam.zip"))
     batches = part(plan_batches(index.training(), BATCH), shard)

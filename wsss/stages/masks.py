@@ -10,18 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss import archive, crf
 from wsss.data import labelmap
 from wsss.data.images import load_image
 from wsss.data.index import Entry, load_index
 from wsss.data.normalisation import Normalisation
+from wsss.inference.multiscale import Joining, Resizing, inference, part, plan_batches
 from wsss.inference.trained import normalisation, restore, without_gradients
-from wsss.localize import Joining, Resizing, inference, part, plan_batches
+from wsss.machine.runtime import Runtime
 from wsss.nets.deeplab import build_deeplab
-from wsss.plan import Run, shard_path
 from wsss.progress import progress
-from wsss.runtime import Runtime
-from wsss.schema import SegmenterParams, SegmenterTestParams
+from wsss.refine import crf
+from wsss.runs.run import Run, shard_path
+from wsss.settings import SegmenterParams, SegmenterTestParams
+from wsss.storage import archive
 
 
 def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:

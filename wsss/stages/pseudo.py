@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss import archive, crf
-from wsss.camstore import Cam, cam_reader
 from wsss.data import labelmap
 from wsss.data.images import load_entry, load_image
 from wsss.data.index import Entry, Index, load_index
-from wsss.data.unlisted import unlisted
+from wsss.datasets.unlisted import unlisted
 from wsss.errors import DatasetError
-from wsss.metrics import seed
-from wsss.plan import Run
 from wsss.progress import progress
-from wsss.record import Recorder
-from wsss.saliency import attention_image, keep_agreed
-from wsss.schema import PseudoParams, SaliencyParams
+from wsss.refine import crf
+from wsss.refine.saliency import attention_image, keep_agreed
+from wsss.runs.record import Recorder
+from wsss.runs.run import Run
+from wsss.scores.metrics import seed
+from wsss.settings import PseudoParams, SaliencyParams
+from wsss.storage import archive
+from wsss.storage.cam_archive import Cam, cam_reader
 
 
 def pseudo(run: Run, processes: int = 1) -> None:

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss.archive import Reader
 from wsss.data.images import LabelReader, load_mask
 from wsss.data.index import Entry, load_index
 from wsss.errors import DatasetError
 from wsss.nets.deeplab import DeepLab, build_deeplab, pixel_loss
-from wsss.plan import Run
-from wsss.schema import SegmenterParams
-from wsss.stages import network as stage
-from wsss.train import Objective
+from wsss.runs.run import Run
+from wsss.settings import SegmenterParams
+from wsss.storage.archive import Reader
+from wsss.training import session as stage
+from wsss.training.loop import Objective
 
 
 class Segmentation(Objective):
@@ -52,12 +52,16 @@ def segmenter(run: Run) -> None:
     net, weights = initialise(run, len(index.classes))
     objective = Segmentation(net, params)
     if run.spec.learns_masks:
-        stage.train(run, "segmenter", objective, params.augment, params.train, weights, true_mask)
+        stage.train_network(
+            run, "segmenter", objective, params.augment, params.train, weights, true_mask
+        )
     else:
         labels = run.path("pseudo.zip")
         reader = LabelReader(Reader(labels))
         inputs = [labels, *weights]
-        stage.train(run, "segmenter", objective, params.augment, params.train, inputs, reader)
+        stage.train_network(
+            run, "segmenter", objective, params.augment, params.train, inputs, reader
+        )
 
 
 def true_mask(entry: Entry) -> NDArray[np.uint8]:

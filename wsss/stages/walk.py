@@ -10,23 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsss import archive
-from wsss.affinity import inner_radius, pair_affinities, path_affinities
-from wsss.cam import MAX_EPSILON
-from wsss.camstore import Cam, CamReader, enlarge, pack
 from wsss.data.index import load_index
-from wsss.inference.trained import build_affinity_network, normalisation, restore, without_gradients
-from wsss.localize import ScaledImages, part, plan_batches
+from wsss.data.resize import pad_to_multiple
+from wsss.inference.cam_maps import MAX_EPSILON
+from wsss.inference.multiscale import ScaledImages, part, plan_batches
+from wsss.inference.trained import normalisation, restore, without_gradients
+from wsss.machine.runtime import Runtime
+from wsss.nets.affinitynet import build_affinity_network
 from wsss.nets.irn import IRN, edge_displacement
-from wsss.plan import Run, shard_path
 from wsss.progress import progress
-from wsss.resize import pad_to_multiple
-from wsss.runtime import Runtime
-from wsss.schema import AffinityParams, WalkParams
-from wsss.walk import cells, random_walk, transition, with_background
+from wsss.refine.affinity import inner_radius, pair_affinities, path_affinities
+from wsss.refine.random_walk import cells, random_walk, transition, with_background
+from wsss.runs.run import Run, shard_path
+from wsss.settings import AffinityParams, WalkParams
+from wsss.storage import archive
+from wsss.storage.cam_archive import Cam, CamReader, enlarge, pack
 
 if TYPE_CHECKING:
-    from wsss.affinity import Pairs
+    from wsss.refine.affinity import Pairs
 
 BATCH = 16  # images of one size that go through the affinity network together
 
@@ -50,7 +51,11 @@ def walk(run: Run, shard: tuple[int, int]) -> None:
     """Write the walked CAMs of shard (k, n) of the training images."""
     index, params = load_index(run.index), run.settings.walk
     runtime = Runtime.start("auto")
-    net = restore(lambda: build_affinity_network(run), run.path("affinity.safetensors"), runtime)
+    net = restore(
+        lambda: build_affinity_network(run.settings.affinity),
+        run.path("affinity.safetensors"),
+        runtime,
+    )
     stride: Any = net.stride
     cams = CamReader(run.path("cam.zip"))
     batches = part(plan_batches(index.training(), BATCH), shard)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from wsss import plan
-from wsss.data import pretrained
-from wsss.nets.weights import convert
+from wsss.nets.weights import convert, fetch_weights, published_weights
 from wsss.progress import log
-from wsss.record import Recorder
+from wsss.runs.record import Recorder
+from wsss.runs.run import initial_weights_path, weights_code
 
 
 def weights(name: str) -> None:
     """Write `work/pretrained/<name>.safetensors` and its record; name: `resnet50.imagenet`."""
-    path = plan.pretrained_path(name)
-    record = Recorder("weights", {"weights": name}, plan.weights_code())
-    row = pretrained.table().get(name)
-    file = pretrained.fetch(row) if row and row.url else None
+    path = initial_weights_path(name)
+    record = Recorder("weights", {"weights": name}, weights_code())
+    row = published_weights().get(name)
+    file = fetch_weights(row) if row and row.url else None
     package = row.package if row else None
     source = convert(name, path, file, package, row.sha256 or "" if row else "")
     known = {"licence": row.licence, "from": row.source} if row else {}

@@ -4,20 +4,21 @@ from typing import Any
 
 from golden import Golden
 
-from wsss import checkpoint, config
-from wsss.methods import registry
-from wsss.methods.single_stage import SingleStage
-from wsss.schema import Params
+from wsss.methods.base import load_method
+from wsss.methods.single_stage.base import SingleStage
+from wsss.settings import Params
+from wsss.settings.resolve import resolve_settings
+from wsss.storage import checkpoint
 
 
 def method(name: str, classes: int, **settings: Any) -> SingleStage:
     """Return a method at full size with its published settings, and `settings` over them."""
-    found = config.resolve(Params(), "shapes", name, "published").networks
+    found = resolve_settings(Params(), "shapes", name, "published").networks
     own = {
         key: params.model_copy(update={"settings": {**params.settings, **settings}})
         for key, params in found.items()
     }
-    return registry.load(name)(own, classes)  # type: ignore[return-value]  # one of the family
+    return load_method(name)(own, classes)  # type: ignore[return-value]  # one of the family
 
 
 def adopted(golden: Golden, name: str, dataset: str = "voc") -> tuple[SingleStage, Any]:

@@ -11,7 +11,7 @@ import torch
 from golden import Golden
 from torch import Tensor
 
-from wsss.single_stage.labels import Thresholds
+from wsss.methods.single_stage.online_labels import Thresholds
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 

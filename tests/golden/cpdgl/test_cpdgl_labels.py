@@ -5,23 +5,23 @@ import torch.nn.functional as F
 from golden import FORWARD, Golden
 from scenes import MEAN, STD, Scene, given, normalised
 
-from wsss import par
-from wsss.single_stage import crops, labels
-from wsss.single_stage.crops import CropRule
+from wsss.methods.single_stage import crops, online_labels
+from wsss.methods.single_stage.crops import CropRule
+from wsss.refine import par
 
 
 def test_labels_of_pixels(golden: Golden) -> None:
     expected, scene = golden.arrays("labels.npz"), Scene(golden, "labels")
-    valid = labels.valid_cam(scene.cams, scene.labels)
+    valid = online_labels.valid_cam(scene.cams, scene.labels)
     golden.close("valid CAM, sums", valid.sum((2, 3)), expected["valid_cam_sum"], **FORWARD)
-    plain = labels.plain(valid, scene.background)
+    plain = online_labels.plain(valid, scene.background)
     golden.same("labels, plain", plain, expected["label_plain"])
-    found = labels.boxed(plain, scene.boxes)
+    found = online_labels.boxed(plain, scene.boxes)
     golden.same("labels, background threshold, boxed", found, expected["label_box_nomid"])
-    found = labels.boxed(labels.three_way(valid, scene.thresholds), scene.boxes)
+    found = online_labels.boxed(online_labels.three_way(valid, scene.thresholds), scene.boxes)
     golden.same("labels, three-way, boxed", found, expected["label_box_mid"])
-    sure = labels.three_way(valid, scene.thresholds, labels.UNSURE)
-    golden.same("regions", labels.boxed(sure, scene.boxes), expected["roi_mask"])
+    sure = online_labels.three_way(valid, scene.thresholds, online_labels.UNSURE)
+    golden.same("regions", online_labels.boxed(sure, scene.boxes), expected["roi_mask"])
 
 
 def test_labels_of_cells_and_pairs(golden: Golden) -> None:
@@ -29,23 +29,23 @@ def test_labels_of_cells_and_pairs(golden: Golden) -> None:
     cell = given(golden, "labels", "cell")  # in pixels
     size = [length // cell for length in scene.cams.shape[2:]]
     cams = F.interpolate(scene.cams, size, mode="bilinear", align_corners=False)
-    small = labels.three_way(labels.valid_cam(cams, scene.labels), scene.thresholds)
-    pixelbox = labels.boxed(small, scene.boxes)
+    small = online_labels.three_way(online_labels.valid_cam(cams, scene.labels), scene.thresholds)
+    pixelbox = online_labels.boxed(small, scene.boxes)
     golden.same("labels of cells, box in pixels", pixelbox, expected["label_small_pixelbox"])
-    found = labels.boxed(small, scene.boxes // cell)
+    found = online_labels.boxed(small, scene.boxes // cell)
     golden.same("labels of cells, box in cells", found, expected["label_small_scaledbox"])
-    golden.same("pairs of cells", labels.pairs(pixelbox), expected["aff_mask"])
+    golden.same("pairs of cells", online_labels.pairs(pixelbox), expected["aff_mask"])
 
 
 def test_refined_labels(golden: Golden) -> None:
     expected, scene = golden.arrays("labels.npz"), Scene(golden, "labels")
     for name, shrink in (("refined_label", 2), ("refined_label_scale1", 1)):
-        found = labels.refined(
+        found = online_labels.refined(
             scene.unit, scene.valid, scene.labels, scene.boxes, scene.thresholds, shrink
         )
         golden.same(f"{name.replace('_', ' ')}", found, expected[name])
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
-    found = labels.unit_images(normalised(*scene.pictures), mean, std, truncate=True) * 255
+    found = online_labels.unit_images(normalised(*scene.pictures), mean, std, truncate=True) * 255
     golden.close("colours, cut", found.mean((2, 3)), expected["denorm_uint8_mean"], **FORWARD)
 
 
@@ -68,10 +68,10 @@ def test_crops_and_tags(golden: Golden) -> None:
     expected, scene = golden.arrays("crops.npz"), Scene(golden, "crops")
     case = scene.case
     rule = CropRule(case["crop"], case["num"], case["tag_threshold"], True, True, 1)
-    sure = labels.three_way(scene.valid, scene.thresholds, labels.UNSURE)
-    sure = labels.boxed(sure, scene.boxes)
+    sure = online_labels.three_way(scene.valid, scene.thresholds, online_labels.UNSURE)
+    sure = online_labels.boxed(sure, scene.boxes)
     golden.same("regions of the crops", sure, expected["roi_mask"])
-    unsure = (sure == labels.UNSURE).sum((1, 2))
+    unsure = (sure == online_labels.UNSURE).sum((1, 2))
     golden.same("unsure pixels", unsure, expected["n_uncertain"])
     corners, tags = crops.tagged_crops(sure, rule)
     golden.same("corners of the crops", corners, expected["topleft"])
@@ -82,7 +82,7 @@ def test_crops_and_tags(golden: Golden) -> None:
 
 def test_toco_crops(golden: Golden) -> None:
     expected, scene = golden.arrays("toco_basic.npz"), Scene(golden, "crops")
-    regions = labels.regions(scene.valid, scene.thresholds)
+    regions = online_labels.regions(scene.valid, scene.thresholds)
     golden.same("toco regions", regions, expected["roi_mask"])
     count = expected["topleft"].shape[1]
     rule = CropRule(scene.case["crop"], count, scene.case["tag_threshold"])

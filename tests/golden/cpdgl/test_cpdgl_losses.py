@@ -11,9 +11,9 @@ from golden import FORWARD, Golden
 from scenes import boxes, drawn, given, rows, values
 from torch import Tensor
 
-from wsss.permutohedral import bilateral
-from wsss.resize import in_boxes
-from wsss.single_stage import contrast, energy, labels
+from wsss.data.resize import in_boxes
+from wsss.methods.single_stage import contrast, dense_energy, online_labels
+from wsss.refine.permutohedral import bilateral
 
 GRADIENT = {"rtol": 1e-3, "absolute": 1e-6}
 VALUE = {"rtol": 1e-4, "absolute": 1e-6}
@@ -46,7 +46,7 @@ def test_pair_loss(golden: Golden) -> None:
         golden, "fmap_common", (1, shape[1], 1, 1), 3
     )
     grid = torch.tensor(case["grid"])[None].expand(shape[0], -1, -1)
-    pairs = labels.pairs(grid)
+    pairs = online_labels.pairs(grid)
     wanted = expected["losses"]["ptc"]
     golden.same("pairs alike", (pairs == 1).sum(), wanted["n_pos"])
     golden.same("pairs unlike", (pairs == 0).sum(), wanted["n_neg"])
@@ -65,10 +65,10 @@ def test_decoder_loss(golden: Golden) -> None:
     absent = torch.where(truth > 0, 255, truth)
     cases = {"seg": truth, "seg_no_foreground": absent, "seg_all_ignored": truth * 0 + 255}
     for name, target in cases.items():
-        loss = lambda point, target=target: energy.balanced(point, target)  # noqa: E731
+        loss = lambda point, target=target: dense_energy.balanced(point, target)  # noqa: E731
         value_and_gradient(golden, f"loss {name}", wanted[name], loss, logits)
     toco = expected["toco_losses"]["seg"]
-    loss = lambda point: energy.balanced(point, truth)  # noqa: E731
+    loss = lambda point: dense_energy.balanced(point, truth)  # noqa: E731
     value_and_gradient(golden, "toco loss seg", toco, loss, logits)
 
 
@@ -206,7 +206,7 @@ def test_dense_energy(golden: Golden) -> None:
 
     def loss(point: Tensor) -> Tensor:
         large = F.interpolate(point, (height, width), mode="bilinear", align_corners=False)
-        return energy.dense_energy(images, large, truth, inside)
+        return dense_energy.dense_energy(images, large, truth, inside)
 
     point = logits.clone().requires_grad_()
     value = loss(point)

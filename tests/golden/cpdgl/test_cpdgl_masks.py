@@ -13,16 +13,17 @@ from golden import FORWARD, Golden
 from PIL import Image
 from scenes import Scene, given, values
 
-from wsss import config, crf
-from wsss.data.augment import Draws, change, content
 from wsss.data.index import Entry
 from wsss.data.normalisation import Normalisation
+from wsss.inference.multiscale import Joining, Resizing, inference
 from wsss.inference.trained import normalisation
-from wsss.localize import Joining, Resizing, inference
-from wsss.metrics import confusion, image_f1, mean_iou, pixel_scores
-from wsss.runtime import Runtime
-from wsss.schema import AugmentParams, DecoderParams, Params
+from wsss.machine.runtime import Runtime
+from wsss.refine import crf
+from wsss.scores.metrics import confusion, image_f1, mean_iou, pixel_scores
+from wsss.settings import AugmentParams, DecoderParams, Params
+from wsss.settings.resolve import resolve_settings
 from wsss.stages.decode import joining, resizing
+from wsss.training.augment import Draws, change, content
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 ON_COCO = {  # what differs on COCO
@@ -33,7 +34,7 @@ ON_COCO = {  # what differs on COCO
 
 def inference_params(name: str, base: int, coco: bool) -> DecoderParams:
     """Return a method's published test with squares of `base` pixels."""
-    own = config.resolve(Params(), "shapes", name, "published").decoder
+    own = resolve_settings(Params(), "shapes", name, "published").decoder
     changes = ON_COCO[name] if coco else {}
     found = own.model_copy(update=changes)
     return found.model_copy(update={"square_px": base if found.square_px else None})
@@ -76,7 +77,7 @@ def test_masks_over_scales(golden: Golden, tmp_path: Path, name: str, factor: in
 
 
 def _decoder_as_cam(golden: Golden, net: Any, wanted: Any, stride: int, folder: Path) -> None:
-    scales = config.resolve(Params(), "shapes", "toco", "published").decoder.scales
+    scales = resolve_settings(Params(), "shapes", "toco", "published").decoder.scales
     params = DecoderParams(scales=sorted(scales))
     how = (Resizing("bilinear", floor=True), Joining(mirror_largest=True))
     seen = looked(golden, net, params, how, folder).softmax(1)[:, 1:, ::stride, ::stride]

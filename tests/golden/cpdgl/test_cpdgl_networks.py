@@ -12,8 +12,7 @@ from golden import FORWARD, Golden
 from scenes import drawn, given, normalised, values
 from torch import Tensor, nn
 
-from wsss import checkpoint
-from wsss.nets.single_stage import (
+from wsss.methods.single_stage.network import (
     QUEUE_LAYOUT,
     TOCO_LAYOUT,
     LargeFOV,
@@ -22,6 +21,7 @@ from wsss.nets.single_stage import (
     SummedDilations,
     class_token,
 )
+from wsss.storage import checkpoint
 
 
 def seen_by(golden: Golden, net: Any, images: Tensor) -> dict[str, Tensor]:

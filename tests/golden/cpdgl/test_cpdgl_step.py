@@ -15,12 +15,12 @@ from golden import Golden
 from scenes import boxes, given, normalised, one_hot, values
 from torch import Tensor
 
-from wsss import checkpoint
-from wsss.methods.cpdgl import CPDGL
-from wsss.methods.single_stage import Moment, SingleStage, Views
-from wsss.nets.single_stage import QUEUE_LAYOUT, TOCO_LAYOUT, QueueNet
-from wsss.optimize import rate
-from wsss.single_stage import crops, labels
+from wsss.methods.cpdgl.method import CPDGL
+from wsss.methods.single_stage import crops, online_labels
+from wsss.methods.single_stage.base import Moment, SingleStage, Views
+from wsss.methods.single_stage.network import QUEUE_LAYOUT, TOCO_LAYOUT, QueueNet
+from wsss.storage import checkpoint
+from wsss.training.optimizer import rate
 
 STEP = {"rtol": 1e-3, "absolute": 1e-6}
 NAMES = {"cls": "labels", "aux": "middle", "ptc": "pairs", "seg": "decoder", "reg": "energy"}
@@ -102,14 +102,14 @@ def compare_labels(golden: Golden, case: str, method: SingleStage, net: Any, bat
     }
     if "final_crops_from" in settings:
         cams = guide.final if now.has_begun("final_crops") else guide.middle
-        valid = labels.valid_cam(cams, own.label)
-        sure = labels.three_way(valid, now.thresholds, labels.UNSURE)
-        found["roi_counts"] = labels.boxed(sure, own.box)
+        valid = online_labels.valid_cam(cams, own.label)
+        sure = online_labels.three_way(valid, now.thresholds, online_labels.UNSURE)
+        found["roi_counts"] = online_labels.boxed(sure, own.box)
         tags = crops.tagged_crops(found["roi_counts"], now.crops)[1]
         golden.same(f"{case}, tags", tags, wanted["flags"])
     else:
-        valid = labels.valid_cam(guide.middle, own.label)
-        found["roi_counts"] = labels.regions(valid, now.thresholds)
+        valid = online_labels.valid_cam(guide.middle, own.label)
+        found["roi_counts"] = online_labels.regions(valid, now.thresholds)
     for name, labelled in found.items():
         kinds, counts = labelled.unique(return_counts=True)
         counted = dict(zip(map(str, kinds.tolist()), counts.tolist(), strict=True))

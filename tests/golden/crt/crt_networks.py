@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from pictures import normalised
 from torch import Tensor
 
-from wsss import checkpoint, config
-from wsss.methods.crt import CRT
-from wsss.nets.crt import CNN, CRTNet
-from wsss.schema import Params
+from wsss.methods.crt.method import CRT
+from wsss.methods.crt.network import CNN, CRTNet
+from wsss.settings import Params
+from wsss.settings.resolve import resolve_settings
+from wsss.storage import checkpoint
 
 Arrays = dict[str, NDArray[Any]]
 CLASSES = 20
-PUBLISHED = config.resolve(Params(), "voc12", "crt", "published")
-LOCALIZED = config.resolve(Params(), "cub", "crt_localization", "published")
+PUBLISHED = resolve_settings(Params(), "voc12", "crt", "published")
+LOCALIZED = resolve_settings(Params(), "cub", "crt_localization", "published")
 SMALL = {r".*bn3\.weight": 0.2}  # as the set's README says, so that deep networks stay in range
 
 

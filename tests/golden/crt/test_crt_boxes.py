@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from crt_networks import LOCALIZED, thinned
 from golden import Golden
 
-from wsss import boxes
-from wsss.data.cub import in_frame
+from wsss.scores import boxes
+from wsss.scores.boxes import in_frame
 
 FRAME_PX = LOCALIZED.networks["classifier"].augment.crop_px
 NAMES = {

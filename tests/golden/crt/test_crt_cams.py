@@ -12,7 +12,7 @@ from golden import FORWARD, Golden
 from pictures import localized
 
 from wsss.methods.base import Method
-from wsss.metrics import seed
+from wsss.scores.metrics import seed
 
 HALF = {"absolute": 1e-3}  # maps in [0, 1] are stored with 16 bits
 

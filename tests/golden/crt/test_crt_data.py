@@ -9,13 +9,13 @@ from crt_networks import PUBLISHED
 from golden import Golden
 from torch import nn
 
-from wsss import metrics
-from wsss.affinity import reduce_labels
-from wsss.data.augment import Draws, change, content, resize_labels, scaled_size
 from wsss.data.normalisation import Normalisation
-from wsss.localize import PICTURE
+from wsss.inference.multiscale import PICTURE
 from wsss.nets.backbone import IMAGENET
-from wsss.optimize import optimizer, rate
+from wsss.refine.affinity import reduce_labels
+from wsss.scores import metrics
+from wsss.training.augment import Draws, change, content, resize_labels, scaled_size
+from wsss.training.optimizer import optimizer, rate
 
 PLAIN = Normalisation((0, 0, 0), (1, 1, 1), 1.0)
 

@@ -8,12 +8,12 @@ from golden import FORWARD, Golden
 from pictures import normalised
 from torch import Tensor
 
-from wsss import checkpoint
+from wsss.data.resize import squash
 from wsss.inference.trained import normalisation
-from wsss.methods.crt_localization import Localization, is_apart
-from wsss.nets.crt import CNN, TRANSFORMER, CRTNet
-from wsss.optimize import freeze, parts, rate
-from wsss.resize import squash
+from wsss.methods.crt.localization import Localization, is_apart
+from wsss.methods.crt.network import CNN, TRANSFORMER, CRTNet
+from wsss.storage import checkpoint
+from wsss.training.optimizer import freeze, parts, rate
 
 EXACT, LOSS = {"atol": 1e-5}, {"rtol": 1e-4}
 

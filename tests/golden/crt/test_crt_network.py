@@ -7,8 +7,8 @@ from crt_networks import CLASSES, PUBLISHED, batch_of, gradients, labels, method
 from golden import FORWARD, Golden
 from torch import nn
 
-from wsss.nets.crt import CNN, TRANSFORMER
-from wsss.optimize import freeze
+from wsss.methods.crt.network import CNN, TRANSFORMER
+from wsss.training.optimizer import freeze
 
 EXACT = {"atol": 1e-5}  # a wrong constant of a norm moves outputs by 2e-5
 LOSS = {"rtol": 1e-4}

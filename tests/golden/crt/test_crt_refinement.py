@@ -11,13 +11,21 @@ from golden import FORWARD, Golden, unpack
 from numpy.typing import NDArray
 from pictures import normalised
 
-from wsss import checkpoint, crf
-from wsss.affinity import WEIGHTS, from_thresholds, path_affinities, paths, reduce_labels, windows
-from wsss.camstore import enlarge
-from wsss.metrics import seed
 from wsss.nets.irn import IRN, IRN_LAYOUT, edge_displacement
+from wsss.refine import crf
+from wsss.refine.affinity import (
+    WEIGHTS,
+    from_thresholds,
+    path_affinities,
+    paths,
+    reduce_labels,
+    windows,
+)
+from wsss.refine.random_walk import random_walk, transition
+from wsss.scores.metrics import seed
 from wsss.stages.affinity import Relations
-from wsss.walk import random_walk, transition
+from wsss.storage import checkpoint
+from wsss.storage.cam_archive import enlarge
 
 TABLES = r"path_indices\d+|disp_target"
 CRF_LABELS = 0.995

@@ -9,13 +9,13 @@ from crt_networks import CLASSES, PUBLISHED, thinned
 from golden import FORWARD, Golden
 from pictures import normalised
 
-from wsss import checkpoint
-from wsss.crf import refine_scores
 from wsss.inference.trained import normalisation
 from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab, reduce_labels, resize
-from wsss.optimize import freeze, rate
+from wsss.refine.crf import refine_scores
 from wsss.stages.masks import crf_picture
 from wsss.stages.segmenter import Segmentation
+from wsss.storage import checkpoint
+from wsss.training.optimizer import freeze, rate
 
 MANIFEST = "deeplabv2_res101_msc"
 LAYOUT = LAYOUTS["deeplabv2_resnet101_msc"]

@@ -10,11 +10,12 @@ from golden import Golden
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsss import checkpoint, config
-from wsss.checkpoint import Layout
-from wsss.methods.pcsformer import PCSformer
-from wsss.nets.pcsformer import ConformerNet
-from wsss.schema import Params
+from wsss.methods.pcsformer.method import PCSformer
+from wsss.methods.pcsformer.network import ConformerNet
+from wsss.settings import Params
+from wsss.settings.resolve import resolve_settings
+from wsss.storage import checkpoint
+from wsss.storage.checkpoint import Layout
 
 CLASSES = 20
 EXACT = {"atol": 1e-5}  # in units of the largest value; 1e-4 would hide wrong constants
@@ -22,7 +23,7 @@ LOSS = {"rtol": 1e-5}
 GRADIENT = {"rtol": 2e-3}  # noise of float32 against float64: up to 6e-4
 
 
-PUBLISHED = config.resolve(Params(), "voc12", "pcsformer", "published")
+PUBLISHED = resolve_settings(Params(), "voc12", "pcsformer", "published")
 
 
 def method(changes: Mapping[str, Mapping[str, Any]] | None = None) -> PCSformer:

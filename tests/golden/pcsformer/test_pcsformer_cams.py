@@ -14,18 +14,18 @@ from pictures import CPU
 from PIL import Image
 from torch import Tensor
 
-from wsss import crf
-from wsss.cam import NORMALISERS, joined_cam
-from wsss.data.augment import Draws, change, scaled_size
 from wsss.data.index import Entry, Index
-from wsss.data.loader import Squares
 from wsss.data.normalisation import Normalisation
+from wsss.inference.cam_maps import NORMALISERS, joined_cam
+from wsss.inference.multiscale import ScaledImages, multisize
 from wsss.inference.trained import normalisation
-from wsss.localize import ScaledImages, multisize
-from wsss.methods.pcsformer import views
-from wsss.metrics import seed
+from wsss.methods.pcsformer.method import views
 from wsss.nets.backbone import IMAGENET
-from wsss.stages.localize import cams, joining, looking, resizing
+from wsss.refine import crf
+from wsss.scores.metrics import seed
+from wsss.stages.cam import cams, joining, looking, resizing
+from wsss.training.augment import Draws, change, scaled_size
+from wsss.training.batches import Squares
 
 CAM = PUBLISHED.cam
 NAMES = tuple(str(number) for number in range(CLASSES))

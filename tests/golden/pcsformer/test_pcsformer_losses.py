@@ -21,12 +21,12 @@ from golden import Golden
 from pictures import normalised
 from torch import nn
 
-from wsss import checkpoint
-from wsss.clusters import class_major, cluster_classes
 from wsss.methods.base import Derived
-from wsss.methods.pcsformer import in_order, views
-from wsss.nets.pcsformer import CONFORMER_LAYOUT
-from wsss.optimize import optimizer
+from wsss.methods.pcsformer.image_clusters import class_major, cluster_classes
+from wsss.methods.pcsformer.method import in_order, views
+from wsss.methods.pcsformer.network import CONFORMER_LAYOUT
+from wsss.storage import checkpoint
+from wsss.training.optimizer import optimizer
 
 MODES = ("bn_train", "bn_eval")
 

@@ -6,9 +6,9 @@ from golden import Golden
 from pictures import normalised
 from torch import Tensor, nn
 
-from wsss import checkpoint
+from wsss.methods.pcsformer.network import CONFORMER_LAYOUT, ConformerNet
 from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
-from wsss.nets.pcsformer import CONFORMER_LAYOUT, ConformerNet
+from wsss.storage import checkpoint
 
 
 class Watched:

@@ -25,8 +25,13 @@ from pictures import normalised
 from PIL import Image
 from torch import Tensor, nn
 
-from wsss import archive, checkpoint, crf
-from wsss.affinity import (
+from wsss.data.index import Entry
+from wsss.data.normalisation import Normalisation
+from wsss.data.resize import pad_to_multiple
+from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
+from wsss.nets.backbone import IMAGENET
+from wsss.refine import crf
+from wsss.refine.affinity import (
     WEIGHTS,
     affinity_loss,
     from_thresholds,
@@ -36,17 +41,13 @@ from wsss.affinity import (
     reduce_labels,
     windows,
 )
-from wsss.camstore import Cam, pack
-from wsss.data.augment import Draws, change
-from wsss.data.index import Entry
-from wsss.data.normalisation import Normalisation
-from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
-from wsss.nets.backbone import IMAGENET
-from wsss.optimize import freeze, optimizer, parameter_groups, rate
-from wsss.resize import pad_to_multiple
+from wsss.refine.random_walk import cells, random_walk, transition, with_background
 from wsss.stages.affinity import margin_of
 from wsss.stages.pseudo import label
-from wsss.walk import cells, random_walk, transition, with_background
+from wsss.storage import archive, checkpoint
+from wsss.storage.cam_archive import Cam, pack
+from wsss.training.augment import Draws, change
+from wsss.training.optimizer import freeze, optimizer, parameter_groups, rate
 
 AFFINITY, WALK = PUBLISHED.affinity, PUBLISHED.walk
 STRIDE = AFFINITY.stride

@@ -3,9 +3,9 @@
 from golden import Golden
 
 from wsss.data.index import Entry
-from wsss.data.unlisted import unlisted
-from wsss.data.voc import CLASSES
-from wsss.saliency import attention_image, keep_agreed
+from wsss.datasets.unlisted import unlisted
+from wsss.datasets.voc import CLASSES
+from wsss.refine.saliency import attention_image, keep_agreed
 
 
 def test_conflicts_are_left_out(golden: Golden) -> None:

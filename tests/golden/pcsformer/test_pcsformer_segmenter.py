@@ -20,13 +20,14 @@ from golden import Golden
 from pictures import normalised
 from torch import Tensor, nn
 
-from wsss import checkpoint, metrics
-from wsss.crf import refine_scores
 from wsss.inference.trained import normalisation
 from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab, reduce_labels, resize
-from wsss.optimize import freeze, rate
+from wsss.refine.crf import refine_scores
+from wsss.scores import metrics
 from wsss.stages.masks import crf_picture
 from wsss.stages.segmenter import Segmentation
+from wsss.storage import checkpoint
+from wsss.training.optimizer import freeze, rate
 
 MANIFEST = "deeplabv2_resnet101_msc"
 CRF = "deeplab_msc"

@@ -9,8 +9,8 @@ from golden import Golden
 from pictures import localized
 from transformers import build
 
-from wsss.metrics import ThresholdCurve, mean_iou
-from wsss.schema import CamParams
+from wsss.scores.metrics import ThresholdCurve, mean_iou
+from wsss.settings import CamParams
 
 # rtol and atol as published, and the rounding of the stored float16
 CLOSE = {"rtol": 1e-4 + 2**-11, "absolute": 5e-4}

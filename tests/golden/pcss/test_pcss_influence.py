@@ -6,10 +6,10 @@ from golden import Golden
 from pictures import normalised
 from transformers import build, labels_of, thinned
 
-from wsss import influence
-from wsss.influence import Influence, wanted
-from wsss.methods.pcss import present_losses
-from wsss.spectrum import block_sets
+from wsss.methods.pcss import influence
+from wsss.methods.pcss.influence import Influence, wanted
+from wsss.methods.pcss.method import present_losses
+from wsss.methods.pcss.spectrum import block_sets
 
 CLOSE = {"rtol": 1e-4, "absolute": 1e-4}
 MASK = {"rtol": 1e-3, "absolute": 1e-3}

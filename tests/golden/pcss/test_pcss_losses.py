@@ -11,7 +11,7 @@ from pictures import normalised
 from torch import Tensor
 from transformers import build, gradients, labels_of, thinned
 
-from wsss.spectrum import suppressed
+from wsss.methods.pcss.spectrum import suppressed
 
 TERMS = {  # theirs -> ours
     "cls_loss": "tokens",

@@ -9,7 +9,7 @@ from golden import Golden
 from pictures import normalised
 from transformers import CLOSE, LOOSE, build, sizes, thinned
 
-from wsss.spectrum import mixed_magnitude, with_magnitude
+from wsss.methods.pcss.spectrum import mixed_magnitude, with_magnitude
 
 ROOTED = {"rtol": 1e-4, "absolute": 5e-4}  # plus takes the square root of its maps
 

@@ -15,19 +15,21 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import LOOSE, thinned
 
-from wsss import checkpoint, config, crf
-from wsss.affinity import WEIGHTS, affinity_loss, offsets, pair_affinities, windows
 from wsss.data.index import Entry
+from wsss.data.resize import pad_to_multiple
+from wsss.inference.multiscale import inference
 from wsss.inference.trained import normalisation, without_gradients
-from wsss.localize import inference
 from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
 from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab
-from wsss.optimize import freeze, parameter_groups
-from wsss.resize import pad_to_multiple
-from wsss.schema import Params
+from wsss.refine import crf
+from wsss.refine.affinity import WEIGHTS, affinity_loss, offsets, pair_affinities, windows
+from wsss.refine.random_walk import cells, random_walk, transition, with_background
+from wsss.settings import Params
+from wsss.settings.resolve import resolve_settings
 from wsss.stages.masks import decide, joining, resizing
 from wsss.stages.segmenter import Segmentation
-from wsss.walk import cells, random_walk, transition, with_background
+from wsss.storage import checkpoint
+from wsss.training.optimizer import freeze, parameter_groups
 
 RADIUS, MARGIN, CHANNELS = 5, 4, (64, 128, 256)
 CRF = {"rtol": 1e-3, "absolute": 1e-3, "share": 0.99}
@@ -128,7 +130,7 @@ def test_affinity_labels_and_loss(golden: Golden) -> None:
     for kind, pairs in zip(("bg", "fg", "neg"), pair_kinds(label), strict=True):
         golden.same(f"pcss pair labels {kind}", pairs, expected[kind])
     net = affinity_net(golden, MIX)
-    params = config.resolve(Params(), "voc12", "mctformer", "published").affinity.train
+    params = resolve_settings(Params(), "voc12", "mctformer", "published").affinity.train
     freeze(net, params)
     groups = [len(group["params"]) for group in parameter_groups(net, params)]
     golden.same("pcss affinity groups", groups, [n for n in losses["group_sizes"] if n])
@@ -174,7 +176,7 @@ def test_labels_of_an_image_after_the_walk(golden: Golden) -> None:
 
 
 def segmentation_net(golden: Golden) -> DeepLab:
-    params = config.resolve(Params(), "voc12", "mctformer", "published").segmenter
+    params = resolve_settings(Params(), "voc12", "mctformer", "published").segmenter
     net = build_deeplab(params, 20)
     checkpoint.adopt(net, golden.checkpoint("resnet38_seg", LAST), LAYOUTS["resnet38_seg"])
     return net.eval()
@@ -183,7 +185,7 @@ def segmentation_net(golden: Golden) -> DeepLab:
 def test_segmentation_network(golden: Golden) -> None:
     expected, losses = golden.arrays("net_resnet38_seg.npz"), golden.json("losses_seg.json")
     net = segmentation_net(golden)
-    params = config.resolve(Params(), "voc12", "mctformer", "published").segmenter
+    params = resolve_settings(Params(), "voc12", "mctformer", "published").segmenter
     with torch.inference_mode():
         found = net(normalised(net, [golden.case("seg", "net")]))
     golden.close("pcss segmentation logits", found[0], expected["logits"], **LOOSE)
@@ -211,7 +213,7 @@ def test_segmentation_network(golden: Golden) -> None:
 
 def test_segmentation_at_several_scales(golden: Golden, tmp_path: Path) -> None:
     expected = golden.arrays("seg_infer.npz")
-    params = config.resolve(Params(), "voc12", "mctformer", "published").segmenter
+    params = resolve_settings(Params(), "voc12", "mctformer", "published").segmenter
     net, case = segmentation_net(golden), golden.case("seg", "infer")
     path = tmp_path / "picture.png"
     Image.fromarray(fill.image(*case)).save(path)

@@ -5,16 +5,17 @@ import torch
 from golden import Golden
 from transformers import build
 
-from wsss import checkpoint, config
 from wsss.nets.build import load_backbone
-from wsss.optimize import optimizer, rate
-from wsss.schema import Params, TrainParams
+from wsss.settings import Params, TrainParams
+from wsss.settings.resolve import resolve_settings
+from wsss.storage import checkpoint
+from wsss.training.optimizer import optimizer, rate
 
 TIMES = 7  # steps of an epoch, any number
 
 
 def published(method: str) -> TrainParams:
-    found = config.resolve(Params(), "voc12", method, "published").networks["classifier"].train
+    found = resolve_settings(Params(), "voc12", method, "published").networks["classifier"].train
     return found.model_copy(update={"precision": "fp32"})
 
 

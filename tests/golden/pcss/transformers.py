@@ -10,10 +10,9 @@ from golden import Golden
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from wsss import checkpoint
-from wsss.methods import registry
-from wsss.methods.base import Method
-from wsss.schema import AugmentParams, ClassifierParams
+from wsss.methods.base import Method, load_method
+from wsss.settings import AugmentParams, ClassifierParams, method_spec
+from wsss.storage import checkpoint
 
 CLOSE = {"rtol": 1e-4, "absolute": 1e-5}
 LOOSE = {"rtol": 1e-4, "absolute": 1e-4}
@@ -27,7 +26,7 @@ def build(golden: Golden, name: str, data: str = "voc", **settings: Any) -> tupl
     method_name, _, version = name.partition("_")
     path = golden.checkpoint(f"{name}_{data}", wrapper="model" if version else "")
     classes = checkpoint.load_foreign(path)["cls_token"].shape[1]
-    spec = registry.spec(method_name)
+    spec = method_spec.spec(method_name)
     chosen = {**spec.networks["classifier"].settings, "drop_path": 0.0}
     chosen |= spec.published["networks"]["classifier"].get("settings", {}) | {"drop_path": 0.0}
     chosen |= ({"version": version} if version else {}) | settings
@@ -37,7 +36,7 @@ def build(golden: Golden, name: str, data: str = "voc", **settings: Any) -> tupl
         augment=AugmentParams(crop_px=448 if version == "plus" else 224),
         settings=chosen,
     )
-    method = registry.load(method_name)({"classifier": params}, classes)
+    method = load_method(method_name)({"classifier": params}, classes)
     net = method.build("classifier").eval()
     checkpoint.adopt(net, path, method.layout("classifier"))
     return method, net

@@ -8,15 +8,16 @@ from golden import Golden
 from pictures import normalised
 from torch import Tensor, nn
 
-from wsss import checkpoint, config
-from wsss.checkpoint import Layout
-from wsss.methods.semformer import SemFormer
-from wsss.nets.caae import CAAENet
-from wsss.nets.semformer import SemFormerNet
-from wsss.schema import ClassifierParams, Params
+from wsss.methods.semformer.caae import CAAENet
+from wsss.methods.semformer.method import SemFormer
+from wsss.methods.semformer.network import SemFormerNet
+from wsss.settings import ClassifierParams, Params
+from wsss.settings.resolve import resolve_settings
+from wsss.storage import checkpoint
+from wsss.storage.checkpoint import Layout
 
 CLASSES = 20
-PUBLISHED = config.resolve(Params(), "voc12", "semformer", "published")
+PUBLISHED = resolve_settings(Params(), "voc12", "semformer", "published")
 
 
 def method(changes: Mapping[str, Any] | None = None) -> SemFormer:

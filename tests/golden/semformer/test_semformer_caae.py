@@ -7,8 +7,8 @@ from golden import FORWARD, Golden
 from networks import batch, caae, gradients, labels, method, thin
 from torch import Tensor, nn
 
-from wsss.methods.semformer import similarity_loss, with_background
-from wsss.nets.caae import CAAE_LAYOUT, CAAENet, cosine
+from wsss.methods.semformer.caae import CAAE_LAYOUT, CAAENet, cosine
+from wsss.methods.semformer.method import similarity_loss, with_background
 
 LOSS = {"rtol": 1e-4}
 

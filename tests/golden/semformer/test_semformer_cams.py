@@ -8,8 +8,8 @@ from golden import FORWARD, Golden
 from networks import PUBLISHED, method, semformer, thin
 from pictures import localized
 
+from wsss.inference.multiscale import Resizing
 from wsss.inference.trained import normalisation
-from wsss.localize import Resizing
 
 HALF = {"absolute": 1e-3}  # maps in [0, 1] are stored with 16 bits
 

@@ -9,9 +9,14 @@ from golden import FORWARD, Golden
 from networks import CLASSES, batch, caae, gradients, labels, method, semformer, thin
 from torch import Tensor, nn
 
-from wsss.methods.semformer import complementation, content_mask, suppression, with_background
-from wsss.nets.caae import cosine
-from wsss.nets.semformer import SEMFORMER_LAYOUT, spread_out
+from wsss.methods.semformer.caae import cosine
+from wsss.methods.semformer.method import (
+    complementation,
+    content_mask,
+    suppression,
+    with_background,
+)
+from wsss.methods.semformer.network import SEMFORMER_LAYOUT, spread_out
 
 LOSS = {"rtol": 1e-4}
 TERMS = {  # the set's names of the losses, and ours

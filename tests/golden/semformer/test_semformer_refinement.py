@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from pictures import normalised
 from PIL import Image
 
-from wsss import archive, checkpoint
-from wsss.affinity import path_affinities, paths, windows
-from wsss.camstore import Cam, enlarge, grid, pack
 from wsss.data.index import Entry, Index
 from wsss.nets.irn import IRN, PUZZLE_LAYOUT, edge_displacement
+from wsss.refine.affinity import path_affinities, paths, windows
+from wsss.refine.random_walk import random_walk, transition
 from wsss.stages import confident, pseudo
 from wsss.stages.affinity import Relations, margin_of
 from wsss.stages.walk import neighbours, spread_cam
-from wsss.walk import random_walk, transition
+from wsss.storage import archive, checkpoint
+from wsss.storage.cam_archive import Cam, enlarge, grid, pack
 
 NAMES = tuple(str(number) for number in range(1, CLASSES + 1))
 CRF_LABELS = 0.999  # as the set's README says; without a CRF labels are equal

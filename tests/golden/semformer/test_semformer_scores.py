@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from pictures import CPU, normalised
 from PIL import Image
 
-from wsss import archive, checkpoint, crf, metrics
-from wsss.camstore import Cam, grid, pack
 from wsss.data import labelmap
 from wsss.data.index import Entry, Index
+from wsss.inference.multiscale import inference
 from wsss.inference.trained import normalisation
-from wsss.localize import inference
 from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab
-from wsss.optimize import freeze, parameter_groups, rate
+from wsss.refine import crf
+from wsss.scores import metrics
 from wsss.stages import evaluate, pseudo
 from wsss.stages.masks import decide, joining, resizing
+from wsss.storage import archive, checkpoint
+from wsss.storage.cam_archive import Cam, grid, pack
+from wsss.training.optimizer import freeze, parameter_groups, rate
 
 EXACT = {"rtol": 1e-6, "absolute": 1e-9}
 CRF_MIOU = {"rtol": 2e-3}  # 0.1 % of the pixels may have another label after a CRF

@@ -9,16 +9,16 @@ from golden import Golden
 from networks import PUBLISHED, method, thin
 from torch import Tensor, nn
 
-from wsss import checkpoint
-from wsss.cam import high_size
-from wsss.camstore import grid
-from wsss.data.augment import Draws, change, content
+from wsss.data.resize import pad_to_multiple
+from wsss.inference.cam_maps import high_size
+from wsss.inference.multiscale import Resizing
 from wsss.inference.trained import normalisation
-from wsss.localize import Resizing
 from wsss.nets.build import load_backbone
-from wsss.optimize import optimizer, parameter_groups, rate
-from wsss.resize import pad_to_multiple
-from wsss.schema import TrainParams
+from wsss.settings import TrainParams
+from wsss.storage import checkpoint
+from wsss.storage.cam_archive import grid
+from wsss.training.augment import Draws, change, content
+from wsss.training.optimizer import optimizer, parameter_groups, rate
 
 SAME = {"rtol": 1e-6, "absolute": 1e-7}
 

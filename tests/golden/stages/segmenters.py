@@ -15,14 +15,14 @@ from pictures import CPU, normalised
 from PIL import Image
 from torch import Tensor
 
-from wsss import checkpoint
-from wsss.config import validate
 from wsss.data.index import Entry
+from wsss.inference.multiscale import inference
 from wsss.inference.trained import normalisation
-from wsss.localize import inference
 from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab
-from wsss.schema import SegmenterParams
+from wsss.settings import SegmenterParams
+from wsss.settings.resolve import validate_params
 from wsss.stages.masks import decide, joining, resizing
+from wsss.storage import checkpoint
 
 PRESETS = {  # of each manifest
     "deeplabv2_resnet101_msc": "deeplab_v2_coco",
@@ -46,7 +46,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def settings(manifest: str) -> SegmenterParams:
-    return validate({"segmenter": {"preset": PRESETS[manifest]}}).segmenter
+    return validate_params({"segmenter": {"preset": PRESETS[manifest]}}).segmenter
 
 
 def load(golden: Golden, manifest: str) -> DeepLab:

@@ -4,7 +4,7 @@ import fill
 import numpy as np
 from golden import Golden
 
-from wsss import crf
+from wsss.refine import crf
 
 CLOSE = {"absolute": 1e-3, "share": 0.99}
 

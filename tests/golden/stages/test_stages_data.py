@@ -7,7 +7,9 @@ import pytest
 from golden import Golden
 from numpy.typing import NDArray
 
-from wsss.data import coco, cub, facts, labelmap, voc
+from wsss.data import labelmap
+from wsss.datasets import coco, facts, voc
+from wsss.scores.boxes import in_frame
 
 OVERLAPS = {"area": "area_asc_first_wins", "last": "order_last_wins", "first": "order_first_wins"}
 HASH = "sha256_of_sorted_ids_joined_by_newline"
@@ -85,5 +87,5 @@ def test_boxes_of_cub_in_the_frame(golden: Golden) -> None:
     for number, case in enumerate(golden.json("cub_boxes.json")):
         width, height = case["image_wh"]
         box = tuple(map(float, case["bbox_xywh"]))
-        found = cub.in_frame(box, (height, width), case["crop"])
+        found = in_frame(box, (height, width), case["crop"])
         golden.same(f"box of CUB {number}", found, case["box_xyxy"])

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from pictures import normalised
 from segmenters import CLASSES, GRADIENT, LABELS, LOSS, Arrays, batch, gradients, load, settings
 
-from wsss import checkpoint
-from wsss.crf import refine_scores
 from wsss.inference.trained import normalisation
 from wsss.nets.build import published_layout
 from wsss.nets.deeplab import DeepLab, build_deeplab, reduce_labels, resize
-from wsss.optimize import freeze, parameter_groups, rate
+from wsss.refine.crf import refine_scores
 from wsss.stages.masks import crf_picture
 from wsss.stages.segmenter import Segmentation
+from wsss.storage import checkpoint
+from wsss.training.optimizer import freeze, parameter_groups, rate
 
 
 def test_deeplab_v2(golden: Golden) -> None:

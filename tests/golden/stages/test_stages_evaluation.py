@@ -8,7 +8,7 @@ import pytest
 from golden import Golden
 from numpy.typing import NDArray
 
-from wsss import metrics
+from wsss.scores import metrics
 
 CLOSE = {"rtol": 1e-9, "absolute": 1e-9}
 Arrays = dict[str, NDArray[Any]]

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from golden import Golden, unpack
 from numpy.typing import NDArray
 
-from wsss.affinity import path_affinities
-from wsss.instances import centroids, clusters, detections, per_object
-from wsss.walk import random_walk, transition
+from wsss.refine.affinity import path_affinities
+from wsss.refine.instances import centroids, clusters, detections, per_object
+from wsss.refine.random_walk import random_walk, transition
 
 Array = NDArray[np.float32]
 

@@ -9,11 +9,11 @@ from golden import FORWARD, Golden
 from numpy.typing import NDArray
 from pictures import localized, normalised
 
-from wsss import checkpoint
-from wsss.cam import high_size
-from wsss.methods.cam import CAM, CamNet
+from wsss.inference.cam_maps import high_size
+from wsss.methods.cam.method import CAM, CamNet
 from wsss.nets.irn import IRN, IRN_LAYOUT, edge_displacement, measure_mean
-from wsss.schema import CamParams, ClassifierParams, IrnParams, WalkParams
+from wsss.settings import CamParams, ClassifierParams, IrnParams, WalkParams
+from wsss.storage import checkpoint
 
 CLASSES = 20
 MEASURED = (150, 140)  # size of the pictures of `mean_shift`

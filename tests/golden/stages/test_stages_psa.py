@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from pictures import cams, localized, normalised
 from torch import Tensor, nn
 
-from wsss import checkpoint
-from wsss.affinity import WEIGHTS, affinity_loss, pair_affinities, windows
-from wsss.methods.cam import CAM, CamNet
+from wsss.data.resize import pad_to_multiple
+from wsss.methods.cam.method import CAM, CamNet
 from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
-from wsss.resize import pad_to_multiple
-from wsss.schema import CamParams, ClassifierParams
-from wsss.walk import cells, random_walk, transition, with_background
+from wsss.refine.affinity import WEIGHTS, affinity_loss, pair_affinities, windows
+from wsss.refine.random_walk import cells, random_walk, transition, with_background
+from wsss.settings import CamParams, ClassifierParams
+from wsss.storage import checkpoint
 
 CLASSES = 20
 RADIUS = 5

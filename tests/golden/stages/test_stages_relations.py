@@ -5,11 +5,11 @@ import torch
 from golden import Golden
 from pictures import label_map, normalised
 
-from wsss import checkpoint
-from wsss.affinity import WEIGHTS
 from wsss.nets.irn import IRN, IRN_LAYOUT
-from wsss.schema import AffinityParams
+from wsss.refine.affinity import WEIGHTS
+from wsss.settings import AffinityParams
 from wsss.stages.affinity import Relations
+from wsss.storage import checkpoint
 
 PARAMS = AffinityParams(
     kind="irn", backbone="resnet50_irn", weights="imagenet", stride=16, radius=10, margin=True

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from wsss.inference.trained import normalisation
 from wsss.nets.deeplab import DeepLab
-from wsss.optimize import freeze, parameter_groups
 from wsss.stages.masks import crf_picture, resizing
 from wsss.stages.segmenter import Segmentation
+from wsss.training.optimizer import freeze, parameter_groups
 
 
 @pytest.mark.slow

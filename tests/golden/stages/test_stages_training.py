@@ -10,11 +10,11 @@ from golden import Golden
 from segmenters import label, settings
 from torch import nn
 
-from wsss.data.augment import Draws, change, scaled_size
 from wsss.data.normalisation import Normalisation
 from wsss.nets.resnet101_caffe import CaffeResNet101
-from wsss.optimize import optimizer, rate
-from wsss.schema import AugmentParams, TrainParams
+from wsss.settings import AugmentParams, TrainParams
+from wsss.training.augment import Draws, change, scaled_size
+from wsss.training.optimizer import optimizer, rate
 
 
 class Pair(nn.Module):

@@ -10,8 +10,8 @@ from golden import Golden, unpack
 from numpy.typing import NDArray
 from pictures import cams, label_map
 
-from wsss import crf
-from wsss.affinity import (
+from wsss.refine import crf
+from wsss.refine.affinity import (
     from_thresholds,
     offsets,
     path_affinities,
@@ -19,8 +19,8 @@ from wsss.affinity import (
     reduce_labels,
     windows,
 )
-from wsss.metrics import seed as seed_labels
-from wsss.walk import random_walk, transition
+from wsss.refine.random_walk import random_walk, transition
+from wsss.scores.metrics import seed as seed_labels
 
 WALK = {"absolute": 2e-4}
 CONFIDENT = {"irn": (0.30, 0.05), "crt": (0.35, 0.15), "semformer": (0.11, 0.15)}

@@ -1,0 +1,83 @@
+"""The table of published weights, and fetching what it names."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from wsss.errors import DatasetError
+from wsss.nets.weights import FOLDER, PublishedWeights, fetch_weights, published_weights
+from wsss.runs.run import initial_weights, initial_weights_path, planned_runs
+from wsss.settings import FIXED
+from wsss.settings.resolve import load_params
+from wsss.stages import weights as stage
+from wsss.stages.weights import weights
+from wsss.storage import checkpoint
+from wsss.storage.files import read_json
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_row_says_how_to_get_it_from_whom_and_under_which_licence() -> None:
+    for name, row in published_weights().items():
+        assert [row.url, row.package, row.file].count(None) == 2, name
+        assert row.licence, name
+        assert row.source, name
+        assert bool(row.sha256) == (row.file is None), name
+        if row.url and len(str(row.sha256)) < 64:
+            assert f"-{row.sha256}.pth" in row.url, "the digits in the name are those of the hash"
+
+
+def test_every_transformer_of_a_fixed_release_is_in_the_table() -> None:
+    released = {f"{name}.imagenet" for _, name in FIXED.values() if "." in name}
+    assert released <= set(published_weights())
+
+
+def published(folder: Path) -> PublishedWeights:
+    """Return a row whose file is on this machine, with the first digits of its hash."""
+    folder.mkdir(parents=True)
+    torch.save({"model": {"conv.weight": torch.ones(2, 2)}}, folder / "net.pth")
+    digest = hashlib.sha256((folder / "net.pth").read_bytes()).hexdigest()
+    url = (folder / "net.pth").as_uri()
+    return PublishedWeights(url=url, sha256=digest[:8], licence="MIT", source="this test")
+
+
+def test_weights_are_fetched_verified_and_recorded(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = published(work / "server")
+    monkeypatch.setattr(stage, "published_weights", lambda: {"net.imagenet": row})
+    weights("net.imagenet")
+    state, header = checkpoint.load(initial_weights_path("net.imagenet"))
+    assert torch.equal(state["conv.weight"], torch.ones(2, 2))
+    assert "net.pth sha256:" in str(header["source"])
+    record = read_json(initial_weights_path("net.imagenet").with_suffix(".json"))
+    assert (record["licence"], record["from"]) == ("MIT", "this test")
+    assert (FOLDER / "net.pth").is_file()
+
+
+def test_a_file_with_another_hash_is_refused(work: Path) -> None:
+    row = published(work / "server").model_copy(update={"sha256": "00000000"})
+    with pytest.raises(DatasetError, match="another sha256 than the known one"):
+        fetch_weights(row)
+
+
+def test_offline_the_message_names_file_and_place(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = published(work / "server")
+    monkeypatch.setenv("WSSS_OFFLINE", "1")
+    with pytest.raises(DatasetError, match=r"data/pretrained/net.pth is missing.*Fetch file:.*put"):
+        fetch_weights(row)
+    FOLDER.mkdir(parents=True)
+    (FOLDER / "net.pth").write_bytes((work / "server/net.pth").read_bytes())
+    assert fetch_weights(row) == FOLDER / "net.pth"
+
+
+def test_the_published_methods_begin_with_weights_of_known_licence() -> None:
+    params = load_params([ROOT / "params.yaml", ROOT / "params/voc12.yaml"])
+    for run in planned_runs(params):
+        for network in run.networks:
+            names = set(initial_weights(run.settings, network).values())
+            assert run.protocol != "published" or names <= set(published_weights())

@@ -1,0 +1,69 @@
+"""Fingerprints follow code and nothing else; what the Snakefile imports stays light."""
+
+from pathlib import Path
+
+import pytest
+
+from wsss.runs import fingerprint as module
+from wsss.runs.fingerprint import closure, fingerprint
+from wsss.runs.run import MODULES, Run
+from wsss.settings import Params
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "a.py").write_text("from wsss.b import f\nX = f(1)\n")
+    (tmp_path / "b.py").write_text(
+        '"""Say what."""\ndef f(x):\n    """Double."""\n    return 2 * x\n'
+    )
+    monkeypatch.setattr(module, "PACKAGE", tmp_path)
+    return tmp_path
+
+
+def fresh(*names: str) -> str:
+    for cached in (module._tree, module._module_digest, module._imports):
+        cached.cache_clear()
+    try:
+        return fingerprint(*names)
+    finally:
+        for cached in (module._tree, module._module_digest, module._imports):
+            cached.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_equal"),
+    [
+        ("# why\ndef f(x):\n\n    return 2 * x  # twice\n", True),
+        ('"""Other words."""\ndef f(x):\n    """Say it differently."""\n    return 2*x\n', True),
+        ("def f(x):\n    return 3 * x\n", False),
+    ],
+)
+def test_comments_and_docstrings_do_not_count_and_code_does(
+    package: Path, text: str, is_equal: bool
+) -> None:
+    before = fresh("a")
+    (package / "b.py").write_text(text)
+    assert (fresh("a") == before) is is_equal
+
+
+def test_a_stage_has_the_code_it_imports_and_no_other() -> None:
+    cams, walk = closure(("stages.cam", "methods.cam.method")), closure(("stages.walk",))
+    assert {
+        "inference.multiscale",
+        "storage.cam_archive",
+        "nets.backbone",
+        "methods.cam.method",
+        "data.images",
+    } <= cams
+    assert {"refine.random_walk", "refine.affinity", "nets.affinitynet"} <= walk
+    assert "refine.random_walk" not in cams
+    assert "methods.cam.method" not in walk
+    assert "nets.deeplab" not in cams | walk
+
+
+def test_every_stage_of_a_run_has_a_fingerprint() -> None:
+    run = Run(Params(), "shapes", "cam", "common", 0)
+    assert all(len(run.code(stage)) == 16 for stage in run.stages())
+    assert run.code("classifier") != run.code("cam")
+    assert run.code("eval/seed") == run.code("eval/segmentation")
+    assert set(MODULES.values()) <= {path.stem for path in (module.PACKAGE / "stages").glob("*.py")}

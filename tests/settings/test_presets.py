@@ -1,0 +1,54 @@
+"""The presets at full and at toy size fit the single-stage methods under both protocols."""
+
+from pathlib import Path
+
+import pytest
+
+from wsss.settings.base import merge
+from wsss.settings.resolve import RunSettings, read_yaml, resolve_settings, validate_params
+
+ROOT = Path(__file__).parent.parent.parent
+FAMILY = ("toco", "seco", "cpdgl")
+
+
+def settings(preset: str, method: str, protocol: str) -> RunSettings:
+    raw = read_yaml(ROOT / "params.yaml")
+    raw = merge(raw, read_yaml(ROOT / f"params/{preset}.yaml"))
+    params = validate_params({**raw, "methods": [method], "protocols": ["common", "published"]})
+    return resolve_settings(params, params.datasets[0], method, protocol)
+
+
+@pytest.mark.parametrize("method", FAMILY)
+@pytest.mark.parametrize("preset", ["voc12", "coco14"])
+def test_at_full_size_protocols_differ_in_the_mistakes_alone(preset: str, method: str) -> None:
+    common, published = (
+        settings(preset, method, kind).networks["classifier"] for kind in ("common", "published")
+    )
+    assert common.backbone == published.backbone == "vit_base_patch16_224"
+    assert common.train.steps == published.train.steps
+    assert common.train.warmup == published.train.warmup
+    keys = {key for key in common.settings if common.settings[key] != published.settings[key]}
+    mistakes = {"box_in_pixels", "truncate_colours"}
+    if method != "toco":
+        mistakes |= {"crop_reseed", "crop_absent_tag", "crop_class_weights", "queue_as_published"}
+    assert keys == mistakes
+
+
+@pytest.mark.parametrize("protocol", ["common", "published"])
+@pytest.mark.parametrize("method", FAMILY)
+def test_the_embedded_run_trains_a_toy(method: str, protocol: str) -> None:
+    found = settings("embedded", method, protocol)
+    network = found.networks["classifier"]
+    assert network.backbone == "vit_toy"
+    assert network.weights == "none"
+    assert network.settings["hidden"] == 128
+    assert found.decoder.crf == "none"
+
+
+def test_coco_has_the_order_of_the_papers() -> None:
+    toco, seco = (
+        settings("coco14", name, "published").networks["classifier"] for name in FAMILY[:2]
+    )
+    assert toco.settings["decoder_from"] < toco.settings["contrast_from"]
+    assert seco.settings["contrast_from"] < seco.settings["decoder_from"]
+    assert settings("coco14", "toco", "published").decoder.square_first

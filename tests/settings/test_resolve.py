@@ -1,0 +1,267 @@
+"""Parameters: one schema, every problem at once, and a slice for each stage."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsss.errors import ConfigError
+from wsss.runs.run import Run, initial_weights
+from wsss.settings import Params, method_spec, presets
+from wsss.settings.base import merge
+from wsss.settings.render import explain, json_schema, params_text, setting_rows
+from wsss.settings.resolve import load_params, read_yaml, resolve_settings, validate_params
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_params_yaml_and_its_schema_are_what_the_models_render() -> None:
+    assert (ROOT / "params.yaml").read_text() == params_text()
+    schema = (ROOT / "workflow/schemas/params.schema.json").read_text()
+    assert json.loads(schema) == json_schema()
+
+
+def test_params_yaml_holds_the_defaults_and_every_key_of_the_schema() -> None:
+    raw = read_yaml(ROOT / "params.yaml")
+    assert validate_params(raw) == Params()
+    listed = {key for key, *_ in setting_rows(Params)}
+    assert listed == set(_flat(raw, listed))
+
+
+def _flat(raw: dict[str, object], listed: set[str], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in raw.items():
+        found.append(f"{prefix}{key}")
+        if isinstance(value, dict) and any(name.startswith(f"{prefix}{key}.") for name in listed):
+            found += _flat(value, listed, f"{prefix}{key}.")
+    return found
+
+
+def test_explain_has_a_sentence_for_every_key() -> None:
+    explained = explain()
+    for key, _, _, description in setting_rows(Params):
+        assert description, f"{key} has no description"
+        assert f"{key} = " in explained or f"{key}\n" in explained
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "params").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_preset_is_valid_and_resolves(preset: Path) -> None:
+    params = load_params([ROOT / "params.yaml", preset])
+    for dataset in params.datasets:
+        for method in params.methods:
+            for protocol in params.protocols:
+                settings = resolve_settings(params, dataset, method, protocol)
+                assert list(settings.networks) == list(method_spec.spec(method).networks)
+
+
+@pytest.mark.parametrize(
+    ("raw", "messages"),
+    [
+        ({"segmentor": {}}, ["unknown key segmentor; did you mean 'segmenter'?"]),
+        ({"cam": {"scale": [1]}}, ["unknown key cam.scale; did you mean 'scales'?"]),
+        (
+            {"classifier": {"train": {"lr": -1}}},
+            ["classifier.train.lr: Input should be greater than 0 (got -1)"],
+        ),
+        ({"seeds": ["a"]}, ["seeds.0: Input should be a valid integer"]),
+        ({"methods": ["cma"]}, ["methods: 'cma' is not one of cam"]),
+        ({"datasets": ["voc"]}, ["datasets: 'voc' is not one of shapes, stamps, voc12"]),
+        ({"datasets": []}, ["datasets: name at least one"]),
+        ({"protocols": []}, ["protocols: name at least one"]),
+        ({"seeds": []}, ["seeds: name at least one"]),
+        ({"seeds": [1, 1]}, ["seeds: one is listed twice"]),
+        ({"data": {"shapes": {"min_px": 200}}}, ["min_px (200) is larger than max_px (128)"]),
+        (
+            {"classifier": {"train": {"batch": 9, "accumulate": 2}}},
+            ["batch (9) is not a multiple of accumulate (2)"],
+        ),
+        (
+            {"affinity": {"confident": {"foreground": 4}}},
+            ["foreground and background are scores below 1"],
+        ),
+        ({"segmenter": {"preset": "v2"}}, ["segmenter.preset: 'v2' is not one of deeplab_v2_coco"]),
+        (
+            {"overrides": {"mine": {"method": "cam", "set": {"segmenter": {"preset": "v2"}}}}},
+            ["segmenter.preset: 'v2' is not one of"],
+        ),
+        ({"pseudo": {"crf": "psi"}}, ["pseudo.crf: Input should be 'none', 'psa'"]),
+        ({"overrides": {"mine": {"set": {"clasifier": {}}}}}, ["did you mean 'classifier'?"]),
+        (
+            {"overrides": {"mine": {"set": {"classifier": {"train": {"epoch": 1}}}}}},
+            ["did you mean 'epochs'?"],
+        ),
+        ({"classifier": {"settings": {"beta": 1}}}, ["unknown key settings.beta"]),
+        (
+            {"segmentor": 1, "cam": {"scale": 1}, "seeds": [-1]},
+            ["segmentor", "cam.scale", "seeds.0", "3 problems"],
+        ),
+    ],
+)
+def test_bad_parameters_are_all_named_in_one_line(
+    raw: dict[str, object], messages: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate_params(raw, "my.yaml")
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith("my.yaml has ")
+    for message in messages:
+        assert message in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: !!python/object/apply:os.system ['touch trace']", "not valid YAML"),
+        ("a: [1", "not valid YAML"),
+        ("- a\n- b", "does not hold `key: value` lines"),
+    ],
+)
+def test_hostile_or_broken_yaml_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_params([path])
+
+
+def test_later_files_are_laid_over_earlier_ones_and_lists_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seeds: [0, 1, 2]\ncam: {mirror: false, batch: 7}\n")
+    (tmp_path / "b.yaml").write_text("seeds: [5]\ncam: {batch: 8}\n")
+    params = load_params([tmp_path / "a.yaml", tmp_path / "b.yaml"])
+    assert params.seeds == (5,)
+    assert (params.cam.mirror, params.cam.batch) == (False, 8)
+
+
+def test_overrides_reach_the_runs_they_name_and_no_others() -> None:
+    params = validate_params(
+        {
+            "datasets": ["shapes", "stamps"],
+            "overrides": {"mine": {"dataset": "stamps", "set": {"cam": {"batch": 3}}}},
+        }
+    )
+    assert resolve_settings(params, "stamps", "cam", "common").cam.batch == 3
+    assert resolve_settings(params, "shapes", "cam", "common").cam == Params().cam
+
+
+def test_overrides_of_a_second_file_add_to_those_of_the_first() -> None:
+    first = {"overrides": {"a": {"method": "cam", "set": {"cam": {"batch": 3, "stride": 8}}}}}
+    second = {
+        "overrides": {"a": {"set": {"cam": {"batch": 5}}}, "b": {"set": {"walk": {"beta": 4.0}}}}
+    }
+    params = validate_params(merge(first, second))
+    found = resolve_settings(params, "shapes", "cam", "common")
+    assert (found.cam.batch, found.cam.stride, found.walk.beta) == (5, 8, 4.0)
+    assert resolve_settings(params, "shapes", "supervised", "common").cam == Params().cam
+
+
+def test_published_settings_are_on_under_published_alone() -> None:
+    params = Params()
+    assert (
+        resolve_settings(params, "shapes", "cam", "published").networks["classifier"].backbone
+        == "resnet50_irn"
+    )
+    assert (
+        resolve_settings(params, "shapes", "cam", "common").networks["classifier"].backbone == "toy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stride", "weights"),
+    [
+        ("resnet50", 16, "resnet50.imagenet"),
+        ("resnet50_irn", 16, "resnet50.tv_in1k.imagenet"),
+        ("resnet38", 8, "resnet38.imagenet"),
+    ],
+)
+def test_initial_weights_are_those_of_the_network_that_a_backbone_is_made_from(
+    backbone: str, stride: int, weights: str
+) -> None:
+    part = {"backbone": backbone, "stride": stride, "weights": "imagenet"}
+    settings = resolve_settings(validate_params({"classifier": part}), "shapes", "cam", "common")
+    assert initial_weights(settings, "classifier") == {"backbone": weights}
+    taken = validate_params({"classifier": {**part, "checkpoint": "theirs.pth"}})
+    settings = resolve_settings(taken, "shapes", "cam", "common")
+    assert initial_weights(settings, "classifier") == {}
+
+
+def test_a_backbone_of_fixed_stride_is_refused_at_another_one_but_under_affinities() -> None:
+    with pytest.raises(ConfigError, match="resnet38 has stride 8: set stride to it"):
+        validate_params({"classifier": {"backbone": "resnet38", "stride": 16}})
+    with pytest.raises(ConfigError, match="resnet50_irn has stride 16"):
+        validate_params({"segmenter": {"backbone": "resnet50_irn"}})
+    params = validate_params({"affinity": {"backbone": "resnet38", "channels": [64, 128, 256]}})
+    assert (params.affinity.stride, params.affinity.channels) == (4, (64, 128, 256))
+
+
+def test_what_cannot_change_a_result_is_in_no_slice() -> None:
+    before = Run(Params(), "shapes", "cam", "common", 0)
+    quiet = {"train": {"workers": 3, "save_seconds": 7, "tensorboard": True}}
+    changed = validate_params(
+        {"shards": 5, "classifier": quiet, "segmenter": quiet, "affinity": quiet}
+    )
+    after = Run(changed, "shapes", "cam", "common", 0)
+    assert [before.slice(s) for s in before.stages()] == [after.slice(s) for s in after.stages()]
+
+
+def test_a_bad_key_is_answered_in_under_a_second_with_exit_code_two(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("segmentor: {}\n")
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "wsss", "params", "--params", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "did you mean 'segmenter'" in done.stderr
+    assert time.monotonic() - began < 10  # a hang; the time itself is printed by the benchmarks
+
+
+def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:
+    """Return the dotted keys of nested settings."""
+    inner = (leaves(v, f"{k}.") if isinstance(v, dict) else {k} for k, v in settings.items())
+    return {prefix + key for keys in inner for key in keys}
+
+
+def test_every_segmenter_preset_is_whole_and_valid() -> None:
+    machine = {"preset", "train.precision", "train.workers", "train.save_seconds"}
+    machine |= {"train.tensorboard", "test.batch"}
+    wanted = leaves(Params().segmenter.model_dump()) - machine
+    for name, preset in presets.segmenters().items():
+        assert leaves(preset["settings"]) == wanted
+        found = validate_params({"segmenter": {"preset": name}}).segmenter.model_dump(mode="json")
+        assert merge(found, preset["settings"]) == found
+        assert name in explain()
+
+
+def test_own_keys_are_laid_over_a_preset_but_not_those_of_the_default() -> None:
+    own = {"preset": "deeplab_v2_coco", "train": {"lr": 0.5, "momentum": 0.9}, "stride": 8}
+    raw = merge(Params().model_dump(mode="json"), {"segmenter": own})
+    found = validate_params(raw).segmenter
+    assert (found.train.lr, found.train.steps, found.head) == (0.5, 20000, "deeplab_v2")
+    assert found.rates == (6, 12, 18, 24)
+    again = validate_params(validate_params(raw).model_dump(mode="json"))
+    assert again.segmenter == found
+
+
+def test_overrides_name_presets_too_and_all_their_keys_count() -> None:
+    override = {"preset": "resnet38_mctformer", "train": {"warmup": 0.05, "epochs": 20}}
+    params = validate_params(
+        {"overrides": {"mine": {"method": "cam", "set": {"segmenter": override}}}}
+    )
+    changed = resolve_settings(params, "shapes", "cam", "common").segmenter
+    assert (changed.backbone, changed.train.warmup, changed.train.epochs) == ("resnet38", 0.05, 20)
+    other = resolve_settings(params, "shapes", "supervised", "common").segmenter
+    assert other == Params().segmenter
+
+
+def test_initial_weights_come_from_one_place() -> None:
+    raw = {"segmenter": {"initial_file": "a.pth", "weights": "imagenet"}}
+    with pytest.raises(ConfigError, match="initial_file and weights exclude each other"):
+        validate_params(raw)

@@ -1,0 +1,133 @@
+"""`wsss data check` names every problem of a dataset, and nothing where there is none."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from made_data import mask, picture
+from PIL import Image
+
+from wsss.settings import CsvParams, DataParams, Params, ShapesParams, StampsParams, VocParams
+from wsss.stages.check import problems
+from wsss.stages.prepare import prepare
+
+
+def ponds(folder: Path) -> Params:
+    own = CsvParams(table=str(folder / "images.csv"), root=str(folder))
+    return Params(datasets=("ponds",), data=DataParams(csv={"ponds": own}))
+
+
+def voc(root: Path) -> Params:
+    return Params(datasets=("voc12",), data=DataParams(voc12=VocParams(root=str(root))))
+
+
+def change(folder: Path, old: str, new: str) -> None:
+    table = folder / "images.csv"
+    assert old in table.read_text()
+    table.write_text(table.read_text().replace(old, new))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def coloured(path: Path) -> None:
+    Image.new("RGB", (24, 24)).save(path)
+
+
+def test_good_data_has_no_problem(table: Path, tmp_path: Path) -> None:
+    assert list(problems(ponds(table), "ponds")) == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda f: truncate(f / "photos/p1.png"), "The image {}/photos/p1.png is damaged ("),
+        (lambda f: picture(f / "photos/p1.png", 7, (24, 9)), "p1.png is 9 x 24 px. Use sides"),
+        (lambda f: (f / "photos/p1.png").unlink(), "line 3: {}/photos/p1.png is missing"),
+        (lambda f: mask(f / "masks/p1.png", 1, size=(24, 30)), "The mask {}/masks/p1.png is 30 x 24"),
+        (lambda f: mask(f / "masks/p1.png", 3), "masks/p1.png has the value 3, but labels are 0 to 2"),
+        (lambda f: truncate(f / "masks/p1.png"), "The mask {}/masks/p1.png cannot be read ("),
+        (lambda f: coloured(f / "masks/p1.png"), "The mask {}/masks/p1.png has colours (RGB)"),
+        (lambda f: shutil.copy(f / "photos/p0.png", f / "photos/p2.png"),
+         "The images 'p0' (train) and 'p2' (val) are the same"),
+        (lambda f: change(f, "p1.png,frog; newt", "p1.png,"), "The training image 'p1' has no label"),
+        (lambda f: change(f, "p2.png,frog; newt", "p2.png,toad"),
+         "The class 'toad' has no training image"),
+        (lambda f: change(f, ",val,", ",test,"), "No image is in the split val"),
+        (lambda f: change(f, ",train,", ",test,"), "No image is in the split train"),
+        (lambda f: change(f, "val,masks/p2.png", "val,"), "No image of the split val has a mask"),
+    ],
+)  # fmt: skip
+def test_a_problem_is_named_in_one_line(
+    table: Path, spoil: Callable[[Path], object], expected: str
+) -> None:
+    spoil(table)
+    found = list(problems(ponds(table), "ponds"))
+    assert any(expected.format(table) in problem for problem in found), found
+    assert not any("\n" in problem for problem in found)
+
+
+def test_all_problems_are_named_at_once(table: Path) -> None:
+    truncate(table / "photos/p0.png")
+    mask(table / "masks/p1.png", 9)
+    (table / "photos/p3.png").unlink()
+    assert len(list(problems(ponds(table), "ponds"))) == 3
+
+
+def test_a_good_devkit_has_no_problem_but_classes_it_does_not_show(devkit: Path) -> None:
+    found = list(problems(voc(devkit), "voc12"))
+    lists = [problem for problem in found if "official lists" in problem]
+    assert [problem.split(" of voc12")[0] for problem in lists] == [
+        "The list train",
+        "The list train+aug",
+        "The list val",
+    ]
+    others = [problem for problem in found if problem not in lists]
+    assert len(others) == 20 - 5
+    assert all("has no training image" in problem for problem in others)
+
+
+def test_masks_without_void_contours_are_refused_for_scoring(devkit: Path) -> None:
+    shutil.rmtree(devkit / "SegmentationClass")
+    found = [p for p in problems(voc(devkit), "voc12") if "void" in p]
+    assert [p.split(" have")[0] for p in found] == [
+        "2 of 2 masks of the split train",
+        "1 of 1 masks of the split val",
+    ]
+
+
+def test_absent_sources_are_named(tmp_path: Path) -> None:
+    none = str(tmp_path / "none")
+    params = Params(
+        data=DataParams(
+            stamps=StampsParams(root=none),
+            voc12=VocParams(root=none),
+            csv={"ponds": CsvParams(table=f"{none}.csv")},
+        )
+    )
+    for dataset, word in (
+        ("stamps", "apt-get"),
+        ("voc12", "data.voc12.root"),
+        ("ponds", "data.csv"),
+    ):
+        (problem,) = problems(params, dataset)
+        assert word in problem
+
+
+def test_drawn_data_is_checked_once_it_is_there(work: Path) -> None:
+    params = Params(data=DataParams(shapes=ShapesParams(train=14, val=2, min_px=48, max_px=64)))
+    assert list(problems(params, "shapes")) == []
+    prepare(params, "shapes")
+    assert list(problems(params, "shapes")) == []
+    path = work / "work/shapes/index.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["size"] = [5, 5]
+    content["images"][1]["checksum"] = content["images"][-1]["checksum"]
+    path.write_text(json.dumps(content))
+    found = list(problems(params, "shapes"))
+    assert len(found) == 3
+    assert any("has changed since the index was made" in problem for problem in found)
+    assert any("are the same" in problem for problem in found)

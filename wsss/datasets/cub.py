@@ -1,0 +1,119 @@
+"""CUB-200-2011 (Wah et al., 2011): one bird per image, its class and its box; no masks.
+
+Its test images are the split val: what localization is scored on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from wsss.data.images import measure
+from wsss.data.index import Entry, Index
+from wsss.data.problems import stop_at
+from wsss.errors import DatasetError, WsssError
+from wsss.settings import CubParams
+
+SPLITS = {"1": "train", "0": "val"}
+
+Box = tuple[float, float, float, float]
+
+
+def read(params: CubParams, dataset: str) -> Index:
+    """Return the index of the folder `params.root`; `DatasetError` if it is not whole."""
+    index, problems = scan(params, dataset)
+    stop_at(problems, dataset)
+    return index
+
+
+def scan(params: CubParams, dataset: str) -> tuple[Index, list[str]]:
+    """Return the index of all usable images, and one line for each that is not."""
+    root = Path(params.root)
+    tables = ("images", "image_class_labels", "train_test_split", "bounding_boxes")
+    try:
+        paths, labels, splits, boxes = (_table(root / f"{name}.txt") for name in tables)
+        _check_ids(
+            root,
+            {name: set(t) for name, t in zip(tables, (paths, labels, splits, boxes), strict=True)},
+        )
+        classes = _classes(root, paths, labels)
+    except DatasetError as error:
+        return Index(dataset, (), ()), [str(error)]
+    entries, problems = [], []
+    for number, (path,) in paths.items():
+        try:
+            split, box = _split(root, splits[number]), _box(root, boxes[number])
+            label = classes[int(labels[number][0]) - 1]
+            size, checksum = measure(root / "images" / path)
+        except WsssError as error:
+            problems.append(str(error))
+            continue
+        image = (root / "images" / path).as_posix()
+        name = PurePosixPath(path).stem
+        entries.append(Entry(name, image, None, (label,), split, size, checksum, (box,)))
+    return Index(dataset, classes, tuple(entries)), problems
+
+
+def _table(path: Path) -> dict[str, list[str]]:
+    """Return image id -> values, in the order of the lines."""
+    try:
+        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line]
+        return {row[0]: row[1:] for row in rows}
+    except (OSError, UnicodeDecodeError, IndexError):
+        raise DatasetError(
+            f"{path} cannot be read. Set data.cub.root to the folder CUB_200_2011 "
+            "(`wsss data fetch cub`)."
+        ) from None
+
+
+def _check_ids(root: Path, tables: dict[str, set[str]]) -> None:
+    for name, ids in tables.items():
+        odd = ids ^ tables["images"]
+        if odd:
+            raise DatasetError(
+                f"{root / name}.txt and images.txt do not name the same images (one has "
+                f"{min(odd)}). Unpack CUB_200_2011.tgz again."
+            )
+
+
+def _classes(
+    root: Path, paths: dict[str, list[str]], labels: dict[str, list[str]]
+) -> tuple[str, ...]:
+    """Return the class names in the order of their labels: folders without the number before them."""
+    folders: dict[int, set[str]] = {}
+    try:
+        for number, (path,) in paths.items():
+            (label,) = labels[number]
+            folders.setdefault(int(label), set()).add(PurePosixPath(path).parent.name)
+        names = tuple(name.partition(".")[2] for _, (name,) in sorted(folders.items()))
+    except ValueError:
+        names = ()
+    if (
+        not names
+        or sorted(folders) != list(range(1, len(names) + 1))
+        or len(set(names)) < len(names)
+    ):
+        raise DatasetError(
+            f"{root / 'image_class_labels.txt'} does not give each folder of images.txt one label, "
+            "from 1 on. Unpack CUB_200_2011.tgz again."
+        )
+    return names
+
+
+def _split(root: Path, values: list[str]) -> str:
+    if len(values) != 1 or values[0] not in SPLITS:
+        raise DatasetError(
+            f"{root / 'train_test_split.txt'} has the value {' '.join(values)!r}, not 0 or 1. "
+            "Unpack CUB_200_2011.tgz again."
+        )
+    return SPLITS[values[0]]
+
+
+def _box(root: Path, values: list[str]) -> Box:
+    try:
+        left, top, width, height = map(float, values)
+    except ValueError:
+        raise DatasetError(
+            f"{root / 'bounding_boxes.txt'} has the values {' '.join(values)!r}, not x, y, width "
+            "and height. Unpack CUB_200_2011.tgz again."
+        ) from None
+    return left, top, width, height

@@ -1,0 +1,174 @@
+"""Photographs with alpha masks on drawn textures: real looks, exact masks, no download.
+
+The photographs are Debian's tuxpaint-stamps-default; those of training pictures are never in
+validation pictures. Each picture belongs to the seed, its split and its number alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsss.data.index import Index
+from wsss.datasets.drawn import scene, texture
+from wsss.datasets.drawn.scene import Box, Picture
+from wsss.errors import DatasetError
+from wsss.randomness import rng
+from wsss.settings import StampsParams
+
+# class -> patterns under the root. Subfolders called cartoon or toys are not searched.
+CLASSES = {
+    "bird": ("animals/birds/*",),
+    "fish": ("animals/fish/*",),
+    "flower": ("plants/flowers/*",),
+    "fruit": ("food/fruit/*",),
+    "hoofed": tuple(
+        f"animals/mammals/{kind}/*" for kind in ("bovines", "camel", "deer", "equines")
+    ),
+    "insect": ("animals/insects/*",),
+    "instrument": tuple(
+        f"hobbies/music/{kind}/*" for kind in ("brass", "percussion", "string", "wind")
+    ),
+    "predator": (
+        *(f"animals/mammals/{kind}/*" for kind in ("bears", "cats", "dogs")),
+        *(f"animals/mammals/{name}" for name in ("badger", "ferret", "aquatic/otter")),
+    ),
+    "tool": ("household/tools/*",),
+    "vegetable": ("food/vegetables/*",),
+    "vehicle": (
+        *(
+            f"vehicles/{kind}/*"
+            for kind in ("auto", "construction", "emergency", "masstransit", "race")
+        ),
+        "vehicles/garbagetruck",
+        *(
+            f"military/vehicles/{name}"
+            for name in ("bradley", "infantry-stryker", "ww2_german_gun")
+        ),
+    ),
+}
+LEFT_OUT = {
+    "Brown_slug", "Woodlouse", "lobster", "shrimp",  # in the folder of another class
+    "bee", "appooppanthady", "sedan_police",  # drawn, or mostly transparent
+    "cementmixer", "toolbox",  # no hand tools
+}  # fmt: skip
+VAL_SHARE = 0.3  # of the photographs of a class
+SCALE = (0.25, 0.75)  # long side of an object over the side of the picture
+TURN_DEGREES = 15.0
+LEAST_PX = 60  # an object with fewer visible pixels is taken away
+OPAQUE = 127  # pixels with more alpha are labelled
+Stamp = Image.Image
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A photograph in a picture: its class (from 0), mirrored and turned already, and its box."""
+
+    label: int
+    stamp: Stamp
+    box: Box
+
+
+def draw(params: StampsParams, dataset: str, target: Path) -> Index:
+    """Compose all pictures into the archive `target` and return their index."""
+    counts = {"train": params.train, "val": params.val}
+    return scene.write(dataset, tuple(CLASSES), target, counts, composer(params), suffix="jpg")
+
+
+def composer(params: StampsParams) -> Callable[[str, int], Picture]:
+    """Return what draws the picture of a split and a number; photographs are read once."""
+    found = photographs(Path(params.root))
+    read = functools.cache(functools.partial(_read, longest_px=params.size_px))
+    return functools.partial(_picture, params, found, read)
+
+
+def photographs(root: Path) -> dict[str, dict[str, list[Path]]]:
+    """Return split -> class -> files; the split hangs on the names of the photographs alone."""
+    splits: dict[str, dict[str, list[Path]]] = {"train": {}, "val": {}}
+    for name, patterns in CLASSES.items():
+        files = [file for pattern in patterns for file in root.glob(f"{pattern}.png")]
+        usable = [f for f in files if f.stem not in LEFT_OUT and not f.stem.endswith("_mirror")]
+        if len(usable) < 2:
+            raise DatasetError(
+                f"{root} has {len(usable)} photographs of the class {name!r}. Run `apt-get install "
+                "tuxpaint-stamps-default`, or set data.stamps.root to the folder of its stamps."
+            )
+        ordered = sorted(usable, key=lambda f: hashlib.sha256(f.stem.encode()).hexdigest())
+        first = max(1, round(VAL_SHARE * len(ordered)))
+        splits["val"][name], splits["train"][name] = ordered[:first], ordered[first:]
+    return splits
+
+
+def _read(path: Path, longest_px: int) -> Stamp:
+    """Return a photograph cut to its opaque part, no larger than a picture."""
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            stamp = picture.convert("RGBA")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DatasetError(f"The stamp {path} is damaged ({error}). Install it again.") from None
+    opaque = stamp.getchannel("A").point([0] * (OPAQUE + 1) + [255] * (255 - OPAQUE)).getbbox()
+    if opaque is None:
+        raise DatasetError(f"The stamp {path} has no opaque pixel. Take it away from the folder.")
+    cut = stamp.crop(opaque)
+    cut.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
+    return cut
+
+
+def _picture(
+    params: StampsParams,
+    found: dict[str, dict[str, list[Path]]],
+    read: Callable[[Path], Stamp],
+    split: str,
+    number: int,
+) -> Picture:
+    generator = rng(params.seed, "stamps", split, number)
+    side, names = params.size_px, tuple(CLASSES)
+    background = texture.to_bytes(texture.background(generator, (side, side)))
+    placed: list[Placed] = []
+    for label in scene.choose_classes(generator, number, len(names)):
+        files = found[split][names[label]]
+        stamp = _turned(read(files[generator.integers(len(files))]), generator)
+        extent = _extent(stamp, float(generator.uniform(*SCALE)) * side)
+        taken = [item.box for item in placed]
+        box = scene.find_box(generator, extent, SCALE[0] * side, taken, (side, side))
+        if box:
+            placed.append(Placed(label, stamp, box))
+    return _compose(background, placed)
+
+
+def _turned(stamp: Stamp, generator: np.random.Generator) -> Stamp:
+    if generator.random() < 0.5:
+        stamp = stamp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    degrees = float(generator.uniform(-TURN_DEGREES, TURN_DEGREES))
+    return stamp.rotate(degrees, Image.Resampling.BICUBIC, expand=True)
+
+
+def _extent(stamp: Stamp, long_px: float) -> tuple[float, float]:
+    factor = long_px / max(stamp.size)
+    return stamp.width * factor, stamp.height * factor
+
+
+def _compose(background: NDArray[np.uint8], placed: Sequence[Placed]) -> Picture:
+    """Lay the photographs on the background; those hardly seen are taken away again."""
+    canvas = Image.fromarray(background)
+    owner = np.zeros(background.shape[:2], np.uint8)
+    for position, item in enumerate(placed, 1):
+        extent = (max(1, int(item.box.wide)), max(1, int(item.box.high)))
+        left, top = int(item.box.left), int(item.box.top)
+        stamp = item.stamp.resize(extent, Image.Resampling.LANCZOS)
+        canvas.paste(stamp, (left, top), stamp)
+        inside = np.s_[top : top + extent[1], left : left + extent[0]]
+        owner[inside][np.asarray(stamp.getchannel("A")) > OPAQUE] = position
+    seen = np.bincount(owner.ravel(), minlength=len(placed) + 1)[1:]
+    if len(placed) > 1 and seen.min() < LEAST_PX:
+        kept = [item for item, pixels in zip(placed, seen, strict=True) if pixels >= LEAST_PX]
+        return _compose(background, kept or placed[:1])
+    labels = np.array([0, *(item.label + 1 for item in placed)], np.uint8)
+    return Picture(np.array(canvas), labels[owner])

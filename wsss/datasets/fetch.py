@@ -1,0 +1,218 @@
+"""Fetch public files: whole ones with the right hash, or none; a stopped download goes on.
+
+`sources.yaml` beside this says where each file is from, and where its hashes stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+from pydantic import PositiveInt
+
+from wsss.errors import ConfigError, DatasetError
+from wsss.progress import log, progress
+from wsss.settings import Strict
+
+PATH = Path(__file__).with_name("sources.yaml")
+CHUNK = 1 << 20
+TIMEOUT_S = 60
+OFFLINE = "WSSS_OFFLINE"
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError)
+
+
+class File(Strict):
+    """One public file: where it is from and what is known of it; of hashes the first digits will do."""
+
+    url: str
+    bytes: PositiveInt | None = None
+    md5: str | None = None
+    sha256: str | None = None
+    citation: str
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+        return PurePosixPath(self.url).name
+
+
+class Source(File):
+    """An archive of a dataset: what of it is kept where."""
+
+    unpacks: str
+    into: str
+
+
+def sources() -> dict[str, tuple[list[Source], list[str]]]:
+    """Return, by dataset, what can be fetched, and what has to be asked for."""
+    content: Mapping[str, Any] = yaml.safe_load(PATH.read_text(encoding="utf-8"))
+    return {
+        dataset: ([_source(f) for f in each["files"]], list(each.get("instead", ())))
+        for dataset, each in content.items()
+    }
+
+
+def _source(values: Mapping[str, Any]) -> Source:
+    return Source(citation=values["from"], **{k: v for k, v in values.items() if k != "from"})
+
+
+def fetch(dataset: str, folder: Path, known: Mapping[str, Any] | None = None) -> list[str]:
+    """Fetch and unpack a dataset under `folder`; return a line for what has to be asked for."""
+    table = sources() if known is None else known
+    if dataset not in table:
+        raise ConfigError(f"{dataset!r} cannot be fetched. Name one of {', '.join(table)}.")
+    files, instead = table[dataset]
+    for source in files:
+        target = folder / source.into / source.unpacks
+        if target.exists():
+            log.info("%s is there already", target)
+            continue
+        _check_space(source, folder)
+        archive = download(source, folder / "downloads")
+        unpack(archive, source.unpacks, target)
+        log.info("%s -> %s", archive, target)
+    return list(instead)
+
+
+def _check_space(source: Source, folder: Path) -> None:
+    """Stop unless the archive and what is in it find room, as far as its size is known."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free, wanted = shutil.disk_usage(folder).free, 2 * (source.bytes or 0)
+    if free < wanted:
+        raise DatasetError(
+            f"{source.file} wants {wanted / 1e9:.1f} GB under {folder}, and {free / 1e9:.1f} GB are "
+            "free. Make room, or name another folder with --folder."
+        )
+
+
+def download(source: File, folder: Path) -> Path:
+    """Return the file in `folder`, fetched unless it is there; it has the known size and hashes.
+
+    Nothing is fetched where the environment says WSSS_OFFLINE=1.
+    """
+    path = folder / source.file
+    if path.is_file():
+        verify(path, source)
+        return path
+    if os.environ.get(OFFLINE) == "1":
+        raise DatasetError(
+            f"{path} is missing, and {OFFLINE}=1 forbids downloads. Fetch {source.url} on a machine "
+            f"with a network and put it into {folder}."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{source.file}.part"
+    if part.is_file() and source.bytes is not None and part.stat().st_size > source.bytes:
+        part.unlink()
+    if not (part.is_file() and part.stat().st_size == source.bytes):
+        _append(source, part)
+    try:
+        verify(part, source)
+    except DatasetError:
+        if source.bytes is None or part.stat().st_size >= source.bytes:
+            part.unlink()  # it is whole and wrong: nothing can be added to mend it
+        raise
+    part.replace(path)
+    return path
+
+
+def _append(source: File, part: Path) -> None:
+    """Fetch what is missing at the end of `part`; all of it where the server sends only wholes."""
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(source.url)  # noqa: S310  # from sources.yaml
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+            resumed = getattr(answer, "status", None) == 206
+            promised = int(answer.headers.get("Content-Length") or 0)
+            chunks = progress(_chunks(answer), f"fetching {source.file} (MB)", promised // CHUNK)
+            with part.open("ab" if resumed else "wb") as file:
+                received = sum(file.write(chunk) for chunk in chunks)
+        if received < promised:
+            raise OSError(f"it ended after {received} of {promised} bytes")
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is behind what we have
+            return
+        raise _unreachable(source, error, part.parent) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise _unreachable(source, error, part.parent) from None
+
+
+def _chunks(answer: Any) -> Iterator[bytes]:
+    while chunk := answer.read(CHUNK):
+        yield chunk
+
+
+def _unreachable(source: File, error: Exception, folder: Path) -> DatasetError:
+    reason = " ".join(str(error).split())
+    return DatasetError(
+        f"{source.url} cannot be fetched ({reason}). Run the command again to go on, or put the file "
+        f"into {folder} yourself."
+    )
+
+
+def verify(path: Path, source: File) -> None:
+    """Stop unless a file has the known size and hashes."""
+    size = path.stat().st_size
+    if source.bytes is not None and size != source.bytes:
+        raise DatasetError(
+            f"{path} has {size} bytes, not {source.bytes}. Run the command again to go on; delete it "
+            "if that does not help."
+        )
+    for kind in ("md5", "sha256"):
+        wanted = getattr(source, kind)
+        if wanted and not _digest(path, kind).startswith(wanted):
+            raise DatasetError(
+                f"{path} has another {kind} than the known one ({wanted}; {source.citation}). "
+                "Delete it, if it is still there, and run the command again."
+            )
+
+
+def _digest(path: Path, kind: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(
+            file, lambda: hashlib.new(kind, usedforsecurity=False)
+        ).hexdigest()
+
+
+def unpack(archive: Path, name: str, target: Path) -> None:
+    """Unpack what is under `name` in an archive to `target`, whole or not at all."""
+    temporary = target.with_name(f".{target.name}.unpacking")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        _extract(archive, name, temporary)
+        if not (temporary / name).is_dir():
+            raise DatasetError(f"{archive} holds no folder {name}. Delete it and fetch it again.")
+        (temporary / name).replace(target)
+    except BROKEN as error:
+        raise DatasetError(
+            f"{archive} is damaged ({error}). Delete it and fetch it again."
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _extract(archive: Path, name: str, folder: Path) -> None:
+    """Extract the members under `name`; none may leave `folder`."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(folder, _under(name, packed.namelist()))  # noqa: S202  # it cuts '..'
+        return
+    with tarfile.open(archive) as tar:
+        wanted = [member for member in tar if _under(name, [member.name])]
+        tar.extractall(folder, wanted, filter="data")
+
+
+def _under(name: str, members: Sequence[str]) -> list[str]:
+    return [m for m in members if PurePosixPath(m).parts[:1] == (name,)]

@@ -1,0 +1,170 @@
+"""A user's own images: a table with a row per image."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from wsss.data.images import measure
+from wsss.data.index import SPLITS, Entry, Index, is_file_name
+from wsss.data.problems import stop_at
+from wsss.errors import DatasetError, WsssError
+from wsss.settings import CsvParams
+from wsss.storage.archive import read_path
+
+REQUIRED = ("image", "labels", "split")
+OPTIONAL = ("mask", "name")
+BACKGROUND_NAME = "background"  # label 0 of every dataset
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: where it stands, for messages, and its cells by column."""
+
+    where: str
+    cells: dict[str, str]
+
+    def labels(self, separator: str) -> tuple[str, ...]:
+        """Return the class names, sorted, each once."""
+        parts = (part.strip() for part in self.cells["labels"].split(separator))
+        return tuple(sorted({part for part in parts if part}))
+
+
+def read(params: CsvParams, dataset: str) -> Index:
+    """Return the index of a table; `DatasetError` names file and row of what is wrong."""
+    index, problems = scan(params, dataset)
+    stop_at(problems, dataset)
+    return index
+
+
+def scan(params: CsvParams, dataset: str) -> tuple[Index, list[str]]:
+    """Return the index of all usable rows, and one line for each that is not."""
+    try:
+        rows = list(_rows(Path(params.table)))
+        if not rows:
+            raise DatasetError(f"{params.table} has no rows. Write one for each image.")
+    except DatasetError as error:
+        return Index(dataset, (), ()), [str(error)]
+    classes = sorted({label for row in rows for label in row.labels(params.separator)})
+    entries: list[Entry] = []
+    problems: list[str] = []
+    taken: dict[str, str] = {}
+    for row, name in zip(rows, _names(rows), strict=True):
+        try:
+            _check(row, name, taken)
+            entries.append(_entry(row, name, params))
+        except WsssError as error:
+            problems.append(str(error))
+    return Index(dataset, tuple(classes), tuple(entries)), problems
+
+
+def _rows(table: Path) -> Iterator[Row]:
+    """Yield the rows; line 1 holds the names of the columns."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            _check_columns(table, reader.fieldnames or ())
+            for cells in reader:
+                yield _row(f"{table}, line {reader.line_num}", cells)
+    except OSError as error:
+        raise DatasetError(
+            f"{table} cannot be read ({error.strerror}). Set table of this dataset in data.csv."
+        ) from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DatasetError(
+            f"{table} is not a CSV table in UTF-8 ({error}). Save it as one."
+        ) from None
+
+
+def _check_columns(table: Path, columns: Sequence[str]) -> None:
+    names = [column.strip() for column in columns]
+    for wanted in REQUIRED:
+        if wanted not in names:
+            raise DatasetError(
+                f"{table} has no column {wanted!r} (it has {', '.join(names) or 'none'}). "
+                f"Name the columns {', '.join(REQUIRED)} in its first line, separated by commas."
+            )
+    unknown = [name for name in names if name not in REQUIRED + OPTIONAL]
+    if unknown or len(set(names)) != len(names):
+        raise DatasetError(
+            f"{table} has an unknown or doubled column (it has {', '.join(names)}). "
+            f"Keep {', '.join(REQUIRED + OPTIONAL)}, each once."
+        )
+
+
+def _row(where: str, cells: dict[str, str]) -> Row:
+    if None in cells or None in cells.values():
+        raise DatasetError(
+            f"{where}: more or fewer cells than columns. Quote cells that hold commas."
+        )
+    return Row(where, {str(key).strip(): value.strip() for key, value in cells.items()})
+
+
+def _names(rows: list[Row]) -> list[str]:
+    """Return the name of each image: as given, its stem, or its path if stems collide."""
+    stems = Counter(PurePosixPath(row.cells["image"]).stem for row in rows)
+    collide = any(count > 1 for count in stems.values())
+    return [row.cells.get("name") or _name(row.cells["image"], collide) for row in rows]
+
+
+def _name(image: str, from_path: bool) -> str:
+    path = PurePosixPath(image)
+    return (
+        path.with_suffix("").as_posix().replace("/", "-") if from_path and path.name else path.stem
+    )
+
+
+def _check(row: Row, name: str, taken: dict[str, str]) -> None:
+    """Stop at what is wrong with a row by itself, or together with the rows before it."""
+    for column in ("image", "mask"):
+        _check_path(row, column)
+    if not row.cells["image"]:
+        raise DatasetError(f"{row.where}: the cell image is empty. Write the path of a file.")
+    if row.cells["split"] not in SPLITS:
+        raise DatasetError(
+            f"{row.where}: unknown split {row.cells['split']!r}. Use one of {', '.join(SPLITS)}."
+        )
+    if not is_file_name(name):
+        raise DatasetError(
+            f"{row.where}: {name!r} cannot name a file. Write another name, without slashes."
+        )
+    for kind, value in (("image", row.cells["image"]), ("name", name)):
+        earlier = taken.setdefault(f"{kind} {value}", row.where)
+        if earlier != row.where:
+            raise DatasetError(
+                f"{row.where}: the {kind} {value!r} is also in {earlier.rpartition(', ')[2]}. "
+                "Keep one of them, or tell them apart in the column name."
+            )
+
+
+def _check_path(row: Row, column: str) -> None:
+    text = row.cells.get(column, "")
+    windows = PureWindowsPath(text)
+    if "\0" in text:
+        raise DatasetError(f"{row.where}: {column} {text!r} is no path. Write that of a file.")
+    if windows.drive or windows.root or ".." in windows.parts:
+        raise DatasetError(
+            f"{row.where}: {column} {text!r} leads out of the dataset. "
+            "Write a path below root, without '..' and without a leading slash."
+        )
+
+
+def _entry(row: Row, name: str, params: CsvParams) -> Entry:
+    labels = row.labels(params.separator)
+    if BACKGROUND_NAME in labels:
+        raise DatasetError(
+            f"{row.where}: {BACKGROUND_NAME!r} is what has no label. Leave it out, or rename the class."
+        )
+    image = Path(params.root, row.cells["image"])
+    mask = Path(params.root, row.cells["mask"]) if row.cells.get("mask") else None
+    try:
+        size, checksum = measure(image)
+        if mask:
+            read_path(mask)
+    except WsssError as error:
+        raise DatasetError(f"{row.where}: {error}") from None
+    masked = mask.as_posix() if mask else None
+    return Entry(name, image.as_posix(), masked, labels, row.cells["split"], size, checksum)

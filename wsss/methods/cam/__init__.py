@@ -1,0 +1,1 @@
+"""CAM, and training on true masks."""

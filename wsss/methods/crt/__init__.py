@@ -1,0 +1,1 @@
+"""CRT, with its localization."""

@@ -1,0 +1,123 @@
+"""CRT (Huo, Su and Wu, arXiv 2209.15211): a transformer's class maps, and beside them a CNN's.
+
+For localization the transformer sees an image once and whole (as TS-CAM's, Gao et al., ICCV 2021).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from wsss.methods.crt import tiles
+from wsss.nets.backbone import Backbone, Network
+from wsss.nets.build import build_backbone
+from wsss.nets.vit import Shape, ViT
+from wsss.settings import PartnerParams
+from wsss.storage.checkpoint import Layout
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """How the transformer looks.
+
+    passes: through all blocks, with the input of each added to its output if there are several.
+    tile_px: side of the tiles that an image is cut into; 0 is none. drop_path: of the last block.
+    """
+
+    passes: int = 3
+    tile_px: int = 224
+    drop_path: float = 0.0
+
+
+class CRTNet(Network):
+    """Patches of a transformer with a score for each class, and a CNN with such scores beside it.
+
+    partner: the CNN; none is TS-CAM. epochs_done: of its training.
+    """
+
+    backbone: ViT
+    epochs_done: Tensor
+
+    def __init__(
+        self, shape: Shape, classes: int, encoding: Encoding, partner: Backbone | None = None
+    ) -> None:
+        super().__init__()
+        self.encoding = encoding
+        if encoding.tile_px:
+            shape = dataclasses.replace(shape, grid=encoding.tile_px // shape.patch)
+        self.backbone = ViT(shape, drop_path=encoding.drop_path)
+        self.head = nn.Conv2d(shape.width, classes, 3, padding=1)
+        self.partner = partner
+        self.register_buffer("epochs_done", torch.tensor(0))
+        if partner is not None:
+            self.partner_head = nn.Conv2d(partner.channels[-1], classes, 1, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the transformer's scores (B, C): the means of its maps."""
+        return self.maps(images).mean((2, 3))
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the transformer's class maps (B, C, h, w), of any sign; cells begin in the image."""
+        side = self.encoding.tile_px
+        if not side:
+            return self.encode(images, attend=False)[0]
+        return self._tiled(images, tiles.pad(images, side), attend=False)
+
+    def attended(self, images: Tensor) -> Tensor:
+        """Return the maps (B, C, h, w) times what the class token attends to, of any sign."""
+        side = self.encoding.tile_px
+        if not side:
+            scores, attention = self.encode(images, attend=True)
+            return scores * attention
+        return self._tiled(images, tiles.pad(images, side, always=True), attend=True)
+
+    def _tiled(self, images: Tensor, padded: Tensor, *, attend: bool) -> Tensor:
+        patch = self.backbone.shape.patch
+        scores, attention = self.encode(tiles.cut(padded, self.encoding.tile_px), attend=attend)
+        joined = tiles.merge(
+            scores * attention, (padded.shape[2] // patch, padded.shape[3] // patch)
+        )
+        rows, columns = (-(-side // patch) for side in images.shape[2:])
+        return joined[:, :, :rows, :columns]
+
+    def encode(self, images: Tensor, *, attend: bool) -> tuple[Tensor, Tensor]:
+        """Return the class maps (B, C, h, w) of whole images and the attention (B, 1, h, w).
+
+        attend: else the attention is 1. It is the class token's to each patch, a mean over heads and
+        summed over blocks and passes.
+        """
+        tokens, grid = self.backbone.embed(images)
+        total = tokens.new_zeros(len(images), 1, grid[0] * grid[1])
+        for _ in range(self.encoding.passes):
+            seen = self.backbone.run(tokens, "mean" if attend else "none")
+            tokens = tokens + seen.tokens if self.encoding.passes > 1 else seen.tokens
+            for weights in seen.attention:
+                total = total + weights[:, :1, 1:]
+        scores = self.head(self.backbone.as_map(self.backbone.norm(tokens), grid))
+        attention = (
+            total.reshape(len(images), 1, *grid) if attend else torch.ones_like(scores[:, :1])
+        )
+        return scores, attention
+
+    def partner_maps(self, images: Tensor) -> Tensor:
+        """Return the CNN's class maps (B, C, h, w), of any sign."""
+        features = cast("Backbone", self.partner)(images)
+        return self.partner_head(features[-1])  # type: ignore[no-any-return]  # nn.Module call
+
+
+def build(shape: Shape, classes: int, encoding: Encoding, partner: PartnerParams | None) -> CRTNet:
+    """Return the network with random weights."""
+    beside = build_backbone(partner.backbone, partner.stride) if partner else None
+    return CRTNet(shape, classes, encoding, beside)
+
+
+# The authors' files hold one of the two each; every tensor of a CNN has up to four names there.
+TRANSFORMER = Layout(((r"^(?!head\.)", "backbone."),), absent=(r"partner.*|epochs_done",))
+CNN = Layout(
+    ((r"^resnet50\.", "partner.body."), (r"^classifier\.", "partner_head.")),
+    dropped=(r"(?:backbone|newly_added|stage\d)\..*",),
+    absent=(r"(?:backbone|head)\..*|epochs_done",),
+)

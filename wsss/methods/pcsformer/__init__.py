@@ -1,0 +1,1 @@
+"""PCSformer, and TransCAM."""

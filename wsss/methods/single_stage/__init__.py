@@ -1,0 +1,1 @@
+"""What ToCo, SeCo and CPDGL share."""

@@ -1,0 +1,1 @@
+"""ToCo, and SeCo."""

@@ -1,0 +1,1 @@
+"""From CAM to pseudo label: arrays in, arrays out."""

@@ -1,0 +1,207 @@
+"""Labels and pairs for AffinityNet (Ahn and Kwak, CVPR 2018) and IRNet (Ahn et al., CVPR 2019)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss.data.labelmap import IGNORE
+
+if TYPE_CHECKING:  # label stages use this module too, and need not pay for torch
+    from torch import Tensor
+
+    from wsss.refine.pair_distance import Window
+
+    Pairs = Iterable[tuple[tuple[int, int], Tensor]]
+
+SMALLEST = 1e-5  # keeps logarithms finite, as published
+WEIGHTS = {"background": 0.25, "foreground": 0.25, "unlike": 0.5}  # of the kinds of pairs
+
+
+def offsets(radius: int) -> list[tuple[int, int]]:
+    """Return the steps (dy, dx) to the half disc of neighbours nearer than `radius` cells.
+
+    Each unordered pair of cells is met once: dy > 0, or dy = 0 and dx > 0 (PSA's order).
+    """
+    right = [(0, dx) for dx in range(1, radius)]
+    below = [
+        (dy, dx)
+        for dy in range(1, radius)
+        for dx in range(-radius + 1, radius)
+        if dy * dy + dx * dx < radius * radius
+    ]
+    return right + below
+
+
+def windows(height: int, width: int, offset: tuple[int, int], margin: int = 0) -> Window:
+    """Return the slices (rows, columns) of the cells that have a neighbour at `offset`, and of these.
+
+    margin: leave out the first cells of pairs that lie nearer than this to the left, right or lower
+    edge. The published code does so with radius - 1, which cuts cells in the corners off.
+    """
+    dy, dx = offset
+    top, left = height - max(dy, margin), max(-dx, margin, 0)
+    right = width - max(dx, margin, 0)
+    rows, columns = slice(0, max(0, top)), slice(left, max(left, right))
+    shifted = slice(dy, max(dy, top + dy)), slice(left + dx, max(left, right) + dx)
+    return (rows, columns), shifted
+
+
+def inner_radius(height: int, width: int, radius: int) -> int:
+    """Return the radius for a grid with the published margin: smaller where a side is below 11.
+
+    As MCTformer, PCSformer and TransCAM do; PSA itself fails on small grids.
+    """
+    side = min(height, width)
+    return min(radius, (side - 1) // 2) if side < 11 else radius
+
+
+@functools.cache
+def paths(radius: int) -> tuple[tuple[tuple[int, int], tuple[tuple[int, int], ...]], ...]:
+    """Return each step of `offsets` with the cells between its ends, both included.
+
+    These are the cells of the bounding box nearer than 1 to the line, far end first; steps with few
+    cells come first (IRNet, Sec. 4.1, as published).
+    """
+    found = [((dy, dx), _line(dy, dx)) for dy, dx in offsets(radius)]
+    return tuple(sorted(found, key=lambda path: len(path[1])))
+
+
+def _line(dy: int, dx: int) -> tuple[tuple[int, int], ...]:
+    box = [(y, x) for y in range(dy + 1) for x in range(min(dx, 0), max(dx, 0) + 1)]
+    near = [(y, x) for y, x in box if (dy * x - dx * y) ** 2 < dy * dy + dx * dx]
+    return tuple(sorted(near, key=lambda cell: -abs(cell[0]) - abs(cell[1])))
+
+
+def pair_affinities(features: Tensor, radius: int, margin: int = 0) -> Pairs:
+    """Yield each offset with the affinities in (0, 1] of all pairs at it (B, rows, columns).
+
+    features: (B, C, h, w). The affinity is exp(-mean |difference|) (PSA, Eq. 1). Slices instead of
+    gathered pairs: memory is that of one offset, with a gradient too (`distance.Distances`).
+    """
+    height, width = features.shape[2:]
+    placed = [(offset, windows(height, width, offset, margin)) for offset in offsets(radius)]
+    if features.requires_grad:
+        from wsss.refine.pair_distance import Distances  # noqa: PLC0415  # imports torch
+
+        found = Distances.apply(features, [window for _, window in placed])
+        for (offset, _), distance in zip(placed, found, strict=True):
+            yield offset, distance.neg().exp()
+        return
+    for offset, (here, there) in placed:
+        difference = features[:, :, here[0], here[1]] - features[:, :, there[0], there[1]]
+        yield offset, difference.abs().mean(1).neg().exp()
+
+
+def path_affinities(edges: Tensor, radius: int, margin: int = 0) -> Pairs:
+    """Yield each offset with the affinities in [0, 1] of all pairs at it (B, rows, columns).
+
+    edges: (B, h, w) in [0, 1]. The affinity is 1 less the strongest edge between the ends (IRNet,
+    Eq. 3).
+    """
+    height, width = edges.shape[1:]
+    for offset, cells in paths(radius):
+        (rows, columns), _ = windows(height, width, offset, margin)
+        crossed = [
+            edges[:, rows.start + y : rows.stop + y, columns.start + x : columns.stop + x]
+            for y, x in cells
+        ]
+        strongest = functools.reduce(lambda a, b: a.maximum(b), crossed)
+        yield offset, 1 - strongest
+
+
+def affinity_loss(pairs: Pairs, labels: Tensor, margin: int = 0) -> dict[str, Tensor]:
+    """Return the three terms of PSA and IRNet: alike in background, alike in foreground, unlike.
+
+    pairs: from `pair_affinities` or `path_affinities` with this margin. labels: (B, h, w), 255 is
+    unknown and teaches nothing. The weights are 1/4, 1/4, 1/2; a kind of pair that does not occur
+    gives 0.
+    """
+    height, width = labels.shape[1:]
+    sums: dict[str, list[Any]] = {name: [0.0, 0.0] for name in WEIGHTS}
+    for offset, alike in pairs:
+        background, foreground, unlike = _kinds(labels, windows(height, width, offset, margin))
+        terms = (
+            ("background", background, -(alike + SMALLEST).log()),
+            ("foreground", foreground, -(alike + SMALLEST).log()),
+            ("unlike", unlike, -(1 + SMALLEST - alike).log()),
+        )
+        for name, chosen, loss in terms:
+            sums[name][0] = sums[name][0] + (loss * chosen).sum()
+            sums[name][1] = sums[name][1] + chosen.sum()
+    return {
+        name: WEIGHTS[name] * total / (count + SMALLEST) for name, (total, count) in sums.items()
+    }
+
+
+def _kinds(labels: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which pairs are alike in background, alike in foreground, and unlike."""
+    (rows, columns), (far_rows, far_columns) = window
+    first, second = labels[:, rows, columns], labels[:, far_rows, far_columns]
+    known = (first != IGNORE) & (second != IGNORE)
+    same = known & (first == second)
+    return same & (first == 0), same & (first > 0), known & (first != second)
+
+
+def displacement_loss(
+    field: Tensor, labels: Tensor, radius: int, margin: int = 0
+) -> dict[str, Tensor]:
+    """Return IRNet's two terms: the field points to a common place in an object, to none outside.
+
+    field: (B, 2, h, w), downwards and to the right, in cells. labels: (B, h, w), 255 is unknown. Each
+    term has the weight 1/2 (IRNet, Eq. 5 to 7).
+    """
+    height, width = labels.shape[1:]
+    sums: dict[str, list[Any]] = {"moves": [0.0, 0.0], "rests": [0.0, 0.0]}
+    for offset, _ in paths(radius):
+        window = windows(height, width, offset, margin)
+        (rows, columns), (far_rows, far_columns) = window
+        background, foreground, _ = _kinds(labels, window)
+        difference = field[:, :, rows, columns] - field[:, :, far_rows, far_columns]
+        towards = difference - difference.new_tensor(offset)[:, None, None]
+        for name, chosen, error in (
+            ("moves", foreground, towards),
+            ("rests", background, difference),
+        ):
+            sums[name][0] = sums[name][0] + (error.abs() * chosen[:, None]).sum()
+            sums[name][1] = sums[name][1] + chosen.sum()
+    return {name: 0.5 * total / (2 * count + SMALLEST) for name, (total, count) in sums.items()}
+
+
+def from_thresholds(
+    foreground: NDArray[Any], background: NDArray[Any], labels: Sequence[int]
+) -> NDArray[np.uint8]:
+    """Return confident labels (H, W) from two label images with compact labels 0..K.
+
+    foreground: made with a generous background, so its foreground is sure. background: made with a
+    meagre one, so its background is sure. labels: the classes (from 0) of compact labels 1..K.
+    The rest is 255 (IRNet, Sec. 3.2; PSA, Sec. 3.2).
+    """
+    names = np.array([0, *(label + 1 for label in labels)], np.uint8)
+    confident: NDArray[np.uint8] = names[foreground]
+    confident[foreground == 0] = IGNORE
+    confident[(foreground == 0) & (background == 0)] = 0
+    return confident
+
+
+def reduce_labels(
+    labels: NDArray[np.uint8],
+    size: tuple[int, int],
+    pixel: Literal["middle", "corner"] = "middle",
+) -> NDArray[np.uint8]:
+    """Return labels (..., H, W) at `size` (h, w), taking one pixel of each cell.
+
+    pixel: the one in the middle (PIL's nearest, IRNet), or at the upper left (OpenCV's nearest).
+    """
+    shift = 0.5 if pixel == "middle" else 0.0
+    rows = _picked(labels.shape[-2], size[0], shift)
+    columns = _picked(labels.shape[-1], size[1], shift)
+    return labels[..., rows[:, None], columns]
+
+
+def _picked(length: int, cells: int, shift: float) -> NDArray[np.intp]:
+    return ((np.arange(cells) + shift) * length / cells).astype(np.intp)

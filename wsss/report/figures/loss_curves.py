@@ -1,0 +1,46 @@
+"""The losses of all trainings, read from the logs beside the networks and thinned for plots."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from wsss.errors import MissingError
+from wsss.runs.run import Run
+
+POINTS = 200  # of one training; more would not be seen, and would make the files large
+
+
+def loss_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """Return run, network, step and loss; a long training is averaged over equal spans of steps."""
+    return [
+        {"run": str(run), "network": stage, "step": step, "loss": loss}
+        for run in runs
+        for stage in run.trained
+        for step, loss in thin(read(run.path(f"{stage}.csv")), POINTS)
+    ]
+
+
+def read(path: Path) -> list[tuple[int, float]]:
+    """Return (step, loss) of every line of a training's log."""
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            return [(int(line["step"]), float(line["loss"])) for line in csv.DictReader(lines)]
+    except FileNotFoundError:
+        raise MissingError(
+            f"{path} is missing. Run the stage that makes it (snakemake {path})."
+        ) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise MissingError(
+            f"{path} is not a training log ({error}). Delete it and run again."
+        ) from None
+
+
+def thin(points: list[tuple[int, float]], count: int) -> list[tuple[int, float]]:
+    """Return at most `count` points: the last step and the mean loss of spans of equal length."""
+    length = -(-len(points) // count) or 1
+    spans = (points[start : start + length] for start in range(0, len(points), length))
+    return [(span[-1][0], round(statistics.fmean(loss for _, loss in span), 6)) for span in spans]

@@ -1,0 +1,219 @@
+"""Pictures for the eye: labels and heat laid over images, and panels that follow one image through.
+
+A panel is a sheet with a row for each image; training images show image, CAM, seed, pseudo label
+and truth, validation images image, prediction and truth.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from wsss.data import labelmap
+from wsss.data.images import load_image, load_mask
+from wsss.data.index import Entry, Index
+from wsss.errors import DatasetError
+from wsss.runs.run import Run
+from wsss.scores.metrics import seed
+from wsss.storage.archive import Reader
+from wsss.storage.cam_archive import Cam, CamReader
+
+Picture = NDArray[np.uint8]  # (H, W, 3), RGB
+Labels = NDArray[np.uint8]  # (H, W), 0 background, 255 ignore
+
+CELL = 256  # longest side of a picture in a panel, pixels
+GAP = 8  # between pictures, pixels
+HEAD = 30  # height of the column heads, pixels
+LINE = 26  # height of a line of the key, pixels
+FONT = 14  # pixels
+STRENGTH = 0.7  # of a label's colour over the image
+PALENESS = 0.45  # contrast of the background: any colour of a class stands out, grey too
+NAME_LENGTH = 24  # characters of a class name that are shown
+PAPER, INK, NOTHING = (255, 255, 255), (28, 39, 51), (238, 241, 244)
+OPEN = (255, 255, 255)  # colour of pixels that were left open (255)
+
+
+def choose(names: Iterable[str], count: int) -> list[str]:
+    """Return `count` names, or all, spread evenly over the sorted list."""
+    ordered = sorted(names)
+    wanted = min(count, len(ordered))
+    return [ordered[(2 * k + 1) * len(ordered) // (2 * wanted)] for k in range(wanted)]
+
+
+def overlay(image: Picture, labels: Labels, strength: float = STRENGTH) -> Picture:
+    """Return the image in pale grey, with every labelled pixel in the colour of its class.
+
+    image: (H, W, 3). labels: (H, W), 0 for background; open pixels (255) become white.
+    """
+    if image.shape[:2] != labels.shape:
+        raise DatasetError(f"labels of {labels.shape} do not fit an image of {image.shape[:2]}")
+    colours = np.array(labelmap.palette(), np.float32).reshape(256, 3)
+    grey = np.repeat(image.mean(-1, keepdims=True), 3, axis=2)
+    pale = 255 - PALENESS * (255 - grey)
+    tinted = (1 - strength) * grey + strength * colours[labels]
+    tinted[labels == labelmap.IGNORE] = OPEN
+    mixed = np.where((labels == labelmap.BACKGROUND)[..., None], pale, tinted)
+    return np.asarray(mixed.round(), np.uint8)
+
+
+def heat(image: Picture, scores: NDArray[np.floating[Any]]) -> Picture:
+    """Return the image under a heat map: dark where the score (H, W) is 0, bright where it is 1."""
+    import matplotlib as mpl  # noqa: PLC0415  # heavy, and of use here alone
+
+    warm = mpl.colormaps["inferno"](np.clip(scores, 0, 1))[..., :3] * 255
+    grey = image.mean(-1, keepdims=True)
+    return np.asarray((0.35 * grey + 0.65 * warm).round(), np.uint8)
+
+
+def heat_of(image: Picture, cam: Cam) -> Picture:
+    """Return the image under the largest score of its present classes."""
+    maps = cam.full()
+    return heat(image, maps.max(0) if len(maps) else np.zeros(cam.size, np.float32))
+
+
+def training_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Image:
+    """Return a panel of training images: image, CAM, seed, pseudo label, truth."""
+    cams, pseudo = CamReader(run.path("cam.zip")), Reader(run.path("pseudo.zip"))
+    threshold = run.settings.evaluation.seed_threshold
+
+    def cells(entry: Entry) -> Row:
+        image, cam = load_image(entry.path), cams[entry.name]
+        labels = {
+            "seed": seed(cam.full(), cam.labels, threshold),
+            "pseudo label": read_labels(pseudo, entry),
+            "truth": read_truth(entry),
+        }
+        return image, {"CAM": heat_of(image, cam)}, labels
+
+    heads = ("image", "CAM", f"seed (> {threshold:g})", "pseudo label", "truth")
+    return sheet(index, heads, [cells(entry) for entry in chosen(index, names)])
+
+
+def validation_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Image:
+    """Return a panel of validation images: image, prediction, truth."""
+    masks = Reader(run.path("masks.zip"))
+
+    def cells(entry: Entry) -> Row:
+        labels = {"prediction": read_labels(masks, entry), "truth": read_truth(entry)}
+        return load_image(entry.path), {}, labels
+
+    heads = ("image", "prediction", "truth")
+    return sheet(index, heads, [cells(entry) for entry in chosen(index, names)])
+
+
+# One image: itself, what is drawn already, and labels by column (none: there is no mask).
+Row = tuple[Picture, dict[str, Picture], dict[str, Labels | None]]
+
+
+def chosen(index: Index, names: Sequence[str]) -> list[Entry]:
+    """Return the images called `names`."""
+    known = {entry.name: entry for entry in index.images}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise DatasetError(f"{index.dataset} has no image {unknown[0]!r}. Name one of its index.")
+    return [known[name] for name in names]
+
+
+def read_labels(reader: Reader, entry: Entry) -> Labels:
+    """Return the labels (H, W) of an image in an archive of label images."""
+    name = f"{entry.name}.png"
+    return labelmap.decode(reader.read(name), f"{reader.path}/{name}")
+
+
+def read_truth(entry: Entry) -> Labels | None:
+    """Return the true labels (H, W) of an image, if it has a mask."""
+    return None if entry.mask is None else load_mask(entry.mask)
+
+
+def sheet(index: Index, heads: Sequence[str], rows: Sequence[Row]) -> Image.Image:
+    """Lay out rows of pictures under column heads, with the classes that occur as a key below."""
+    lines = [[_fit(picture) for picture in _pictures(row)] for row in rows]
+    present = sorted(set().union(*(_present(labels.values()) for _, _, labels in rows)) - {0})
+    heights = [max(picture.height for picture in line) for line in lines]
+    width = len(heads) * (CELL + GAP) + GAP
+    key = _key_lines(index, present, width)
+    total = HEAD + sum(heights) + GAP * (len(heights) + 1) + LINE * len(key)
+    sheet = Image.new("RGB", (width, total), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for place, head in enumerate(heads):
+        pen.text((GAP + place * (CELL + GAP) + CELL // 2, HEAD // 2), head, INK, _font(), "mm")
+    top = HEAD
+    for line, height in zip(lines, heights, strict=True):
+        for place, picture in enumerate(line):
+            left = GAP + place * (CELL + GAP) + (CELL - picture.width) // 2
+            sheet.paste(picture, (left, top + (height - picture.height) // 2))
+        top += height + GAP
+    _draw_key(pen, key, top)
+    return sheet
+
+
+def _present(columns: Iterable[Labels | None]) -> set[int]:
+    return {int(label) for each in columns if each is not None for label in np.unique(each)}
+
+
+def _pictures(row: Row) -> list[Picture]:
+    image, drawn, labels = row
+    unknown = np.full_like(image, NOTHING)
+    tinted = [unknown if each is None else overlay(image, each) for each in labels.values()]
+    return [image, *drawn.values(), *tinted]
+
+
+def _fit(picture: Picture) -> Image.Image:
+    """Enlarge a small picture by a whole factor, so that pixels stay sharp; shrink a large one."""
+    height, width = picture.shape[:2]
+    longest = max(height, width)
+    factor = CELL // longest if longest <= CELL else CELL / longest
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    way = Image.Resampling.NEAREST if longest <= CELL else Image.Resampling.LANCZOS
+    return Image.fromarray(picture).resize(size, way)
+
+
+Item = tuple[int, tuple[int, ...], str]  # left edge, colour, name
+
+
+def _key_lines(index: Index, present: Sequence[int], width: int) -> list[list[Item]]:
+    """Return the swatches and names of the classes, broken into lines of `width` pixels."""
+    colours = np.array(labelmap.palette()).reshape(256, 3)
+    lines: list[list[Item]] = [[]]
+    left = GAP
+    for label in present:
+        is_open = label == labelmap.IGNORE
+        name = "left open" if is_open else _class_name(index, label)
+        length = FONT + 6 + int(_font().getlength(name)) + 2 * GAP
+        if left + length > width and lines[-1]:
+            lines.append([])
+            left = GAP
+        colour = OPEN if is_open else tuple(int(value) for value in colours[label])
+        lines[-1].append((left, colour, name))
+        left += length
+    return lines
+
+
+def _class_name(index: Index, label: int) -> str:
+    name = index.classes[label - 1] if label <= len(index.classes) else f"label {label}"
+    single = " ".join(name.split())
+    return single if len(single) <= NAME_LENGTH else single[: NAME_LENGTH - 1] + "…"
+
+
+def _draw_key(pen: ImageDraw.ImageDraw, key: Sequence[Sequence[Item]], top: int) -> None:
+    for number, line in enumerate(key):
+        middle = top + number * LINE + LINE // 2
+        for left, colour, name in line:
+            box = (left, middle - FONT // 2, left + FONT, middle + FONT // 2)
+            pen.rectangle(box, colour, INK)
+            pen.text((left + FONT + 6, middle), name, INK, _font(), "lm")
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans, which comes with matplotlib and knows most scripts."""
+    import matplotlib as mpl  # noqa: PLC0415  # heavy, and of use here alone
+
+    path = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(path), FONT)

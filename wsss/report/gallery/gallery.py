@@ -1,0 +1,186 @@
+"""Write a gallery: a folder with `index.html`, its pictures and `mistakes.csv`.
+
+It is a folder and not one file because a browser reads pictures beside a page when they come into
+view, and pictures inside a page at once: 1,449 images open as fast as 24.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss.data.images import load_image
+from wsss.data.index import Entry, load_index
+from wsss.errors import ConfigError
+from wsss.progress import progress
+from wsss.report.figures.panels import Labels, choose, chosen, read_truth
+from wsss.report.gallery import page, pictures
+from wsss.report.gallery.material import SPLITS, STAGES, Material, split_of, titles
+from wsss.report.tables.long import csv_text
+from wsss.runs import staleness
+from wsss.runs.run import Run
+from wsss.scores.metrics import Counts
+from wsss.scores.mistakes import KINDS
+from wsss.storage.files import write_text
+
+PAGE, TABLE, PICTURES = "index.html", "mistakes.csv", "pictures"
+HEADS = ("dataset", "method", "protocol", "seed", "stage", "images", "pixels", "wrong", *KINDS)
+DIGITS = 6  # kept of a share of pixels
+
+Totals = dict[tuple[str, str], list[Counts]]  # run, stage -> of each image: pixels, mistakes
+
+
+def gallery(runs: Sequence[Run], count: int | None, folder: Path) -> int:
+    """Write the gallery of `runs` and return how many images it has.
+
+    count: training images, and as many validation images, spread evenly; None for all.
+
+    Raises:
+        ConfigError: the runs are of several datasets, or `folder` holds something else.
+        MissingError: a run has nothing to show.
+        StaleError: a finished stage of a run is out of date.
+    """
+    unique = list({str(run): run for run in runs}.values())
+    if len({run.dataset for run in unique}) > 1:
+        raise ConfigError(
+            f"{unique[0]} and {unique[-1]} have no images in common. Make a gallery for each dataset."
+        )
+    staleness.verify(*unique, partly=True)
+    index = load_index(unique[0].index)
+    named = zip(unique, titles(unique), strict=True)
+    materials = [Material.of(run, title, index) for run, title in named]
+    entries = chosen(index, _names(materials, count))
+    totals: Totals = {}
+    with _replacing(folder) as temporary:
+        shown = [
+            _image(entry, place, materials, temporary, totals)
+            for place, entry in enumerate(progress(entries, "gallery"))
+        ]
+        lines = [_line(material, totals) for material in materials]
+        flat = [line for each in lines for line in each.values()]
+        write_text(temporary / TABLE, csv_text(flat, HEADS))
+        described = [page.run(*each) for each in zip(materials, lines, strict=True)]
+        write_text(temporary / PAGE, page.to_html(index, described, shown))
+    return len(entries)
+
+
+def _names(materials: Sequence[Material], count: int | None) -> list[str]:
+    """Return the images that are shown: of each split that a column of some run is about."""
+    index = materials[0].index
+    splits = {split_of(what) for material in materials for what in material.columns}
+    found: list[str] = []
+    for split in (split for split in SPLITS if split in splits):
+        names = [entry.name for entry in index.split(split)]
+        found += names if count is None else choose(names, count)
+    return found
+
+
+def _image(
+    entry: Entry, place: int, materials: Sequence[Material], folder: Path, totals: Totals
+) -> dict[str, Any]:
+    """Write the pictures of one image and return what the page says of it."""
+    longest = materials[0].run.params.report.gallery_px
+    truth = read_truth(entry)
+
+    def save(name: str, content: bytes) -> str:
+        path = f"{PICTURES}/{place:05d}{name}"  # no name of an image: those may be anything
+        (folder / path).write_bytes(content)
+        return path
+
+    def cell(number: int, material: Material, what: str) -> dict[str, Any]:
+        stem = f"-{number}-{what}.png"
+        if what == "cam":
+            content, covered = pictures.heat(material.cam(entry), longest)
+            return {"src": save(stem, content), "covered": covered}
+        labels = material.labels(what, entry)
+        src = save(stem, pictures.labels(labels, longest))
+        return {"src": src, **_scored(material, what, entry, truth, labels, totals)}
+
+    return {
+        "name": entry.name,
+        "split": entry.split,
+        "labels": [number + 1 for number in materials[0].index.numbers(entry.labels)],
+        "size": entry.size,
+        "photo": save(".webp", pictures.photo(load_image(entry.path), longest)),
+        "truth": None if truth is None else save("-truth.png", pictures.labels(truth, longest)),
+        "cells": [
+            {what: cell(number, each, what) for what in _columns(each, entry)}
+            for number, each in enumerate(materials)
+        ],
+    }
+
+
+def _columns(material: Material, entry: Entry) -> list[str]:
+    return [what for what in material.columns if split_of(what) == entry.split]
+
+
+def _scored(
+    material: Material,
+    what: str,
+    entry: Entry,
+    truth: Labels | None,
+    labels: Labels,
+    totals: Totals,
+) -> dict[str, Any]:
+    """Return the scores of one image in one column, and add its mistakes to the totals."""
+    if truth is None:
+        return {}
+    counts = material.mistakes(what, truth, labels)
+    totals.setdefault((str(material.run), what), []).append(counts)
+    return {**material.score(what, entry), "mistakes": counts.tolist()}
+
+
+def _line(material: Material, totals: Totals) -> dict[str, dict[str, Any]]:
+    """Return, by column of a run, how many pixels of the images shown are wrong in which way."""
+    run, found = material.run, {}
+    for what in STAGES:
+        images = totals.get((str(run), what))
+        if images:
+            pixels, *kinds = np.sum(images, axis=0).tolist()
+            whose = (run.dataset, run.method, run.protocol, run.seed, what)
+            shares = [round(kind / max(pixels, 1), DIGITS) for kind in (sum(kinds), *kinds)]
+            found[what] = dict(zip(HEADS, (*whose, len(images), pixels, *shares), strict=True))
+    return found
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield a folder that takes the place of the gallery in `folder` only if the block succeeds."""
+    target = folder.resolve()
+    if target.exists() and not _may_go(target):
+        raise ConfigError(
+            f"{folder} holds other things than a gallery, which would be lost. Choose another "
+            "--output, or empty it."
+        )
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        (temporary / PICTURES).mkdir(parents=True)
+        yield temporary
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _may_go(folder: Path) -> bool:
+    """Say whether a folder is empty or a gallery."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    return not names or (PAGE in names and names <= {PAGE, TABLE, PICTURES})
+
+
+def wanted(text: str) -> int | None:
+    """Return the number of images that `--images` asks for, None for `all`."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"--images {text!r} is neither a number above 0 nor all.")
+    return int(text)

@@ -1,0 +1,170 @@
+"""What a run has to show of an image: its pictures, its scores, and what is not made yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from wsss.data.index import Entry, Index
+from wsss.errors import ConfigError, MissingError
+from wsss.report.figures.panels import Labels, read_labels
+from wsss.report.tables.rows import Score, read, stage_title
+from wsss.runs import staleness
+from wsss.runs.run import RESULTS, VALIDATED, Run, scored_artifact
+from wsss.scores.bootstrap import read_images
+from wsss.scores.metrics import Counts, class_scores, erode, mean_iou, seed
+from wsss.scores.mistakes import mistakes
+from wsss.storage.archive import Reader
+from wsss.storage.cam_archive import Cam, CamReader
+
+# The columns of the gallery between the image and the truth, in the order of the flow, and which
+# images have them. Those after the CAM are scored.
+STAGES = {
+    "cam": "CAM",
+    "seed": "seed",
+    "pseudo": "pseudo label",
+    "decoder": "own decoder",
+    "segmentation": "prediction",
+}
+SPLITS = ("train", "val")  # of the images that are shown; images of `aug` are not scored
+DIGITS = 4  # kept of a score of one image
+
+
+def split_of(what: str) -> str:
+    """Return the split whose images have a column."""
+    return "val" if what in VALIDATED else "train"
+
+
+def titles(runs: Sequence[Run]) -> list[str]:
+    """Return the runs of a dataset in words: the method, and what else tells them apart."""
+    are_many = len({run.protocol for run in runs}) > 1, len({run.seed for run in runs}) > 1
+    return [
+        ", ".join(
+            (run.spec.title, *[run.protocol] * are_many[0], *[f"seed {run.seed}"] * are_many[1])
+        )
+        for run in runs
+    ]
+
+
+@dataclass(frozen=True)
+class Material:
+    """A run, its index, and which of its stages are finished."""
+
+    run: Run
+    title: str  # the run in words
+    index: Index
+    finished: frozenset[str]
+
+    @classmethod
+    def of(cls, run: Run, title: str, index: Index) -> Material:
+        """Return what a run has to show; an error if that is nothing."""
+        if run.spec.localizes:
+            raise ConfigError(
+                f"{run} makes boxes, not masks, so a gallery has nothing of it. Its panels are in "
+                f"{RESULTS}/figures."
+            )
+        material = cls(run, title, index, frozenset(staleness.present(run)))
+        if not material.columns:
+            raise MissingError(
+                f"{run.folder} has nothing to show yet. Run `snakemake {run.path(_first(run))}`."
+            )
+        return material
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that this run can fill."""
+        return [what for what in STAGES if _artifact(what) in self.finished]
+
+    @property
+    def notes(self) -> list[str]:
+        """What of this run is not in the gallery, and how to get it, a sentence each."""
+        wanted = {_artifact(what): what for what in reversed(STAGES)}
+        lacking = [
+            f"No {STAGES[what]} of {self.title}: run snakemake {self.run.path(artifact)}.zip."
+            for artifact, what in wanted.items()
+            if artifact in self.run.stages() and artifact not in self.finished
+        ]
+        return lacking[::-1] + [
+            f"No scores of the {stage_title(what)} of {self.title}: run snakemake "
+            f"{self.run.path(f'eval/{what}')}.json."
+            for what in self.run.scored
+            if f"eval/{what}" not in self.finished
+        ]
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """The evaluations of this run, in the order of the flow."""
+        return {
+            what: read(self.run.path(f"eval/{what}.json"), self.run.params)
+            for what in self.run.scored
+            if f"eval/{what}" in self.finished
+        }
+
+    def cam(self, entry: Entry) -> Cam:
+        """Return the CAM of a training image."""
+        return self._cams[entry.name]
+
+    def labels(self, what: str, entry: Entry) -> Labels:
+        """Return the labels (H, W) of an image in a scored column, as they are scored."""
+        if what != "seed":
+            return read_labels(self._archives[what], entry)
+        params = self.run.slice("eval/seed")
+        cam = self.cam(entry)
+        found = seed(cam.full(), cam.labels, params["threshold"])
+        return erode(found, params["erode_px"]) if params["erode_px"] else found
+
+    def score(self, what: str, entry: Entry) -> dict[str, Any]:
+        """Return the IoU of one image: the mean over the classes that occur in it, and of each."""
+        if what not in self._confusions or entry.name not in self._places[entry.split]:
+            return {}
+        classes = len(self.index.classes) + 1
+        row = self._confusions[what][[self._places[entry.split][entry.name]]].toarray()
+        counts: Counts = row.reshape(classes, classes + 1)
+        if not counts.any():
+            return {}
+        own = class_scores(counts)["iou"]
+        each = {int(k): round(float(own[k]), DIGITS) for k in np.flatnonzero(~np.isnan(own))}
+        return {"iou": round(float(mean_iou(counts)), DIGITS), "classes": each}
+
+    def mistakes(self, what: str, truth: Labels, labels: Labels) -> Counts:
+        """Return the scored pixels of one image and its wrong ones by kind."""
+        unlabelled = self.run.slice(f"eval/{what}").get("unlabelled")
+        return mistakes(truth, labels, self.run.params.report.boundary_px, unlabelled)
+
+    @cached_property
+    def _cams(self) -> CamReader:
+        return CamReader(self.run.path("cam.zip"))
+
+    @cached_property
+    def _archives(self) -> Mapping[str, Reader]:
+        return {what: Reader(self.run.path(f"{_artifact(what)}.zip")) for what in self.columns}
+
+    @cached_property
+    def _places(self) -> dict[str, dict[str, int]]:
+        scored = {split: [e for e in self.index.split(split) if e.mask] for split in SPLITS}
+        return {s: {e.name: k for k, e in enumerate(entries)} for s, entries in scored.items()}
+
+    @cached_property
+    def _confusions(self) -> dict[str, csr_array]:
+        classes = len(self.index.classes) + 1
+        return {
+            what: read_images(
+                self.run.path(f"eval/{what}.csv"), list(self._places[split_of(what)]), classes
+            )
+            for what in self.scores
+            if what in STAGES
+        }
+
+
+def _artifact(what: str) -> str:
+    return "cam" if what == "cam" else scored_artifact(what)
+
+
+def _first(run: Run) -> str:
+    """Return the first file of a run that a gallery could show."""
+    return next(f"{_artifact(what)}.zip" for what in STAGES if _artifact(what) in run.stages())

@@ -1,0 +1,1 @@
+"""Evaluation records as tables."""

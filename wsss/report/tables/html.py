@@ -1,0 +1,181 @@
+"""The results table as one HTML page that needs no other file and no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wsss.report.tables.long import CONVENTIONS, Column, layout
+from wsss.report.tables.rows import STAGE_TITLES, Row
+from wsss.report.tables.summary import Wide
+
+# Of our pages, in the light and in the dark.
+COLOURS = """\
+:root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6875; --line: #d9dfe5; --bar: #4d9bd0;
+  --paper: #ffffff; --band: #f5f7f9; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e9ee; --soft: #9aa7b4; --line: #36424e;
+  --bar: #3f86b8; --paper: #151b21; --band: #1d252d; } }"""
+WIDE_TABLES = """\
+{% macro kind(table, loop) -%}
+{% if not loop.first %} class="number{{ " start" if loop.index0 in table.starts }}"{% endif %}
+{%- endmacro %}
+{% macro wide(tables) %}
+{% for table in tables %}
+{% if table.title != table.dataset %}<h3>By class: {{ table.title }}</h3>{% endif %}
+<div class="scroll"><table class="wide">
+<thead>
+{% if table.groups %}<tr><th></th>{% for name, count in table.groups %}
+<th class="group" colspan="{{ count }}">{{ name }}</th>{% endfor %}</tr>{% endif %}
+<tr>{% for head in table.heads %}
+<th{{ kind(table, loop) }}>{{ head }}</th>{% endfor %}
+</tr></thead>
+<tbody>
+{% for line in table.lines %}
+<tr>{% for cell in line %}
+<td{{ kind(table, loop) }}>{{ cell }}</td>{% endfor %}
+</tr>
+{% endfor %}
+</tbody>
+</table></div>
+<p>{{ table.note }}</p>
+{% endfor %}
+{% endmacro %}
+"""
+TEMPLATE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Results</title>
+<style>
+{{ colours }}
+body { font: 14px/1.5 system-ui, "Helvetica Neue", Arial, sans-serif; color: var(--ink);
+  background: var(--paper); max-width: 92rem; margin: 2.5rem auto; padding: 0 1.5rem; }
+h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.4rem 0 .3rem; }
+h3 { font-size: .95rem; margin: 1.6rem 0 .3rem; } table.wide { width: auto; }
+.start { padding-left: 1.8rem; }
+th.group { text-align: center; border-bottom: 1px solid var(--line); }
+p, dl { color: var(--soft); margin: .2rem 0 .8rem; max-width: 60rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th { text-align: left; font-weight: 600; font-size: .82rem; color: var(--soft);
+  border-bottom: 2px solid var(--line); vertical-align: bottom; }
+th, td { padding: .38rem .5rem; white-space: nowrap; }
+td { border-bottom: 1px solid var(--line); }
+td.wide { white-space: normal; min-width: 11rem; max-width: 19rem; font-size: .87rem;
+  color: var(--soft); overflow-wrap: anywhere; }
+tr.first td { border-top: 2px solid var(--line); }
+tr:hover td { background-color: var(--band); }
+.number { text-align: right; }
+td.again { color: var(--soft); }
+td.score { font-weight: 600;
+  background: linear-gradient(var(--bar), var(--bar)) no-repeat left bottom / var(--to) 4px; }
+dt { float: left; clear: left; width: 12.5rem; font-weight: 600; }
+dd { margin: 0 0 .25rem 12.5rem; }
+</style>
+</head>
+<body>
+<h1>Results</h1>
+<p>Mean intersection over union in percent; the mean and the standard deviation over seeds where
+there are several. Every number stands with the protocol it was measured under.</p>
+{% for part in parts %}
+<h2>{{ part.dataset }}</h2>
+{{ wide(part.summaries) }}
+<h3>Every number with its protocol</h3>
+{% if part.shared %}
+<dl>
+{% for head, value in part.shared.items() %}<dt>{{ head }}</dt><dd>{{ value }}</dd>
+{% endfor %}
+</dl>
+{% endif %}
+<div class="scroll"><table>
+<thead><tr>{% for column in part.columns %}
+<th{% if column.is_number %} class="number"{% endif %}>{{ column.head }}</th>{% endfor %}
+</tr></thead>
+<tbody>
+{% for line in part.lines %}
+<tr{% if line.is_first %} class="first"{% endif %}>
+{% for cell in line.cells %}<td{% if cell.kind %} class="{{ cell.kind }}"{% endif %}
+{%- if cell.bar is not none %} style="--to: {{ cell.bar }}%"{% endif %}
+>{{ cell.text }}</td>{% endfor %}
+</tr>
+{% endfor %}
+</tbody>
+</table></div>
+{% for source in part.sources %}<p>Published: {{ source }}</p>{% endfor %}
+{{ wide(part.classes) }}
+{% endfor %}
+<h2>How to read this</h2>
+<dl>
+<dt>stage</dt><dd>{{ stages | join(", ") }}, in the order of the pipeline</dd>
+<dt>oracle mIoU</dt><dd>the mIoU at the background score that suits the true masks best: an
+oracle, not a result. The mIoU before it is at the fixed threshold of the configuration</dd>
+<dt>classes averaged</dt><dd>{% for letter, text in conventions.items() %}{{ letter }}: {{ text }}
+{{- "; " if not loop.last }}{% endfor %}</dd>
+<dt>labels at test</dt><dd>whether the image-level labels of the scored images were known</dd>
+<dt>labelled pixels</dt><dd>predicted pixels that are not left open; open ones count as
+background</dd>
+</dl>
+</body>
+</html>
+"""
+WIDE = "networks, initial weights"
+REPEATED = ("method", "protocol")  # paler in the further rows of a run
+
+
+def to_html(
+    rows: Sequence[Row], summaries: Sequence[Wide] = (), classes: Sequence[Wide] = ()
+) -> str:
+    """Return the page: for each dataset its summary, the long table, and its classes."""
+    import jinja2  # noqa: PLC0415  # of use here alone
+
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    datasets = dict.fromkeys(row.dataset for row in rows)
+    parts = [
+        {
+            **_part(dataset, [row for row in rows if row.dataset == dataset]),
+            "summaries": [table for table in summaries if table.dataset == dataset],
+            "classes": [table for table in classes if table.dataset == dataset],
+        }
+        for dataset in datasets
+    ]
+    page = environment.from_string(WIDE_TABLES + TEMPLATE)
+    titles = STAGE_TITLES.values()
+    return page.render(parts=parts, conventions=CONVENTIONS, stages=titles, colours=COLOURS) + "\n"
+
+
+def _part(dataset: str, rows: Sequence[Row]) -> dict[str, object]:
+    table = layout(rows)
+    places = [place for place, column in enumerate(table.columns) if column.head != "dataset"]
+    columns = [table.columns[place] for place in places]
+    lines = []
+    for number, (row, cells) in enumerate(zip(rows, table.cells, strict=True)):
+        is_first = number == 0 or _run(row) != _run(rows[number - 1])
+        texts = [cells[place] for place in places]
+        shown = [
+            _cell(column, text, row, is_first) for column, text in zip(columns, texts, strict=True)
+        ]
+        lines.append({"is_first": is_first, "cells": shown})
+    shared = {head: value for head, value in table.shared.items() if head != "dataset"}
+    return {
+        "dataset": dataset,
+        "columns": columns,
+        "shared": shared,
+        "lines": lines,
+        "sources": table.sources,
+    }
+
+
+def _run(row: Row) -> tuple[str, str]:
+    return row.method, row.protocol
+
+
+def _cell(column: Column, text: str, row: Row, is_first: bool) -> dict[str, object]:
+    is_score = column.head == "mIoU %"
+    kinds = ["number"] * column.is_number + ["score"] * is_score + ["wide"] * (column.head == WIDE)
+    kinds += ["again"] * (column.head in REPEATED and not is_first)
+    return {
+        "text": text,
+        "kind": " ".join(kinds),
+        "bar": round(100 * row.miou, 1) if is_score else None,
+    }

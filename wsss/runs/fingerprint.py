@@ -1,0 +1,96 @@
+"""Fingerprints of code: Snakemake sees rules, not the modules behind them.
+
+The fingerprint of a stage covers its module and everything of ours that this imports, as syntax
+trees without docstrings: comments and formatting never retrain anything.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+
+# Left out: what they do is seen in the parameters, the inputs or the messages, not in the numbers.
+SILENT = {
+    "errors",
+    "machine.lock",
+    "machine.slurm",
+    "progress",
+    "runs.fingerprint",
+    "runs.record",
+    "runs.run",
+    "settings",
+    "settings.method_spec",
+    "settings.resolve",
+}
+
+
+def fingerprint(*modules: str) -> str:
+    """Return 16 hexadecimal digits for the code of `modules` (named below `wsss`) and their imports."""
+    digest = hashlib.sha256()
+    for name in sorted(closure(modules)):
+        digest.update(f"{name}:{_module_digest(name)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def closure(modules: tuple[str, ...]) -> set[str]:
+    """Return `modules` and all modules of ours that they import, at any depth."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name not in found and name not in SILENT:
+            found.add(name)
+            waiting.extend(_imports(name))
+    return found
+
+
+def _path(name: str) -> Path:
+    inside = PACKAGE.joinpath(*name.split("."))
+    return inside / "__init__.py" if inside.is_dir() else inside.with_suffix(".py")
+
+
+@functools.cache
+def _tree(name: str) -> ast.Module:
+    tree = ast.parse(_path(name).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_docstring(body[0]):
+            body[:] = body[1:] or [ast.Pass()]
+    return tree
+
+
+def _is_docstring(node: object) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+@functools.cache
+def _module_digest(name: str) -> str:
+    return hashlib.sha256(ast.dump(_tree(name)).encode()).hexdigest()
+
+
+@functools.cache
+def _imports(name: str) -> tuple[str, ...]:
+    return tuple(sorted(set(_imported(_tree(name)))))
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for full in names:
+            inner = full.removeprefix("wsss.")
+            if full.startswith("wsss.") and _path(inner).is_file():
+                yield inner

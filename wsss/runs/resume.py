@@ -1,0 +1,124 @@
+"""Go on after the head of a run died: never two jobs on one file.
+
+The jobs of a dead head go on in Slurm, and a new head does not know them: it would submit each a
+second time. So they are waited for, or cancelled, before the folder is unlocked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from wsss.errors import MissingError, StaleError, WsssError
+from wsss.machine import slurm
+from wsss.machine.lock import PROC, Worker, read_worker
+from wsss.progress import log
+from wsss.storage.files import read_json, write_json
+
+HEAD = Path(".snakemake/wsss/head.json")
+LOGS = Path(".snakemake/log")
+RUN_ID = re.compile(r"SLURM run ID: (\S+)")
+POLL_S = 5.0
+
+
+def note_head(arguments: Sequence[str]) -> None:
+    """Write down who the head of this folder is, and its command line; Snakemake calls it at the start."""
+    write_json(HEAD, {"worker": asdict(Worker.me()), "arguments": list(arguments)})
+
+
+def prepare(cancel: bool, is_dead: bool, poll_s: float = POLL_S) -> list[str]:
+    """Wait until nothing of the last head runs, unlock the folder, return how the head was called.
+
+    cancel: end its jobs instead of waiting. is_dead: the user knows that a head elsewhere is dead.
+
+    Raises:
+        MissingError: there was no head.
+        StaleError: it is alive, or nobody can tell.
+    """
+    head = read_worker(HEAD)
+    if head is None:
+        raise MissingError(f"{HEAD} is missing: no run was begun here. Run `snakemake`.")
+    _check_dead(head, is_dead)
+    _clear(cancel, poll_s)
+    arguments = [str(each) for each in read_json(HEAD)["arguments"]]
+    _unlock(arguments)
+    return arguments
+
+
+def _check_dead(head: Worker, is_dead: bool) -> None:
+    if head.is_here and head.is_alive:
+        raise StaleError(
+            f"The run is alive ({head}). Let it end, or stop it with: kill -INT {head.process}."
+        )
+    if not head.is_here and not is_dead:
+        raise StaleError(
+            f"The run was begun on {head.host} ({head}), and only that machine knows whether it lives. "
+            "Resume there, or add --dead if it is gone."
+        )
+
+
+def _clear(cancel: bool, poll_s: float) -> None:
+    """Return when no job of an earlier head is left."""
+    names = run_ids()
+    cancelled, shown = False, ""
+    while True:
+        waiting, here = slurm.queue(names), list(local_jobs())
+        if not waiting and not here:
+            return
+        if cancel and not cancelled:
+            slurm.cancel(waiting)
+            for process in here:
+                _end(process)
+            cancelled = True
+        said = ", ".join([*(f"{job.number} {job.comment}" for job in waiting), *map(str, here)])
+        if said != shown:
+            log.info("%s: %s", "cancelling" if cancel else "waiting for", said)
+            shown = said
+        time.sleep(poll_s)
+
+
+def run_ids() -> set[str]:
+    """Return the names that the jobs of all heads of this folder have in Slurm."""
+    logs = sorted(LOGS.glob("*.log"))
+    return {name for path in logs for name in RUN_ID.findall(path.read_text(errors="replace"))}
+
+
+def local_jobs() -> Iterator[int]:
+    """Yield the processes of stages that work in this folder on this machine."""
+    here = Path.cwd()
+    for folder in PROC.glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            inside = (folder / "cwd").readlink() == here
+        except OSError:
+            continue
+        if inside and words[1:3] == ["-m", "wsss"] and "resume" not in words:
+            yield int(folder.name)
+
+
+def _end(process: int) -> None:
+    try:
+        os.kill(process, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+
+
+def _unlock(arguments: Sequence[str]) -> None:
+    done = subprocess.run(  # noqa: S603  # as the user called it
+        [*command(arguments), "--unlock"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        raise WsssError(f"The folder could not be unlocked ({last}). Run `snakemake --unlock`.")
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    """Return the command that calls Snakemake with these arguments."""
+    return [sys.executable, "-m", "snakemake", *arguments]

@@ -1,0 +1,98 @@
+"""Networks under a head, and the one that learns the labels."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from wsss.settings.base import Strict
+from wsss.settings.training import AugmentParams, TrainParams
+
+FIXED = {
+    "resnet38": (8, "resnet38"),
+    "resnet50_irn": (16, "resnet50.tv_in1k"),
+    "resnet152_irn": (16, "resnet152.tv_in1k"),
+    "resnet101_caffe": (8, "resnet101_caffe"),
+    "vit_toy": (8, "vit_toy"),
+    "deit_small_patch16_224": (16, "deit_small_patch16_224.fb_in1k"),
+    "deit_base_patch16_224": (16, "deit_base_patch16_224.fb_in1k"),
+    "deit_base_distilled_patch16_224": (16, "deit_base_distilled_patch16_224.fb_in1k"),
+    "vit_base_patch16_224": (16, "vit_base_patch16_224.orig_in21k_ft_in1k"),
+    "conformer_toy": (8, "conformer_toy"),
+    "conformer_small_patch16": (16, "conformer_small_patch16"),
+}
+
+
+class NetParams(Strict):
+    """The network under a head."""
+
+    resampled: ClassVar[bool] = (
+        False  # whether `stride` is that of the head, whatever the backbone's
+    )
+
+    backbone: str = Field(
+        "toy",
+        description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), resnet152_irn (CRT), "
+        "resnet101_caffe (DeepLab-v2; stride 8), vit_toy (stride 8), deit_small_patch16_224 and its "
+        "like (stride 16), or any convolutional network that timm offers, such as resnet50",
+    )
+    weights: Literal["none", "imagenet"] = Field("none", description="initial weights")
+    stride: Literal[4, 8, 16, 32] = Field(8, description="pixels per cell of the last features")
+
+    @model_validator(mode="after")
+    def _stride_fits(self) -> NetParams:
+        only = FIXED.get(self.backbone, (self.stride,))[0]
+        if self.stride != only and not self.resampled:
+            raise ValueError(f"{self.backbone} has stride {only}: set stride to it")
+        return self
+
+    @property
+    def relative(self) -> str:
+        """The network whose initial weights the backbone takes."""
+        return FIXED[self.backbone][1] if self.backbone in FIXED else self.backbone
+
+    @property
+    def initial(self) -> str | None:
+        """The name of the initial weights, or none."""
+        return None if self.weights == "none" else f"{self.relative}.{self.weights}"
+
+
+class PartnerParams(NetParams):
+    """The backbone of a second network that learns beside the first (CRT)."""
+
+
+class BegunParams(NetParams):
+    """A network under a head that can begin with a published file."""
+
+    initial_file: str | None = Field(
+        None,
+        description="file with published initial weights of the backbone, instead of weights; say "
+        "which, as those trained on COCO's masks have seen masks",
+    )
+
+    @model_validator(mode="after")
+    def _initial_weights(self) -> BegunParams:
+        if self.initial_file and self.weights != "none":
+            raise ValueError("initial_file and weights exclude each other; set weights: none")
+        return self
+
+
+class ClassifierParams(NetParams):
+    """The network that learns the image-level labels and whose maps become CAMs."""
+
+    checkpoint: str | None = Field(
+        None, description="file of published weights that are taken instead of training"
+    )
+    partner: PartnerParams | None = Field(
+        None,
+        description="a second backbone that learns beside the first, for methods with two (CRT)",
+    )
+    augment: AugmentParams = AugmentParams()
+    train: TrainParams = TrainParams(epochs=25)
+    settings: dict[str, Any] = Field({}, description="settings of the method's own; see its YAML")
+
+    @property
+    def initial(self) -> str | None:
+        """The name of the initial weights, or none."""
+        return None if self.checkpoint else super().initial

@@ -1,0 +1,176 @@
+"""Many small files in one: uncompressed zips with sorted names and a fixed date.
+
+Equal content gives equal bytes, so checksums decide whether a later stage has to run again.
+A path may point into an archive: `work/shapes/images.zip/000017.png`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss.errors import DatasetError, MissingError
+from wsss.storage.files import beside, replacing, storing
+
+# What zipfile raises for damaged archives; RuntimeError is that of members with a password.
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, struct.error)
+# What numpy raises for damaged arrays besides.
+UNREADABLE = (KeyError, TypeError, SyntaxError, MemoryError, tokenize.TokenError)
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
+
+
+class Writer:
+    """Add members to an archive in any order; they are written sorted when it is closed.
+
+    Members wait in a spool file beside the archive, so memory does not grow with their number.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._spans: dict[str, tuple[int, int]] = {}
+
+    def __enter__(self) -> Writer:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._spool_path = beside(self._path, "spool")
+        self._spool = self._spool_path.open("w+b")
+        return self
+
+    def add(self, name: str, content: bytes) -> None:
+        """Add one member; a name used twice is an error."""
+        if name in self._spans:
+            raise DatasetError(f"{self._path} would hold {name!r} twice. Give images unique names.")
+        self._spans[name] = (self._spool.tell(), len(content))
+        with storing(self._path):
+            self._spool.write(content)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                with replacing(self._path) as temporary:
+                    self._write_sorted(temporary)
+        finally:
+            with contextlib.suppress(OSError):  # of a full disk, which was said already
+                self._spool.close()
+            self._spool_path.unlink(missing_ok=True)
+
+    def _write_sorted(self, path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for name in sorted(self._spans):
+                offset, size = self._spans[name]
+                self._spool.seek(offset)
+                archive.writestr(zipfile.ZipInfo(name, FIXED_DATE), self._spool.read(size))
+
+
+class Reader:
+    """Read members by name; opened on first use in each process, so it may be passed to workers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._archive: tuple[int, zipfile.ZipFile] | None = None
+
+    def _open(self) -> zipfile.ZipFile:
+        if self._archive is None or self._archive[0] != os.getpid():
+            try:
+                self._archive = (os.getpid(), zipfile.ZipFile(self.path))
+            except FileNotFoundError:
+                raise MissingError(
+                    f"{self.path} is missing. Run the stage that makes it (snakemake {self.path})."
+                ) from None
+            except PermissionError:
+                raise
+            except BROKEN:
+                raise self._damaged() from None
+        return self._archive[1]
+
+    def _damaged(self) -> MissingError:
+        return MissingError(f"{self.path} is damaged. Delete it and run again.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_archive": None}
+
+    def names(self) -> list[str]:
+        """Return the names of all members, sorted."""
+        return sorted(self._open().namelist())
+
+    def read(self, name: str) -> bytes:
+        """Return one member; `MissingError` if the archive does not hold it."""
+        try:
+            return self._open().read(name)
+        except KeyError:
+            raise MissingError(
+                f"{self.path} holds no {name!r}: it was made from other data. Delete it and run again."
+            ) from None
+        except BROKEN:
+            raise self._damaged() from None
+
+
+def join(parts: Iterable[Path], path: Path) -> None:
+    """Write all members of `parts` into one archive; the bytes do not depend on the split."""
+    with Writer(path) as writer:
+        for part in parts:
+            reader = Reader(part)
+            for name in reader.names():
+                writer.add(name, reader.read(name))
+
+
+def pack_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
+    """Return arrays as an uncompressed npz whose bytes depend on the content alone."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", FIXED_DATE), member.getvalue())
+    return buffer.getvalue()
+
+
+def unpack_arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the arrays of an npz; nothing pickled is ever read.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
+    try:
+        with np.lib.npyio.NpzFile(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: np.asarray(arrays[name]) for name in arrays.files}
+    except (*BROKEN, *UNREADABLE) as error:
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"an archive of arrays is damaged ({reason})") from None
+
+
+_READERS: dict[Path, Reader] = {}
+
+
+def read_path(path: Path) -> bytes:
+    """Return the bytes of a file, or of a member where the path leads into an archive."""
+    for parent in _archives_above(path):
+        reader = _READERS.setdefault(parent, Reader(parent))
+        return reader.read(path.relative_to(parent).as_posix())
+    try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise DatasetError(  # opening a pipe would wait for a writer for ever
+                f"{path} cannot be read (it is a pipe or a device). Make it a readable file."
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise MissingError(
+            f"{path} is missing. `wsss data check` lists everything that is."
+        ) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DatasetError(f"{path} cannot be read ({reason}). Make it a readable file.") from None
+
+
+def _archives_above(path: Path) -> Iterator[Path]:
+    return (parent for parent in path.parents if parent.suffix == ".zip" and parent.is_file())

@@ -1,0 +1,275 @@
+"""The one training loop: any objective, any number of processes, resumed exactly where it stopped.
+
+What a step does depends on the seed and its number alone, so a training that was killed at any
+moment and started again ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsss.data.workers import to_device
+from wsss.errors import MissingError, TrainingError
+from wsss.machine.lock import claimed
+from wsss.machine.runtime import Runtime
+from wsss.progress import log, progress
+from wsss.randomness import number
+from wsss.settings import TrainParams
+from wsss.storage import checkpoint
+from wsss.storage.files import replacing
+from wsss.training.batches import Schedule, TrainingImages, batches
+from wsss.training.optimizer import freeze, parts
+
+PARTS = {"header", "objective", "optimizers", "scaler", "rows", "step"}  # of a resume state
+
+
+class Objective(nn.Module):
+    """What is trained (`net`) and the terms of its loss, as one module that can be distributed."""
+
+    net: nn.Module
+
+    def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        """Return the terms of the loss; they are summed."""
+        raise NotImplementedError
+
+    def after_epoch(self, epoch: int, runtime: Runtime) -> None:
+        """Do what comes between epoch `epoch` (from 0) and the next; every process does it."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: what, on what, how, and where its files go.
+
+    header: what the weights file says of itself; a resume state with another header is not used.
+    finish: what is done to the trained network before its weights are written.
+    """
+
+    objective: Objective
+    images: TrainingImages
+    params: TrainParams
+    seed: int
+    weights: Path
+    header: Mapping[str, Any]
+    finish: Callable[[Runtime], None] | None = None
+
+    @property
+    def log(self) -> Path:
+        """The CSV with a row per step."""
+        return self.weights.with_suffix(".csv")
+
+    @property
+    def state(self) -> Path:
+        """Where the resume state is kept until the training is done; no output of a rule."""
+        return self.weights.parent / "state" / f"{self.weights.stem}.pt"
+
+
+class Trainer:
+    """The state of a training while it runs."""
+
+    def __init__(self, training: Training, runtime: Runtime) -> None:
+        self.training, self.runtime, self.params = training, runtime, training.params
+        self.schedule = Schedule(
+            len(training.images),
+            self.params.batch,
+            self.params.epochs,
+            self.params.accumulate,
+            training.seed,
+            runtime.rank,
+            runtime.world,
+            self.params.steps,
+            self.params.last_batch == "keep",
+        )
+        self.objective = training.objective
+        freeze(self.objective.net, self.params)  # before the processes agree on what has gradients
+        self.parallel = runtime.parallel(self.objective)
+        self.parts = parts(self.objective.net, self.params)
+        self.scaler = runtime.scaler()
+        self.rows: list[dict[str, Any]] = []
+        self.curves = (
+            _tensorboard(training) if self.params.tensorboard and runtime.is_main else None
+        )
+
+    def resume(self) -> int:
+        """Load the resume state if it belongs to this training; return the steps done."""
+        path = self.training.state
+        if not path.is_file():
+            return 0
+        try:
+            state = torch.load(path, map_location=self.runtime.device, weights_only=True)
+        except Exception as error:  # noqa: BLE001  # a damaged state costs time, never the run
+            log.info("%s cannot be read (%s): training starts again", path, error)
+            return 0
+        if not isinstance(state, dict) or set(state) != PARTS:
+            log.info("%s is no resume state: training starts again", path)
+            return 0
+        if state["header"] != dict(self.training.header):
+            log.info("%s is of other settings: training starts again", path)
+            return 0
+        self.objective.load_state_dict(state["objective"])
+        for part, own in zip(self.parts, state["optimizers"], strict=True):
+            part.optimizer.load_state_dict(own)
+        self.scaler.load_state_dict(state["scaler"])
+        self.rows = state["rows"]
+        log.info("going on from step %d of %d", state["step"], self.schedule.steps)
+        return int(state["step"])
+
+    def save(self, step: int) -> None:
+        """Write the resume state, whole or not at all."""
+        with replacing(self.training.state) as temporary:
+            torch.save(
+                {
+                    "header": dict(self.training.header),
+                    "objective": self.objective.state_dict(),
+                    "optimizers": [part.optimizer.state_dict() for part in self.parts],
+                    "scaler": self.scaler.state_dict(),
+                    "rows": self.rows,
+                    "step": step,
+                },
+                temporary,
+            )
+
+    def step(self, step: int, parts: Iterator[Mapping[str, Any]]) -> dict[str, float]:
+        """Do one optimiser step and return the mean of each loss term."""
+        torch.manual_seed(number(self.training.seed, "step", step, self.runtime.rank))
+        for learning in self.parts:
+            learning.set_rate(step, self.schedule.steps)
+            learning.optimizer.zero_grad(set_to_none=True)
+        means: dict[str, float] = {}
+        for _ in range(self.params.accumulate):
+            batch = to_device(dict(next(parts)), self.runtime)
+            with self.runtime.autocast():
+                terms = self.parallel(batch, step)
+            values = torch.stack([term.float() for term in terms.values()])
+            total = values.sum() / self.params.accumulate
+            torch.autograd.backward(self.scaler.scale(total))
+            own = values.detach()
+            both = torch.stack([own, self.runtime.mean(own)]).tolist()  # the one wait for a GPU
+            self._check(both[0], batch, step)
+            for name, value in zip(terms, both[1], strict=True):
+                means[name] = means.get(name, 0.0) + value / self.params.accumulate
+        self._update()
+        return means
+
+    def _check(self, values: list[float], batch: Mapping[str, Any], step: int) -> None:
+        if not math.isfinite(sum(values)):
+            names = ", ".join(batch["name"][:4]) + (", ..." if len(batch["name"]) > 4 else "")
+            raise TrainingError(
+                f"The loss is {sum(values)} at step {step} of {self.training.weights.stem}; the images are "
+                f"{names}. Lower its train.lr or set train.precision: fp32. Nothing was overwritten."
+            )
+
+    def _update(self) -> None:
+        if self.params.clip:
+            for part in self.parts:
+                self.scaler.unscale_(part.optimizer)
+            nn.utils.clip_grad_norm_(self.objective.net.parameters(), self.params.clip)
+        for part in self.parts:
+            self.scaler.step(part.optimizer)
+        self.scaler.update()
+
+    def run(self) -> dict[str, float]:
+        """Train to the end and return the means of the last epoch."""
+        first = self.resume()
+        parts = batches(self.training.images, self.schedule, first, self.params.workers)
+        self.objective.train()
+        freeze(self.objective.net, self.params)
+        saved = began = time.monotonic()
+        steps = range(first, self.schedule.steps)
+        for step in self._shown(steps, first):
+            means = self.step(step, parts)
+            now = time.monotonic()
+            self._note(step, means, (step - first + 1) * self.params.batch / (now - began))
+            self._between(step + 1)
+            if self.runtime.is_main and now - saved >= self.params.save_seconds:
+                self.save(step + 1)
+                saved = now
+        if self.curves is not None:
+            self.curves.close()
+        return self._last_epoch()
+
+    def _between(self, done: int) -> None:
+        """Let the objective do its work between two epochs, in evaluation mode."""
+        epoch, rest = divmod(done, self.schedule.steps_per_epoch)
+        if rest == 0 and done < self.schedule.steps:
+            modes = [(module, module.training) for module in self.objective.modules()]
+            self.objective.eval()
+            torch.manual_seed(number(self.training.seed, "between", epoch))
+            with torch.no_grad(), self.runtime.autocast():
+                self.objective.after_epoch(epoch - 1, self.runtime)
+            for module, was in modes:
+                module.training = was
+
+    def _shown(self, steps: range, first: int) -> Iterator[int]:
+        if not self.runtime.is_main:
+            return iter(steps)
+        return progress(steps, f"train {self.training.weights.stem}", self.schedule.steps, first)
+
+    def _note(self, step: int, means: Mapping[str, float], speed: float) -> None:
+        row = {
+            "step": step,
+            "epoch": step // self.schedule.steps_per_epoch,
+            "lr": self.parts[0].optimizer.param_groups[0]["lr"],
+            "loss": sum(means.values()),
+            **means,
+            "images_per_s": round(speed, 1),
+        }
+        self.rows.append(row)
+        if self.curves is not None:
+            for name in ("lr", "loss", *means):
+                self.curves.add_scalar(name, row[name], step)
+
+    def _last_epoch(self) -> dict[str, float]:
+        rows = self.rows[-self.schedule.steps_per_epoch :]
+        return {
+            "loss": sum(row["loss"] for row in rows) / len(rows),
+            "images_per_s": rows[-1]["images_per_s"],
+        }
+
+
+def _tensorboard(training: Training) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # optional
+    except ImportError:
+        raise MissingError(
+            "train.tensorboard is on and TensorBoard is not installed: uv sync --extra tensorboard."
+        ) from None
+    return SummaryWriter(Path("logs/tensorboard") / training.weights.with_suffix(""))
+
+
+def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a row per step as CSV; terms that a step does not have are empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def fit(training: Training, runtime: Runtime) -> dict[str, float]:
+    """Train, write the weights and the log, remove the resume state; return last-epoch means.
+
+    Raises:
+        TrainingError: the loss is not finite, or another job trains the same; earlier files stay.
+    """
+    claim = claimed(training.state.with_suffix(".job"))
+    with claim if runtime.is_main else contextlib.nullcontext():
+        trainer = Trainer(training, runtime)
+        result = trainer.run()
+        if training.finish is not None:
+            training.finish(runtime)
+        if runtime.is_main:
+            checkpoint.save(training.weights, training.objective.net.state_dict(), training.header)
+            write_log(training.log, trainer.rows)
+            training.state.unlink(missing_ok=True)
+    runtime.wait()
+    return result
