@@ -59,7 +59,7 @@ def _make(run: Run, stage: str, index: Index) -> Path:
         write_text(run.path(f"{stage}.csv"), "step,epoch,lr,loss,images_per_s\n" + "\n".join(lines))
         write_text(run.path(f"{stage}.safetensors"), f"weights of {run} {stage}")
         return run.path(f"{stage}.safetensors")
-    entries = index.split("val") if stage in ("masks", "decoded") else index.training()
+    entries = index.split("val") if stage in ("masks", "decode") else index.training()
     path = run.path(f"{stage}.zip")
     with archive.Writer(path) as writer:
         for entry in entries:

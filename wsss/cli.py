@@ -150,7 +150,7 @@ def decode(
 
 @app.command()
 def gather(run: RunName, stage: str, params: ParamFiles = None) -> None:
-    """Join the shards of cam, decoded, walk, instances or masks."""
+    """Join the shards of cam, decode, walk, instances or masks."""
     from wsss.stages.gather import gather as join
 
     join(_run(run, params), stage)
@@ -226,7 +226,7 @@ def masks(
 
 @app.command()
 def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
-    """Score seed (or seed-NETWORK), decoder, walk, pseudo, segmentation or localization."""
+    """Score seed (or seed-NETWORK), decode, walk, pseudo, segmentation or boxes."""
     from wsss.stages.evaluate import evaluate as stage
 
     stage(_run(run, params), what)

@@ -36,7 +36,7 @@ from wsss.data.index import Entry, Index
 from wsss.data.normalisation import Normalisation
 from wsss.inference.trained import build_affinity_network, normalisation, without_gradients
 from wsss.machine.runtime import Runtime
-from wsss.methods.base import Derived, Method, load_method
+from wsss.methods.base import Computed, Method, load_method
 from wsss.nets.backbone import Network
 from wsss.nets.deeplab import build_deeplab
 from wsss.runs.run import Run, planned_runs
@@ -129,9 +129,9 @@ class Arithmetic:
         """Yield the stages that networks work in."""
         settings, spec = self.run.settings, self.run.spec
         for name in self.run.networks:
-            yield self.derived(name) if spec.networks[name].derived else self.classifier(name)
+            yield self.derived(name) if spec.networks[name].computed else self.classifier(name)
         if not spec.learns_masks:
-            net: Any = self.nets[str(spec.localizer)]
+            net: Any = self.nets[str(spec.cam_network)]
             look = lambda image: self.method.cam(net, image)  # noqa: E731
             image = self.looked(look, cam.resizing(settings.cam), settings.cam)
             yield "CAM inference", image * self.data.train
@@ -205,7 +205,7 @@ class Arithmetic:
                 found.update(self.method.derive(name, self.nets, source))
 
         petaflop = counted(work) / len(self.index.images) * self.data.train
-        self.nets[name] = Derived({key: value.clone() for key, value in found.items()})
+        self.nets[name] = Computed({key: value.clone() for key, value in found.items()})
         return f"deriving {name}", petaflop
 
     def looked(self, look: Callable[[Any], Any], resizing: Any, params: Any) -> float:
@@ -220,7 +220,7 @@ class Arithmetic:
 
     def decoder(self, net: Any) -> tuple[str, float]:
         """Return the cost of the own decoder's masks of all validation images."""
-        params = self.run.settings.decoder
+        params = self.run.settings.decode
         look = lambda image: self.method.decode(net, image)  # noqa: E731
         return "own decoder", self.looked(look, decode.resizing(params), params) * self.data.val
 
@@ -256,7 +256,7 @@ class Clock:
         """Yield the stages that work on processors."""
         settings, spec = self.run.settings, self.run.spec
         if spec.decodes:
-            yield "own decoder", self.refined(settings.decoder) * self.data.val
+            yield "own decoder", self.refined(settings.decode) * self.data.val
         if not spec.learns_masks:
             parts = (settings.affinity, settings.walk, settings.pseudo, settings.evaluation)
             yield from once(self.data, self.refinement, *parts)

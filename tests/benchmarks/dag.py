@@ -63,7 +63,7 @@ def _shared(checkout: Checkout) -> Row:
     checkout.set({"methods": ["cam"]})
     checkout.snakemake()
     one_node.on_slurm(checkout)
-    wanted = ("snakemake", "--profile", "slurm", "--forcerun", "pseudo_label", "--", MADE[1])
+    wanted = ("snakemake", "--profile", "slurm", "--forcerun", "pseudo", "--", MADE[1])
     profile = checkout.folder / "profiles/slurm-ci/profile.yaml"
     together = profile.read_text()
     alone = yaml.safe_dump({k: v for k, v in yaml.safe_load(together).items() if k != "groups"})

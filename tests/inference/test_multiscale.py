@@ -224,7 +224,7 @@ def test_negative_scores_count_until_looks_are_summed() -> None:
 
 
 def test_a_square_may_be_that_of_the_scales_alone() -> None:
-    params = CamParams(square_px=32, joined_at="image", stride=1)
+    params = CamParams(square_px=32, merge_at="image", stride=1)
     assert not params.at_square
     assert cam_sizes(params)[0]((10, 20)) == (10, 20)
     with pytest.raises(ValueError, match="exclude each other"):

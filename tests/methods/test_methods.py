@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wsss.errors import ConfigError
-from wsss.methods.base import Derived, Method, load_method
+from wsss.methods.base import Computed, Method, load_method
 from wsss.runs.run import Run
 from wsss.settings import Params, method_spec
 from wsss.settings.resolve import resolve_settings
@@ -29,19 +29,19 @@ def described(method: Method) -> method_spec.MethodSpec:
     )
 
 
-def localizer(method: Method) -> torch.nn.Module:
+def cam_network(method: Method) -> torch.nn.Module:
     torch.manual_seed(0)
-    return method.build(str(described(method).localizer)).eval()
+    return method.build(str(described(method).cam_network)).eval()
 
 
 def networks(method: Method) -> dict[str, torch.nn.Module]:
     """Return all networks of a chain, those that are derived too."""
     nets: dict[str, torch.nn.Module] = {}
     for name, entry in described(method).networks.items():
-        if entry.derived:
+        if entry.computed:
             with torch.inference_mode():
                 found = method.derive(name, nets, lambda *_: iter([batch()]))
-            nets[name] = Derived({key: tensor.clone() for key, tensor in found.items()})
+            nets[name] = Computed({key: tensor.clone() for key, tensor in found.items()})
         else:
             nets[name] = method.build(name)
     return nets
@@ -63,7 +63,7 @@ def batch(count: int = 3) -> dict[str, object]:
 def test_the_chain_has_a_localizer_and_no_circle() -> None:
     for name in WITH_NETWORKS:
         spec, known = method_spec.spec(name), set()
-        assert spec.localizer in spec.networks
+        assert spec.cam_network in spec.networks
         for network, entry in spec.networks.items():
             assert set(entry.after) <= known, f"{name}: {network} comes before what it needs"
             known.add(network)
@@ -71,7 +71,7 @@ def test_the_chain_has_a_localizer_and_no_circle() -> None:
 
 def test_maps_are_not_negative_and_have_a_channel_per_class(method: Method) -> None:
     with torch.inference_mode():
-        maps = method.cam(localizer(method), torch.randn(2, 3, 64, 96))
+        maps = method.cam(cam_network(method), torch.randn(2, 3, 64, 96))
     assert maps.shape[:2] == (2, CLASSES)
     assert maps.min() >= 0
     assert maps.max() > 0
@@ -79,7 +79,7 @@ def test_maps_are_not_negative_and_have_a_channel_per_class(method: Method) -> N
 
 def test_losses_are_finite_and_reach_every_weight(method: Method) -> None:
     nets = networks(method)
-    for name in (name for name in nets if not described(method).networks[name].derived):
+    for name in (name for name in nets if not described(method).networks[name].computed):
         for step in (0, LATE):
             torch.stack(list(method.losses(name, nets, batch(), step).values())).sum().backward()
         for key, weight in nets[name].named_parameters():
@@ -93,7 +93,7 @@ def test_losses_are_finite_and_reach_every_weight(method: Method) -> None:
 def test_a_method_decodes_if_it_says_so(name: str) -> None:
     networks = resolve_settings(Params(), "shapes", name, "common").networks
     method = load_method(name)(networks, CLASSES)
-    net, images = localizer(method), torch.randn(2, 3, 61, 83)
+    net, images = cam_network(method), torch.randn(2, 3, 61, 83)
     if method_spec.spec(name).decodes:
         assert method.decode(net, images).shape[:2] == (2, 1 + CLASSES)
     else:
@@ -102,7 +102,7 @@ def test_a_method_decodes_if_it_says_so(name: str) -> None:
 
 
 def test_evaluation_is_deterministic_and_images_do_not_mix(method: Method) -> None:
-    net, images = localizer(method), batch()["image"]
+    net, images = cam_network(method), batch()["image"]
     with torch.inference_mode():
         first, second = method.cam(net, images), method.cam(net, images)
         alone = torch.cat([method.cam(net, image[None]) for image in images])
@@ -112,8 +112,8 @@ def test_evaluation_is_deterministic_and_images_do_not_mix(method: Method) -> No
 
 def test_odd_sizes_are_fine(method: Method) -> None:
     with torch.inference_mode():
-        assert torch.isfinite(method.cam(localizer(method), torch.randn(1, 3, 61, 83))).all()
-        assert method.logits(localizer(method), torch.randn(1, 3, 61, 83)).shape == (1, CLASSES)
+        assert torch.isfinite(method.cam(cam_network(method), torch.randn(1, 3, 61, 83))).all()
+        assert method.logits(cam_network(method), torch.randn(1, 3, 61, 83)).shape == (1, CLASSES)
 
 
 def test_the_labels_of_a_few_images_can_be_learned_by_heart(method: Method) -> None:

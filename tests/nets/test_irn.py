@@ -6,7 +6,7 @@ import torch
 from wsss.nets.irn import IRN, edge_displacement, measure_mean
 from wsss.settings import IrnParams
 
-SMALL = {"edge": 8, "displacement": 32}
+SMALL = {"edge_channels": 8, "displacement_channels": 32}
 
 
 def toy(stride: int = 8, **changes: int) -> IRN:
@@ -31,7 +31,7 @@ def test_every_weight_of_the_heads_learns() -> None:
 
 
 def test_the_displacement_head_can_be_left_out() -> None:
-    net = toy(displacement=0)
+    net = toy(displacement_channels=0)
     edge, displacement = edge_displacement(net, torch.randn(1, 3, 32, 32), 64)
     measure_mean(net, [torch.randn(1, 3, 32, 32)])
     assert (edge.shape, displacement) == ((1, 1, 8, 8), None)

@@ -42,7 +42,7 @@ def test_the_embedded_run_trains_a_toy(method: str, protocol: str) -> None:
     assert network.backbone == "vit_toy"
     assert network.weights == "none"
     assert network.settings["hidden"] == 128
-    assert found.decoder.crf == "none"
+    assert found.decode.crf == "none"
 
 
 def test_coco_has_the_order_of_the_papers() -> None:
@@ -51,4 +51,4 @@ def test_coco_has_the_order_of_the_papers() -> None:
     )
     assert toco.settings["decoder_from"] < toco.settings["contrast_from"]
     assert seco.settings["contrast_from"] < seco.settings["decoder_from"]
-    assert settings("coco14", "toco", "published").decoder.square_first
+    assert settings("coco14", "toco", "published").decode.square_first

@@ -48,8 +48,8 @@ def test_shards_are_tasks_of_one_array(clustered: Checkout) -> None:
 def test_pseudo_labels_and_their_evaluation_share_one_job(clustered: Checkout) -> None:
     assert (clustered.folder / RUN / "eval/pseudo.json").is_file()
     grouped = [entry.rule for entry in history(clustered) if entry.rule.startswith("labels")]
-    assert sorted(grouped) == ["labels_evaluate"] * 3 + ["labels_evaluate_pseudo_label"]
-    assert not of(clustered, "pseudo_label")
+    assert sorted(grouped) == ["labels_evaluate"] * 3 + ["labels_evaluate_pseudo"]
+    assert not of(clustered, "pseudo")
     assert not of(clustered, "evaluate")
 
 

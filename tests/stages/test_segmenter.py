@@ -80,7 +80,7 @@ def test_every_head_is_trained_and_tested_through_the_stages(
     squares: Index, work: Path, head: str
 ) -> None:
     # a CRF starts processes, which takes longer than all the rest
-    test = {"scales": [1.0, 0.5], "resize": "bicubic", "join": "max_softmax"}
+    test = {"scales": [1.0, 0.5], "resize": "bicubic", "merge": "max_softmax"}
     test |= {"crf": "codebase"} if head == "deeplab_v1" else {}
     extra = {"msc": [0.5], "loss_at": "logits"} if head == "deeplab_v2" else {"align_corners": True}
     run = run_with({**SMALL, "head": head, "test": test, **extra})
@@ -100,7 +100,7 @@ def decided(seen: torch.Tensor, **options: Any) -> list[list[int]]:
 def test_without_a_crf_the_largest_score_decides() -> None:
     seen = torch.tensor([[[[1.0, -3.0]], [[0.0, 2.0]]]])
     for join in ("mean", "sum", "max", "max_softmax"):
-        assert decided(seen, join=join) == [[0, 1]]
+        assert decided(seen, merge=join) == [[0, 1]]
 
 
 def pictures(folder: Path, count: int) -> list[Entry]:
@@ -121,7 +121,7 @@ def test_the_crf_gets_probabilities(
     keep = lambda picture, scores, name: given.append(scores) or scores  # noqa: E731
     monkeypatch.setattr("wsss.refine.crf.refine_scores", keep)
     seen = torch.rand(1, 3, 12, 15)
-    params = SegmenterTestParams(scales=(1.0, 2.0), mirror=True, join=join, crf="psa")
+    params = SegmenterTestParams(scales=(1.0, 2.0), mirror=True, merge=join, crf="psa")
     decide(pictures(tmp_path, 1), seen, params, IMAGENET)
     expected = (seen / 4).softmax(1) if softmax else seen
     assert np.array_equal(given[0], expected[0].numpy())

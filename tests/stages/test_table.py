@@ -108,7 +108,7 @@ def test_a_chosen_part_is_written_where_asked(
     ("arguments", "phrase"),
     [
         (("--method", "irn"), "--method irn: there is none. There are: cam, supervised, toco."),
-        (("--stage", "walks"), "--stage walks: there is none. There are: decoder, pseudo,"),
+        (("--stage", "walks"), "--stage walks: there is none. There are: decode, pseudo,"),
         (("--method", "supervised", "--stage", "seed"), "No run is of all that is named"),
     ],
 )
@@ -212,7 +212,7 @@ def test_the_summary_has_a_line_for_each_method_and_both_protocols(made: Path) -
     row = next(
         row
         for row in selection.read_table(made / "results/table.csv")
-        if (row.method, row.protocol, row.stage) == ("toco", "published", "decoder")
+        if (row.method, row.protocol, row.stage) == ("toco", "published", "decode")
     )
     assert lines[1][head.index("published: own decoder")] == long.percent(row.miou)
     assert lines[2][head.index("common: seed")] == ""

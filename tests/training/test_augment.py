@@ -30,7 +30,7 @@ def test_draws_depend_on_the_generator_alone() -> None:
 
 
 def test_draws_stay_in_their_ranges() -> None:
-    params = AugmentParams(crop_px=64, scales=(0.5, 2.0), hue=0.1, hsv=10, whole_px="floor")
+    params = AugmentParams(crop_px=64, scales=(0.5, 2.0), hue=0.1, hsv=10, size_rounding="floor")
     found = [draw((50, 71), params, np.random.default_rng(seed)) for seed in range(200)]
     assert {d.size for d in found} == {(25, 35), (100, 142)}
     assert {d.mirror for d in found} == {True, False}

@@ -25,7 +25,7 @@ from wsss.training.loop import Objective, Trainer, Training, fit
 from wsss.training.optimizer import optimizer, rate
 
 NORMALISE = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-PARAMS = TrainParams(epochs=3, batch=8, lr=1e-3, head_factor=10.0)
+PARAMS = TrainParams(epochs=3, batch=8, lr=1e-3, head_lr_scale=10.0)
 AUGMENT = AugmentParams(crop_px=32)
 
 

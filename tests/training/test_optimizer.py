@@ -25,7 +25,7 @@ def names(module: nn.Module, params: TrainParams) -> list[tuple[list[str], float
 
 
 def test_without_options_there_are_two_groups() -> None:
-    found = names(net(), TrainParams(head_factor=10.0))
+    found = names(net(), TrainParams(head_lr_scale=10.0))
     assert [(len(group), factor, decay) for group, factor, decay in found] == [
         (4, 1.0, None),
         (6, 10.0, None),
@@ -34,7 +34,7 @@ def test_without_options_there_are_two_groups() -> None:
 
 def test_biases_of_new_layers_learn_at_their_own_rate_and_without_decay() -> None:
     params = TrainParams(
-        head_factor=10.0, head_bias_factor=20.0, decay_bias=False, frozen=("backbone.1.*",)
+        head_lr_scale=10.0, head_bias_lr_scale=20.0, decay_bias=False, frozen=("backbone.1.*",)
     )
     assert names(net(), params) == [
         (["backbone.0.weight"], 1.0, None),
@@ -45,7 +45,7 @@ def test_biases_of_new_layers_learn_at_their_own_rate_and_without_decay() -> Non
 
 
 def test_new_layers_can_be_named() -> None:
-    found = names(net(), TrainParams(head=("head.2.*",), head_factor=10.0))
+    found = names(net(), TrainParams(head=("head.2.*",), head_lr_scale=10.0))
     assert [(len(group), factor) for group, factor, _ in found] == [(8, 1.0), (2, 10.0)]
 
 
@@ -74,14 +74,14 @@ def test_a_pattern_that_fits_nothing_is_an_error(key: str) -> None:
 
 
 def test_a_rate_stays_until_it_is_refreshed() -> None:
-    params = TrainParams(warmup=0.0, power=1.0, refresh=10)
+    params = TrainParams(warmup=0.0, power=1.0, lr_update_steps=10)
     assert [rate(params, step, 100) for step in (0, 9, 10, 19, 99)] == pytest.approx(
         [1.0, 1.0, 0.9, 0.9, 0.1]
     )
 
 
 def test_a_schedule_can_outlast_the_training_and_ends_with_it() -> None:
-    params = TrainParams(warmup=0.0, power=1.0, horizon=1)
+    params = TrainParams(warmup=0.0, power=1.0, schedule_extra_steps=1)
     assert rate(params, 9, 10) == pytest.approx(2 / 11)
     assert rate(params, 50, 10) == rate(params, 9, 10)
 
@@ -103,7 +103,7 @@ def test_a_warm_up_within_the_fall_drops_where_it_ends() -> None:
 
 def test_a_part_has_an_optimiser_rates_and_decay_of_its_own() -> None:
     own = PartParams(
-        names=("head*",), optimizer="sgd", lr=0.5, head=("head.2.*",), head_factor=10.0,
+        names=("head*",), optimizer="sgd", lr=0.5, head=("head.2.*",), head_lr_scale=10.0,
         momentum=0.0, weight_decay=0.3, decay_bias=True, schedule="constant",
     )  # fmt: skip
     params = TrainParams(

@@ -12,7 +12,7 @@ from wsss.training.batches import TrainingImages
 from wsss.training.strong_views import random_part, strong, views
 
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)
-PARAMS = AugmentParams(crop_px=40, strong=("image", "whole", "local"), jitter=0.0)
+PARAMS = AugmentParams(crop_px=40, strong_views=("image", "whole", "local"), jitter=0.0)
 
 
 def picture(height: int = 50, width: int = 70) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_views_are_those_asked_for_and_equal_for_equal_numbers() -> None:
     assert set(first) == {"image", "whole", "local"}
     assert all(view.shape == (3, 40, 40) for view in first.values())
     assert all(np.array_equal(first[name], again[name]) for name in first)
-    only = PARAMS.model_copy(update={"strong": ("local",)})
+    only = PARAMS.model_copy(update={"strong_views": ("local",)})
     assert set(views(picture(), draws, only, PLAIN, rng(0, "views"))) == {"local"}
 
 
@@ -35,7 +35,7 @@ def test_the_local_view_keeps_its_place_unless_it_may_be_mirrored() -> None:
     image[:, :20] = 250
     draws = Draws((40, 40))
     for mirror in (False, True):
-        params = PARAMS.model_copy(update={"strong": ("local",), "strong_mirror": mirror})
+        params = PARAMS.model_copy(update={"strong_views": ("local",), "mirror_local_view": mirror})
         seen = [views(image, draws, params, PLAIN, rng(n, "v"))["local"] for n in range(20)]
         turned = [view[:, :, :15].mean() < view[:, :, 25:].mean() for view in seen]
         assert any(turned) is mirror
@@ -88,7 +88,7 @@ def test_the_box_turns_with_a_mirror_after_the_crop() -> None:
 
 
 def test_training_images_have_their_box_and_views(squares: Index) -> None:
-    params = AugmentParams(crop_px=32, strong=("whole", "local"))
+    params = AugmentParams(crop_px=32, strong_views=("whole", "local"))
     images = TrainingImages(squares, squares.training(), params, PLAIN, 0)
     first, again = images[0, 3], images[0, 3]
     assert first["content"].shape == (4,)

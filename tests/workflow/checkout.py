@@ -23,11 +23,11 @@ ONE_THREAD = [
     for rule in (
         "train",
         "cam_shard",
-        "decoded_shard",
+        "decode_shard",
         "confident",
         "affinity",
         "walk_shard",
-        "pseudo_label",
+        "pseudo",
         "segmenter",
         "masks_shard",
     )
@@ -94,9 +94,18 @@ class Checkout:
         )
         return done.stdout + done.stderr
 
-    def dry(self, *changes: dict[str, Any], targets: Sequence[str] = ("all",)) -> list[set[str]]:
+    def dry(
+        self,
+        *changes: dict[str, Any],
+        targets: Sequence[str] = ("all",),
+        until: Sequence[str] = (),
+    ) -> list[set[str]]:
         """Return the jobs that would run, as `rule wildcards`: for each target and set of changes."""
-        requests = [{"config": each, "targets": [name]} for name in targets for each in changes]
+        requests = [
+            {"config": each, "targets": [name], "until": list(until)}
+            for name in targets
+            for each in changes
+        ]
         driver = str(Path(__file__).with_name("dry.py"))
         said = self.call(sys.executable, driver, json.dumps(requests)).stdout
         found = [set(json.loads(line)) for line in said.splitlines() if line.startswith("[")]

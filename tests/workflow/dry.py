@@ -21,15 +21,18 @@ from snakemake.settings.types import (
 CHECKSUM_BYTES = 20 * 10**9  # max-checksum-file-size of profiles/default
 
 
-def jobs(changes: dict[str, Any], targets: list[str]) -> list[str]:
+def jobs(changes: dict[str, Any], targets: list[str], until: list[str]) -> list[str]:
     """Return `rule run` for each job that would run with the configuration changed."""
     quiet = OutputSettings(dryrun=True, quiet={Quietness.ALL})
     with SnakemakeApi(quiet) as api:
-        settings = ConfigSettings(config=changes), ResourceSettings(cores=2)
+        merged, resources = ConfigSettings(config=changes), ResourceSettings(cores=2)
         workflow = api.workflow(
-            config_settings=settings[0], resource_settings=settings[1], snakefile=Path("Snakefile")
+            config_settings=merged, resource_settings=resources, snakefile=Path("Snakefile")
         )
-        dag = workflow.dag(DAGSettings(targets=set(targets), max_checksum_file_size=CHECKSUM_BYTES))
+        settings = DAGSettings(
+            targets=set(targets), until=set(until), max_checksum_file_size=CHECKSUM_BYTES
+        )
+        dag = workflow.dag(settings)
         dag.execute_workflow(executor="dryrun")
         wanted = workflow._workflow.dag.needrun_jobs(exclude_finished=False)
         return sorted(f"{job.rule.name} {_where(job.wildcards_dict)}".strip() for job in wanted)
@@ -42,4 +45,4 @@ def _where(wildcards: dict[str, str] | None) -> str:
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
     for request in json.loads(sys.argv[1]):
-        print(json.dumps(jobs(request["config"], request["targets"])))
+        print(json.dumps(jobs(request["config"], request["targets"], request["until"])))

@@ -31,7 +31,7 @@ rule cam_shard:
 rule boxes:
     input:
         data=flow.data,
-        network=flow.localizer,
+        network=flow.cam_network,
     output:
         archive=f"work/{RUN}/boxes.zip",
         record=f"work/{RUN}/boxes.json",

@@ -166,7 +166,7 @@ rule instances:
         "2>&1 | tell {log} '{params.run} instances'"
 
 
-rule pseudo_label:
+rule pseudo:
     input:
         data=flow.data,
         maps=flow.maps,

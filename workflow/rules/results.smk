@@ -1,4 +1,4 @@
-# Tables, figures and panels from the records; and targets for a part of the way.
+# Tables, figures and panels from the records.
 
 
 rule results:
@@ -51,21 +51,3 @@ rule results:
         code=flow.results_code(),
     shell:
         "python -m wsss table > {log} 2>&1 || {{ cat {log}; exit 1; }}"
-
-
-rule table:
-    input:
-        rules.results.output,
-    localrule: True
-
-
-rule cams:
-    input:
-        flow.each("cam.zip"),
-    localrule: True
-
-
-rule pseudo:
-    input:
-        flow.each("pseudo.zip"),
-    localrule: True

@@ -84,16 +84,16 @@ rule masks:
         "2>&1 | tell {log} '{params.run} masks'"
 
 
-rule decoded_shard:
+rule decode_shard:
     input:
         data=flow.data,
-        network=flow.localizer,
+        network=flow.cam_network,
     output:
-        temp(f"work/{RUN}/decoded/{{scatteritem}}.zip"),
+        temp(f"work/{RUN}/decode/{{scatteritem}}.zip"),
     log:
-        f"logs/{RUN}/decoded/{{scatteritem}}.log",
+        f"logs/{RUN}/decode/{{scatteritem}}.log",
     benchmark:
-        f"benchmarks/{RUN}/decoded/{{scatteritem}}.tsv"
+        f"benchmarks/{RUN}/decode/{{scatteritem}}.tsv"
     conda:
         "../../envs/wsss.yaml"
     threads: 4
@@ -103,34 +103,34 @@ rule decoded_shard:
         runtime=lambda w, attempt: 60 * attempt,
     params:
         run=flow.name,
-        settings=flow.settings("decoded"),
-        code=flow.code("decoded"),
+        settings=flow.settings("decode"),
+        code=flow.code("decode"),
     shell:
         "python -m wsss decode {params.run} --shard {wildcards.scatteritem} "
-        "2>&1 | tell {log} '{params.run} decoded {wildcards.scatteritem}'"
+        "2>&1 | tell {log} '{params.run} decode {wildcards.scatteritem}'"
 
 
-rule decoded:
+rule decode:
     input:
         data=flow.data,
-        network=flow.localizer,
+        network=flow.cam_network,
         shards=gather.shard(
-            f"work/{RUN}/decoded/{{scatteritem}}.zip", allow_missing=True
+            f"work/{RUN}/decode/{{scatteritem}}.zip", allow_missing=True
         ),
     output:
-        archive=f"work/{RUN}/decoded.zip",
-        record=f"work/{RUN}/decoded.json",
+        archive=f"work/{RUN}/decode.zip",
+        record=f"work/{RUN}/decode.json",
     log:
-        f"logs/{RUN}/decoded.log",
+        f"logs/{RUN}/decode.log",
     benchmark:
-        f"benchmarks/{RUN}/decoded.tsv"
+        f"benchmarks/{RUN}/decode.tsv"
     localrule: True
     conda:
         "../../envs/wsss.yaml"
     params:
         run=flow.name,
-        settings=flow.settings("decoded"),
-        code=flow.code("decoded"),
+        settings=flow.settings("decode"),
+        code=flow.code("decode"),
     shell:
-        "python -m wsss gather {params.run} decoded "
-        "2>&1 | tell {log} '{params.run} decoded'"
+        "python -m wsss gather {params.run} decode "
+        "2>&1 | tell {log} '{params.run} decode'"

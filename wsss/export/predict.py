@@ -145,7 +145,7 @@ class Localizer:
     """The network of a run whose CAMs are shown."""
 
     def __init__(self, run: Run, runtime: Runtime) -> None:
-        name = str(run.spec.localizer)
+        name = str(run.spec.cam_network)
         path = run.path(f"{name}.safetensors")
         self._classes = checkpoint.classes(path)
         whole = {"stride": 1, "high_res": False}  # maps of the size of the image

@@ -20,7 +20,7 @@ from wsss.storage.checkpoint import Layout
 Source = Callable[[int, int], Iterator[Mapping[str, Any]]]
 
 
-class Derived(nn.Module):
+class Computed(nn.Module):
     """What a chain has derived instead of trained: tensors by name."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:

@@ -139,10 +139,10 @@ class IRN(Network):
         self.backbone = build_backbone(name, stride)
         channels, strides = self.backbone.channels, self.backbone.strides
         self.stride = strides[0]
-        self.edge = EdgeHead(channels, strides, params.edge, params.align_corners)
+        self.edge = EdgeHead(channels, strides, params.edge_channels, params.align_corners)
         self.displacement = (
-            DisplacementHead(channels, strides, params.displacement)
-            if params.displacement
+            DisplacementHead(channels, strides, params.displacement_channels)
+            if params.displacement_channels
             else None
         )
 

@@ -191,13 +191,13 @@ def from_thresholds(
 def reduce_labels(
     labels: NDArray[np.uint8],
     size: tuple[int, int],
-    pixel: Literal["middle", "corner"] = "middle",
+    pixel: Literal["centre", "corner"] = "centre",
 ) -> NDArray[np.uint8]:
     """Return labels (..., H, W) at `size` (h, w), taking one pixel of each cell.
 
-    pixel: the one in the middle (PIL's nearest, IRNet), or at the upper left (OpenCV's nearest).
+    pixel: the one in the centre (PIL's nearest, IRNet), or at the upper left (OpenCV's nearest).
     """
-    shift = 0.5 if pixel == "middle" else 0.0
+    shift = 0.5 if pixel == "centre" else 0.0
     rows = _picked(labels.shape[-2], size[0], shift)
     columns = _picked(labels.shape[-1], size[1], shift)
     return labels[..., rows[:, None], columns]

@@ -56,7 +56,7 @@ def labels_unary(labels: Array, count: int, among: int | None = None) -> Array:
 
 def counted(params: Any, labels: Sized, classes: int) -> int:
     """Return how many labels the energy of hard labels counts. params: has `among`."""
-    return classes if params.among == "all" else len(labels) + 1
+    return classes if params.crf_classes == "all" else len(labels) + 1
 
 
 def infer(image: Array, unaries: Sequence[Array], name: str) -> list[Array]:

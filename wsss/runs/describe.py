@@ -16,8 +16,8 @@ def described(run: Run, what: str) -> dict[str, Any]:
 
     backbone: of the network that a published number must share.
     """
-    localizer = run.settings.networks.get(str(run.spec.localizer))
-    part: Any = localizer or run.settings.segmenter
+    cam_network = run.settings.networks.get(str(run.spec.cam_network))
+    part: Any = cam_network or run.settings.segmenter
     return {
         "title": run.spec.title,
         "supervision": supervision(run, what),
@@ -40,10 +40,10 @@ def networks(run: Run, what: str) -> str:
     starts: dict[str, list[str]] = {}
     for stage in (stage for stage in run.trained if stage in before):
         part: Any = run.settings.networks.get(stage) or getattr(run.settings, stage)
-        for own in filter(None, (part, getattr(part, "partner", None))):
+        for own in filter(None, (part, getattr(part, "auxiliary_cnn", None))):
             weights = "random" if own.weights == "none" else own.weights
             weights = "published" if getattr(part, "checkpoint", None) else weights
-            name = stage if own is part else f"{stage}'s partner"
+            name = stage if own is part else f"{stage}'s auxiliary CNN"
             starts.setdefault(f"{own.backbone}, {weights}", []).append(name)
     if len(starts) == 1:
         return next(iter(starts))

@@ -115,7 +115,7 @@ class Flow:
         """Return the pattern of each wildcard."""
         specs = [method_spec.spec(method) for method in method_spec.methods()]
         networks = {name for spec in specs for name in spec.networks}
-        earlier = sorted({name for spec in specs for name in spec.earlier})
+        earlier = sorted({name for spec in specs for name in spec.scored_networks})
         return {
             "dataset": "|".join(self._datasets()),
             "method": "|".join(method_spec.methods()),
@@ -219,10 +219,10 @@ class Flow:
             *(run.path(f"{name}.safetensors").as_posix() for name in run.after(wildcards.network)),
         ]
 
-    def localizer(self, wildcards: Wildcards) -> str:
+    def cam_network(self, wildcards: Wildcards) -> str:
         """Return the network whose CAMs are used."""
         run = self.run(wildcards)
-        return run.path(f"{run.spec.localizer}.safetensors").as_posix()
+        return run.path(f"{run.spec.cam_network}.safetensors").as_posix()
 
     def viewer(self, wildcards: Wildcards) -> str:
         """Return the network that CAMs are of."""
@@ -247,14 +247,6 @@ class Flow:
     def scored(self, wildcards: Wildcards) -> str:
         """Return the artifact that an evaluation scores."""
         return self.run(wildcards).path(f"{scored_artifact(wildcards.what)}.zip").as_posix()
-
-    def each(self, stage: str) -> list[str]:
-        """Return a file of every run that has the stage which makes it: `cam.zip`, `eval/seed.json`."""
-        return [
-            run.path(stage).as_posix()
-            for run in self.runs
-            if stage.rsplit(".", 1)[0] in run.stages()
-        ]
 
     def finished(self, wildcards: Wildcards) -> list[str]:
         """Return every evaluation of a dataset, method and protocol."""

@@ -23,7 +23,7 @@ def memory(run: Run, stage: str | None, megabytes: int) -> Callable[[int], int]:
 
     stage: the training whose network the job runs; None for the one that makes CAMs.
     """
-    name = stage or str(run.spec.localizer)
+    name = stage or str(run.spec.cam_network)
     part: Any = run.settings.networks.get(name) or getattr(run.settings, name)
     first = min(SMALL_MB, megabytes) if part.backbone in SMALL_BACKBONES else megabytes
     return lambda attempt: first * attempt

@@ -30,7 +30,7 @@ MODULES = {
     "classifier": "train",
     "cam": "cam",
     "boxes": "boxes",
-    "decoded": "decode",
+    "decode": "decode",
     "confident": "confident",
     "affinity": "affinity",
     "walk": "walk",
@@ -49,13 +49,13 @@ SILENT_SETTINGS = (
 # What is evaluated, in the order of the flow, and the archive that it is in.
 SCORED_ARTIFACT = {
     "seed": "cam",
-    "decoder": "decoded",
+    "decode": "decode",
     "walk": "walk",
     "pseudo": "pseudo",
     "segmentation": "masks",
-    "localization": "boxes",
+    "boxes": "boxes",
 }
-VALIDATED = ("decoder", "segmentation")  # on validation images, whose labels are not known
+VALIDATED = ("decode", "segmentation")  # on validation images, whose labels are not known
 
 
 def stage_kind(name: str) -> str:
@@ -131,26 +131,28 @@ class Run:
 
     @property
     def networks(self) -> list[str]:
-        """The networks of this run in training order: the localizer and all that it needs.
+        """The networks of this run in training order: the cam_network and all that it needs.
 
         Of those whose seeds are scored too, also the ones that a file is given for.
         """
-        given = {name for name in self.spec.earlier if self.settings.networks[name].checkpoint}
-        needed = {self.spec.localizer, *given}
+        given = {
+            name for name in self.spec.scored_networks if self.settings.networks[name].checkpoint
+        }
+        needed = {self.spec.cam_network, *given}
         for name in reversed(self.spec.networks):
             needed |= set(self.after(name)) if name in needed else set()
         return [name for name in self.spec.networks if name in needed]
 
     @property
     def cams(self) -> dict[str, str]:
-        """The stages that make CAMs, and the network of each; `cam` is that of the localizer."""
-        found = {f"cam-{name}": name for name in self.spec.earlier if name in self.networks}
-        return {**found, "cam": str(self.spec.localizer)}
+        """The stages that make CAMs, and the network of each; `cam` is that of the cam_network."""
+        found = {f"cam-{name}": name for name in self.spec.scored_networks if name in self.networks}
+        return {**found, "cam": str(self.spec.cam_network)}
 
     @property
     def trained(self) -> list[str]:
         """The stages that train a network, in order."""
-        derived = {name for name, network in self.spec.networks.items() if network.derived}
+        derived = {name for name, network in self.spec.networks.items() if network.computed}
         training = {*self.spec.networks, "affinity", "segmenter"} - derived
         return [stage for stage in self.stages() if stage in training]
 
@@ -163,7 +165,7 @@ class Run:
     def stages(self) -> list[str]:
         """Return the stages of this run in order; evaluations are `eval/<what>`."""
         if self.spec.localizes:
-            return [*self.networks, "boxes", "eval/localization"]
+            return [*self.networks, "boxes", "eval/boxes"]
         if self.spec.learns_masks:
             return ["segmenter", "masks", "eval/segmentation"]
         first: list[str] = []
@@ -172,7 +174,7 @@ class Run:
             first += [name, *own]
         middle = ["cam", "eval/seed"]
         if self.spec.decodes:
-            middle += ["decoded", "eval/decoder"]
+            middle += ["decode", "eval/decode"]
         if self.settings.pseudo.source == "walk":
             middle += ["confident", "affinity", "walk", "eval/walk"]
         last = ["pseudo", "eval/pseudo", "segmenter", "masks", "eval/segmentation"]
@@ -184,7 +186,7 @@ class Run:
 
     def code(self, stage: str) -> str:
         """Return the fingerprint of the code that `stage` runs."""
-        if stage in self.spec.networks or stage_kind(stage) in ("cam", "boxes", "decoded"):
+        if stage in self.spec.networks or stage_kind(stage) in ("cam", "boxes", "decode"):
             module = "train" if stage in self.spec.networks else MODULES[stage_kind(stage)]
             return fingerprint(f"stages.{module}", f"methods.{method_spec.module(self.method)}")
         return fingerprint(f"stages.{MODULES[stage.split('/')[0]]}")
@@ -199,8 +201,8 @@ def stage_slice(settings: RunSettings, stage: str) -> dict[str, Any]:
         return _plain(settings.networks[stage].model_dump(mode="json"))
     parts: dict[str, Any] = {
         "cam": settings.cam.model_dump(mode="json"),
-        "boxes": settings.localization.model_dump(mode="json"),
-        "decoded": settings.decoder.model_dump(mode="json"),
+        "boxes": settings.boxes.model_dump(mode="json"),
+        "decode": settings.decode.model_dump(mode="json"),
         "confident": settings.affinity.confident.model_dump(mode="json"),
         "affinity": settings.affinity.model_dump(mode="json", exclude={"confident"}),
         "walk": settings.walk.model_dump(mode="json"),
@@ -218,7 +220,7 @@ def stage_slice(settings: RunSettings, stage: str) -> dict[str, Any]:
 
 
 def _evaluation_slice(settings: RunSettings, what: str) -> dict[str, Any]:
-    if what == "localization":
+    if what == "boxes":
         return {"what": what}
     evaluation = settings.evaluation
     chosen: dict[str, Any] = {"what": what, "convention": evaluation.convention}
@@ -228,7 +230,7 @@ def _evaluation_slice(settings: RunSettings, what: str) -> dict[str, Any]:
         level = fixed if what == "walk" else evaluation.seed_threshold
         chosen |= {"threshold": level, "thresholds": evaluation.thresholds}
         chosen["erode_px"] = evaluation.erode_px
-    crfs = {"pseudo": settings.pseudo.crf, "decoder": settings.decoder.crf}
+    crfs = {"pseudo": settings.pseudo.crf, "decode": settings.decode.crf}
     crfs["segmentation"] = settings.segmenter.test.crf
     if what in crfs:
         chosen["unlabelled"] = evaluation.unlabelled
@@ -300,9 +302,9 @@ def initial_weights(settings: RunSettings, stage: str) -> dict[str, str]:
     """Return the names of the initial weights that a training stage needs, by backbone."""
     part: Any = settings.networks.get(stage) or getattr(settings, stage)
     found: dict[str, str | None] = {"backbone": part.initial}
-    partner = getattr(part, "partner", None)
-    if partner and not part.checkpoint:
-        found["partner"] = partner.initial
+    auxiliary_cnn = getattr(part, "auxiliary_cnn", None)
+    if auxiliary_cnn and not part.checkpoint:
+        found["auxiliary_cnn"] = auxiliary_cnn.initial
     return {attribute: name for attribute, name in found.items() if name}
 
 

@@ -30,7 +30,7 @@ LISTED = 12  # differences named in one message
 SECTIONS = {
     "confident": "affinity.confident",
     "masks": "segmenter.test",
-    "decoded": "decoder",
+    "decode": "decoder",
     "data": "data",
 }
 

@@ -15,7 +15,7 @@ from wsss.settings.data import (
     StampsParams,
     VocParams,
 )
-from wsss.settings.networks import FIXED, BegunParams, ClassifierParams, PartnerParams
+from wsss.settings.networks import FIXED, AuxiliaryCnnParams, ClassifierParams, PretrainedParams
 from wsss.settings.params import EvaluationParams, Params, RunSections
 from wsss.settings.refinement import (
     AffinityParams,
@@ -25,13 +25,13 @@ from wsss.settings.refinement import (
     SaliencyParams,
     WalkParams,
 )
-from wsss.settings.segmenter import DecoderParams, SegmenterParams, SegmenterTestParams
+from wsss.settings.segmenter import DecodeParams, SegmenterParams, SegmenterTestParams
 from wsss.settings.training import AugmentParams, PartParams, TrainParams
 
 __all__ = [
     "AffinityParams",
     "AugmentParams",
-    "BegunParams",
+    "PretrainedParams",
     "CamParams",
     "ClassifierParams",
     "CocoParams",
@@ -39,13 +39,13 @@ __all__ = [
     "CsvParams",
     "CubParams",
     "DataParams",
-    "DecoderParams",
+    "DecodeParams",
     "EvaluationParams",
     "FIXED",
     "IrnParams",
     "Params",
     "PartParams",
-    "PartnerParams",
+    "AuxiliaryCnnParams",
     "PseudoParams",
     "RunSections",
     "SaliencyParams",

@@ -34,11 +34,11 @@ class CamParams(Strict):
         "score by its range (MCTformer), or so with 1e-5 cut off (PCSS), or so with what becomes "
         "negative kept (TransCAM, PCSformer), or less its smallest score as max (ToCo)",
     )
-    multiple: PositiveInt = Field(
+    size_multiple: PositiveInt = Field(
         1,
         description="stretch images at each scale to sides that are multiples of it (SemFormer 16)",
     )
-    multiple_way: Literal["up", "down"] = Field(
+    size_multiple_rounding: Literal["up", "down"] = Field(
         "up", description="or shrink them to such sides (PCSformer: down)"
     )
     long_side_px: PositiveInt | None = Field(
@@ -48,16 +48,16 @@ class CamParams(Strict):
         None,
         description="side of the square that images are brought to first (ToCo 448)",
     )
-    joined_at: Literal["square", "image"] = Field(
+    merge_at: Literal["square", "image"] = Field(
         "square",
         description="where maps are joined and normalised if there is such a square; image: images go "
         "to the scales of the square directly (TransCAM)",
     )
     resize: Resize = Field("picture", description=RESIZE)
-    whole_px: Literal["round", "floor"] = Field(
+    size_rounding: Literal["round", "floor"] = Field(
         "round", description="how a scaled side becomes whole (ToCo: floor)"
     )
-    mirror_join: Literal["sum", "max"] = Field(
+    mirror_merge: Literal["sum", "max"] = Field(
         "sum", description="of an image and its mirror image; scales are summed (ToCo: max)"
     )
     clip: Literal["first", "last", "sum"] = Field(
@@ -76,4 +76,4 @@ class CamParams(Strict):
     @property
     def at_square(self) -> bool:
         """Whether maps are joined at the square."""
-        return self.square_px is not None and self.joined_at == "square"
+        return self.square_px is not None and self.merge_at == "square"

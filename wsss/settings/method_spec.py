@@ -22,7 +22,7 @@ class NetworkSpec(Strict):
     """One network of a method's chain."""
 
     after: tuple[str, ...] = Field((), description="networks that must be trained before")
-    derived: bool = Field(
+    computed: bool = Field(
         False, description="tensors that are computed from those networks, instead of trained"
     )
     settings: dict[str, Any] = Field({}, description="settings of its own, with their defaults")
@@ -35,13 +35,13 @@ class MethodSpec(Strict):
     title: str
     paper: str = ""
     module: str = Field(description="where its class is, such as cam.method; below wsss.methods")
-    decodes: bool = Field(False, description="whether its localizer predicts masks by itself")
+    decodes: bool = Field(False, description="whether its cam_network predicts masks by itself")
     networks: dict[str, NetworkSpec] = Field({}, description="the chain, in training order")
     task: Literal["segmentation", "localization"] = Field(
         "segmentation", description="localization: boxes of images with one class each"
     )
-    localizer: str | None = Field(None, description="the network whose CAMs are used")
-    earlier: tuple[str, ...] = Field(
+    cam_network: str | None = Field(None, description="the network whose CAMs are used")
+    scored_networks: tuple[str, ...] = Field(
         (), description="networks before it whose seeds are scored too"
     )
     warning: str = Field("", description="what is said when it is trained")
@@ -54,7 +54,7 @@ class MethodSpec(Strict):
     @property
     def learns_masks(self) -> bool:
         """Whether the segmenter is trained on true masks instead of pseudo labels."""
-        return self.localizer is None
+        return self.cam_network is None
 
     @property
     def localizes(self) -> bool:

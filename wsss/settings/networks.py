@@ -58,11 +58,11 @@ class NetParams(Strict):
         return None if self.weights == "none" else f"{self.relative}.{self.weights}"
 
 
-class PartnerParams(NetParams):
+class AuxiliaryCnnParams(NetParams):
     """The backbone of a second network that learns beside the first (CRT)."""
 
 
-class BegunParams(NetParams):
+class PretrainedParams(NetParams):
     """A network under a head that can begin with a published file."""
 
     initial_file: str | None = Field(
@@ -72,7 +72,7 @@ class BegunParams(NetParams):
     )
 
     @model_validator(mode="after")
-    def _initial_weights(self) -> BegunParams:
+    def _initial_weights(self) -> PretrainedParams:
         if self.initial_file and self.weights != "none":
             raise ValueError("initial_file and weights exclude each other; set weights: none")
         return self
@@ -84,7 +84,7 @@ class ClassifierParams(NetParams):
     checkpoint: str | None = Field(
         None, description="file of published weights that are taken instead of training"
     )
-    partner: PartnerParams | None = Field(
+    auxiliary_cnn: AuxiliaryCnnParams | None = Field(
         None,
         description="a second backbone that learns beside the first, for methods with two (CRT)",
     )

@@ -11,7 +11,7 @@ from wsss.settings.cams import CamParams
 from wsss.settings.data import DataParams
 from wsss.settings.networks import ClassifierParams
 from wsss.settings.refinement import AffinityParams, PseudoParams, WalkParams
-from wsss.settings.segmenter import DecoderParams, SegmenterParams
+from wsss.settings.segmenter import DecodeParams, SegmenterParams
 
 
 class EvaluationParams(Strict):
@@ -39,7 +39,7 @@ class EvaluationParams(Strict):
     )
 
 
-class LocalizationParams(Strict):
+class BoxesParams(Strict):
     """Boxes of objects from class maps, for methods that localize instead of segmenting."""
 
     threshold: Fraction = Field(
@@ -101,9 +101,9 @@ class RunSections(Strict):
     walk: WalkParams = WalkParams()
     pseudo: PseudoParams = PseudoParams()
     segmenter: SegmenterParams = SegmenterParams()
-    decoder: DecoderParams = DecoderParams()
+    decode: DecodeParams = DecodeParams()
     evaluation: EvaluationParams = EvaluationParams()
-    localization: LocalizationParams = LocalizationParams()
+    boxes: BoxesParams = BoxesParams()
 
 
 class Params(RunSections, Selection):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from wsss.settings.base import CrfName, Fraction, Strict
-from wsss.settings.networks import BegunParams
+from wsss.settings.networks import PretrainedParams
 from wsss.settings.training import AugmentParams, TrainParams
 
 AMONG = (
@@ -35,7 +35,7 @@ class ConfidentParams(Strict):
         "scores: the exponent a that gives a meagre background (PSA 32)",
     )
     crf: CrfName = Field("irn_label", description="CRF set that snaps both to edges")
-    among: Literal["present", "all"] = Field("present", description=AMONG)
+    crf_classes: Literal["present", "all"] = Field("present", description=AMONG)
 
     @model_validator(mode="after")
     def _ranges(self) -> ConfidentParams:
@@ -52,8 +52,10 @@ def _check_labels_follow(augment: AugmentParams) -> None:
 class IrnParams(Strict):
     """The heads of IRN (Ahn, Cho and Kwak, CVPR 2019): boundaries and displacements."""
 
-    edge: PositiveInt = Field(32, description="channels of each feature in the boundary head")
-    displacement: Annotated[int, Field(ge=0)] = Field(
+    edge_channels: PositiveInt = Field(
+        32, description="channels of each feature in the boundary head"
+    )
+    displacement_channels: Annotated[int, Field(ge=0)] = Field(
         256, description="channels of the displacement head; 0 is none (SemFormer)"
     )
     align_corners: bool = Field(
@@ -61,7 +63,7 @@ class IrnParams(Strict):
     )
 
 
-class AffinityParams(BegunParams):
+class AffinityParams(PretrainedParams):
     """What says which neighbouring cells belong to the same class, and its training."""
 
     resampled = True
@@ -82,9 +84,9 @@ class AffinityParams(BegunParams):
         description="leave out pairs that begin near the left, right or lower edge, as published; "
         "ten cells then have no neighbour",
     )
-    reduce: Literal["middle", "corner"] = Field(
-        "middle",
-        description="pixel of a cell whose label is taken (IRNet: middle; PCSformer: corner)",
+    label_cell: Literal["centre", "corner"] = Field(
+        "centre",
+        description="pixel of a cell whose label is taken (IRNet: centre; PCSformer: corner)",
     )
     channels: PositiveInt | tuple[PositiveInt, ...] = Field(
         32,
@@ -146,10 +148,10 @@ class SaliencyParams(Strict):
         False,
         description="do so; every training image needs a saliency map, as in data.voc12.saliency",
     )
-    wraps: bool = Field(
+    wrap_negative: bool = Field(
         False, description="negative scores of a CAM become strong attention, as published"
     )
-    unlisted: Literal["none", "voc12"] = Field(
+    missing_labels: Literal["none", "voc12"] = Field(
         "none",
         description="labels that are left out here; voc12: the 903 that PCSformer's list lacks",
     )
@@ -168,7 +170,7 @@ class PseudoParams(Strict):
     unary: Literal["scores", "labels"] = Field(
         "scores", description="what the CRF starts from: the maps, or their labels (SemFormer)"
     )
-    among: Literal["present", "all"] = Field("present", description=AMONG)
+    crf_classes: Literal["present", "all"] = Field("present", description=AMONG)
     crf_picture: Literal["original", "padded"] = Field(
         "original",
         description="what the CRF sees: the file; or, as published, what the affinity network sees, "

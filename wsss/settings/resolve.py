@@ -23,6 +23,37 @@ from wsss.storage import plain_yaml
 DRAWN = ("shapes", "stamps")  # datasets whose images the package makes
 BUILT_IN = (*DRAWN, "voc12", "coco14", "cub")  # datasets that have a section in `data`
 SECTIONS = tuple(RunSections.model_fields)
+# Settings by their names of before version 0.2: an old name is answered with the new one.
+RENAMED = {
+    "among": ("crf_classes",),
+    "bias_factor": ("bias_lr_scale",),
+    "decoder": ("decode",),
+    "displacement": ("displacement_channels",),
+    "edge": ("edge_channels",),
+    "energy_weight": ("dense_energy_weight",),
+    "final_crops_from": ("last_layer_crops_from",),
+    "final_labels_from": ("last_layer_labels_from",),
+    "head_bias_factor": ("head_bias_lr_scale",),
+    "head_factor": ("head_lr_scale",),
+    "horizon": ("schedule_extra_steps",),
+    "join": ("merge",),
+    "joined_at": ("merge_at",),
+    "late_epochs": ("lr_delay_epochs",),
+    "localization": ("boxes",),
+    "mirror_join": ("mirror_merge",),
+    "multiple": ("size_multiple",),
+    "multiple_way": ("size_multiple_rounding",),
+    "partner": ("auxiliary_cnn",),
+    "reduce": ("label_cell",),
+    "refresh": ("lr_update_steps",),
+    "second_px": ("second_view_px",),
+    "settings": ("hyper_parameters",),
+    "strong": ("strong_views",),
+    "strong_mirror": ("mirror_local_view",),
+    "unlisted": ("missing_labels",),
+    "whole_px": ("size_rounding",),
+    "wraps": ("wrap_negative",),
+}
 
 
 class RunSettings(RunSections):
@@ -118,13 +149,19 @@ def describe_problems(
         key = prefix + ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             siblings = list(_fields_at(model, item["loc"][:-1]))
-            close = difflib.get_close_matches(str(item["loc"][-1]), siblings, 1, cutoff=0.5)
+            close = closest(str(item["loc"][-1]), siblings)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(siblings)}"
             problems.append(f"unknown key {key}; {hint}")
         else:
             text = item["msg"].removeprefix("Value error, ")
             problems.append(f"{key}: {text} (got {_short(item['input'])})")
     return problems
+
+
+def closest(name: str, names: Sequence[str]) -> list[str]:
+    """Return the one of `names` that `name` was renamed to or resembles, in a list; else none."""
+    renamed = [new for new in RENAMED.get(name, ()) if new in names]
+    return renamed[:1] or difflib.get_close_matches(name, names, 1, cutoff=0.5)
 
 
 def _short(value: Any) -> str:
@@ -181,7 +218,7 @@ def _selection(key: str, chosen: Sequence[Any], known: Sequence[Any]) -> Iterato
 def _unusable(changes: Mapping[str, Any]) -> Iterator[str]:
     for key in changes:
         if key not in (*SECTIONS, "networks"):
-            close = difflib.get_close_matches(key, SECTIONS, 1, cutoff=0.5)
+            close = closest(key, SECTIONS)
             yield f"unknown section {key}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
@@ -229,7 +266,7 @@ def _network(
     classifier: Mapping[str, Any], network: method_spec.NetworkSpec, own: Mapping[str, Any]
 ) -> dict[str, Any]:
     settings = {"settings": network.settings}
-    trained = {} if network.derived else classifier
+    trained = {} if network.computed else classifier
     merged = merge(merge(merge(trained, settings), network.common), own)
     check_settings(merged["settings"], network.settings)
     return merged
@@ -239,7 +276,7 @@ def check_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
     """Stop at a method's own setting that its YAML does not have, or of another type."""
     for key, value in settings.items():
         if key not in defaults:
-            close = difflib.get_close_matches(key, list(defaults), 1, cutoff=0.5)
+            close = closest(key, list(defaults))
             hint = (
                 f"did you mean {close[0]!r}?"
                 if close

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from wsss.settings import presets
 from wsss.settings.base import CrfName, Strict
 from wsss.settings.cams import RESIZE, Resize
-from wsss.settings.networks import BegunParams
+from wsss.settings.networks import PretrainedParams
 from wsss.settings.refinement import _check_labels_follow
 from wsss.settings.training import AugmentParams, TrainParams
 
@@ -20,10 +20,10 @@ class SegmenterTestParams(Strict):
     scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), description="resize factors")
     mirror: bool = Field(True, description="also look at the mirrored image")
     resize: Resize = Field("picture", description=RESIZE)
-    whole_px: Literal["round", "floor"] = Field(
+    size_rounding: Literal["round", "floor"] = Field(
         "round", description="how a scaled side becomes whole (MCTformer: floor)"
     )
-    join: Literal["mean", "sum", "max", "max_softmax"] = Field(
+    merge: Literal["mean", "sum", "max", "max_softmax"] = Field(
         "mean", description="of all looks: mean, sum or maximum of logits, or maximum of softmax"
     )
     crf: CrfName = Field("none", description="CRF set applied to the probabilities")
@@ -35,7 +35,7 @@ class SegmenterTestParams(Strict):
     batch: PositiveInt = Field(32, description="images of one size worked on together")
 
 
-class DecoderParams(SegmenterTestParams):
+class DecodeParams(SegmenterTestParams):
     """Inference of the decoder of a method that learns masks by itself (ToCo, SeCo, CPDGL)."""
 
     square_px: PositiveInt | None = Field(
@@ -44,12 +44,13 @@ class DecoderParams(SegmenterTestParams):
     square_first: bool = Field(
         False, description="images are brought to that square before its scales (ToCo on COCO)"
     )
-    mirror_join: Literal["join", "sum", "max"] = Field(
-        "join", description="of an image and its mirror image; join: as of the scales"
+    mirror_merge: Literal["merge", "sum", "max"] = Field(
+        "merge",
+        description="how an image and its mirror image are merged; merge: as the scales are",
     )
 
 
-class SegmenterParams(BegunParams):
+class SegmenterParams(PretrainedParams):
     """A network of the DeepLab family, trained on pseudo labels."""
 
     preset: str | None = Field(

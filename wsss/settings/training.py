@@ -30,7 +30,7 @@ class AugmentParams(Strict):
     square_px: PositiveInt | None = Field(
         None, description="instead of scale: side of the square that images become (CUB 256)"
     )
-    whole_px: Literal["round", "floor"] = Field(
+    size_rounding: Literal["round", "floor"] = Field(
         "round", description="how a scaled side becomes whole (DeepLab-v2, MCTformer: floor)"
     )
     interpolation: Literal["bicubic", "bilinear", "bicubic_plain", "bilinear_plain"] = Field(
@@ -70,12 +70,12 @@ class AugmentParams(Strict):
     label_fill: Literal[255, 0] = Field(
         255, description="label around such an image (MCTformer: 0, the background)"
     )
-    strong: tuple[Literal["image", "whole", "local"], ...] = Field(
+    strong_views: tuple[Literal["image", "whole", "local"], ...] = Field(
         (),
         description="looks with strongly changed colours, for methods that contrast views (ToCo). "
         "image: the crop itself; whole: also a random part of the original; local: also the crop",
     )
-    strong_mirror: bool = Field(
+    mirror_local_view: bool = Field(
         False, description="mirror every second local look, as published, though labels stay"
     )
 
@@ -116,7 +116,7 @@ class PartParams(Strict):
     optimizer: Optimizer | None = Field(None, description="update rule")
     lr: PositiveFloat | None = Field(None, description="learning rate")
     head: tuple[str, ...] | None = Field(None, description="patterns of the names of new layers")
-    head_factor: PositiveFloat | None = Field(None, description="learning rate of these over lr")
+    head_lr_scale: PositiveFloat | None = Field(None, description="learning rate of these over lr")
     momentum: Fraction | None = Field(None, description="momentum of sgd")
     weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="decay of weights")
     decay_bias: bool | None = Field(None, description="biases decay as well")
@@ -141,14 +141,15 @@ class TrainParams(Strict):
     head: tuple[str, ...] = Field(
         (), description="patterns of the names of new layers; without: all outside the backbone"
     )
-    head_factor: PositiveFloat = Field(1.0, description="learning rate of new layers over lr")
-    head_bias_factor: PositiveFloat | None = Field(
-        None, description="learning rate of their biases over lr; null is head_factor (DeepLab: 20)"
+    head_lr_scale: PositiveFloat = Field(1.0, description="learning rate of new layers over lr")
+    head_bias_lr_scale: PositiveFloat | None = Field(
+        None,
+        description="learning rate of their biases over lr; null is head_lr_scale (DeepLab: 20)",
     )
     bias: tuple[str, ...] = Field(
         ("*bias",), description="patterns of the names that count as biases (SemFormer: tables too)"
     )
-    bias_factor: PositiveFloat = Field(
+    bias_lr_scale: PositiveFloat = Field(
         1.0, description="learning rate of the backbone's biases over lr (SemFormer 2)"
     )
     momentum: Fraction = Field(
@@ -176,12 +177,14 @@ class TrainParams(Strict):
     )
     lr_first: PositiveFloat = Field(1e-6, description="cosine_epochs: rate of the first epoch")
     lr_last: PositiveFloat = Field(1e-5, description="cosine_epochs: rate after the last epoch")
-    late_epochs: Annotated[int, Field(ge=0)] = Field(
+    lr_delay_epochs: Annotated[int, Field(ge=0)] = Field(
         0, description="cosine_epochs: epochs by which every rate is late (MCTformer 1)"
     )
     power: PositiveFloat = Field(0.9, description="exponent of the poly schedule")
-    refresh: PositiveInt = Field(1, description="steps for which a rate stays (DeepLab-v2: 10)")
-    horizon: Annotated[int, Field(ge=0)] = Field(
+    lr_update_steps: PositiveInt = Field(
+        1, description="steps for which a rate stays (DeepLab-v2: 10)"
+    )
+    schedule_extra_steps: Annotated[int, Field(ge=0)] = Field(
         0, description="steps by which the schedule outlasts the training (DeepLab-v1: 1)"
     )
     warmup: Fraction = Field(0.05, description="share of the steps in which the rate rises from 0")

@@ -74,7 +74,7 @@ def margin_of(params: AffinityParams) -> int:
 def reduced(masks: Tensor, like: Tensor, params: AffinityParams) -> Tensor:
     """Return masks (B, H, W) at the size and on the device of features (B, C, h, w)."""
     height, width = like.shape[2:]
-    small = reduce_labels(masks.cpu().numpy(), (height, width), params.reduce)
+    small = reduce_labels(masks.cpu().numpy(), (height, width), params.label_cell)
     return torch.from_numpy(small).to(like.device)
 
 

@@ -30,13 +30,13 @@ BEST = 5  # classes whose boxes are kept
 
 def boxes(run: Run) -> None:
     """Write ranked classes and boxes, in the frame of the network's training crops."""
-    index, params = load_index(run.index), run.settings.localization
+    index, params = load_index(run.index), run.settings.boxes
     entries = index.of_one_class("val")
     if not entries:
         raise DatasetError(
             f"{run.index} has no image of the split 'val' with one class, so nothing can be localized."
         )
-    runtime, name = Runtime.start("fp32"), str(run.spec.localizer)
+    runtime, name = Runtime.start("fp32"), str(run.spec.cam_network)
     record = recorder(run, "boxes", runtime.name)
     method = build_method(run, len(index.classes))
     weights = run.path(f"{name}.safetensors")

@@ -23,12 +23,12 @@ from wsss.storage.cam_archive import Cam, pack
 
 
 def cam(run: Run, shard: tuple[int, int], workers: int = 0, network: str | None = None) -> None:
-    """Write the CAMs of shard (k, n) of the training images. network: the localizer, if not given.
+    """Write the CAMs of shard (k, n) of the training images. network: the cam_network, if not given.
 
     Raises:
         ConfigError: the run has no CAMs of this network.
     """
-    name = network or str(run.spec.localizer)
+    name = network or str(run.spec.cam_network)
     target = next((stage for stage, own in run.cams.items() if own == name), None)
     if target is None:
         known = ", ".join(run.cams.values())
@@ -54,21 +54,21 @@ def looking(method: Method, net: Network, params: CamParams) -> Callable[[Tensor
 
 def resizing(params: CamParams) -> Resizing:
     """Return how images are brought to the scales of the CAMs."""
-    floor = params.whole_px == "floor"
+    floor = params.size_rounding == "floor"
     return Resizing(
         params.resize,
         floor,
-        params.multiple,
+        params.size_multiple,
         params.square_px,
         again=params.at_square or params.long_side_px is not None,
         long_side_px=params.long_side_px,
-        down=params.multiple_way == "down",
+        down=params.size_multiple_rounding == "down",
     )
 
 
 def joining(params: CamParams) -> Joining:
     """Return how looks become a CAM."""
-    return Joining(mirror_largest=params.mirror_join == "max", positive=params.clip == "last")
+    return Joining(mirror_largest=params.mirror_merge == "max", positive=params.clip == "last")
 
 
 def cams(

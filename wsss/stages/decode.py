@@ -11,7 +11,7 @@ from wsss.methods.base import build_method
 from wsss.progress import progress
 from wsss.refine import crf
 from wsss.runs.run import Run
-from wsss.settings import DecoderParams
+from wsss.settings import DecodeParams
 from wsss.stages.masks import named, write
 
 
@@ -19,10 +19,10 @@ def decode(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
     """Write the predicted labels of shard (k, n) of the validation and test images."""
     if not run.spec.decodes:
         raise ConfigError(f"{run.method} has no decoder of its own: use `wsss masks`.")
-    index, params = load_index(run.index), run.settings.decoder
+    index, params = load_index(run.index), run.settings.decode
     if params.crf != "none":
         crf.check_installed()
-    runtime, name = Runtime.start("auto"), str(run.spec.localizer)
+    runtime, name = Runtime.start("auto"), str(run.spec.cam_network)
     method = build_method(run, len(index.classes))
     net = restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
     batches = part(plan_batches(index.split("val", "test"), params.batch), shard)
@@ -30,17 +30,17 @@ def decode(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
     normalise, how = normalisation(net), (resizing(params), joining(params))
     results = inference(look, batches, params, lambda size: size, normalise, runtime, workers, *how)
     shown = progress(results, named("decoder", shard), len(batches))
-    write(run, "decoded", shard, shown, params, normalise)
+    write(run, "decode", shard, shown, params, normalise)
 
 
-def resizing(params: DecoderParams) -> Resizing:
+def resizing(params: DecodeParams) -> Resizing:
     """Return how images are brought to the scales."""
-    floor = params.whole_px == "floor"
+    floor = params.size_rounding == "floor"
     return Resizing(params.resize, floor, 1, params.square_px, params.square_first)
 
 
-def joining(params: DecoderParams) -> Joining:
+def joining(params: DecodeParams) -> Joining:
     """Return how the looks become one."""
-    mirror = None if params.mirror_join == "join" else params.mirror_join == "max"
-    largest = params.join in ("max", "max_softmax")
-    return Joining(params.join == "max_softmax", largest, mirror_largest=mirror)
+    mirror = None if params.mirror_merge == "merge" else params.mirror_merge == "max"
+    largest = params.merge in ("max", "max_softmax")
+    return Joining(params.merge == "max_softmax", largest, mirror_largest=mirror)

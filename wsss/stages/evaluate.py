@@ -69,7 +69,7 @@ def evaluate(run: Run, what: str) -> None:
     """
     if f"eval/{what}" not in run.stages():
         raise ConfigError(f"{run} has no {what!r} to evaluate.")
-    if what == "localization":
+    if what == "boxes":
         evaluate_boxes(run)
         return
     index = load_index(run.index)

@@ -24,12 +24,12 @@ CRITERIA = ("top1", "top5", "gt_known", "top1_class", "top5_class")
 
 
 def evaluate_boxes(run: Run) -> None:
-    """Write `eval/localization.json`: the share of images by criterion, and the counts of outcomes.
+    """Write `eval/boxes.json`: the share of images by criterion, and the counts of outcomes.
 
-    Beside it `eval/localization.csv` has every image.
+    Beside it `eval/boxes.csv` has every image.
     """
     index, source = load_index(run.index), run.path("boxes.zip")
-    stage = "eval/localization"
+    stage = "eval/boxes"
     record = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
     reader = Reader(source)
     entries = index.of_one_class("val")
@@ -41,9 +41,9 @@ def evaluate_boxes(run: Run) -> None:
         classes, places = found["classes"].tolist(), found["boxes"].tolist()
         scores.append(score(label, classes, places, found["own"].tolist(), truth))
     protocol = {"split": "val", "images": len(scores)}
-    protocol["threshold"] = run.settings.localization.threshold
-    content = {"run": str(run), "what": "localization", "protocol": protocol, **summary(scores)}
-    content["described"] = described(run, "localization")
+    protocol["threshold"] = run.settings.boxes.threshold
+    content = {"run": str(run), "what": "boxes", "protocol": protocol, **summary(scores)}
+    content["described"] = described(run, "boxes")
     by_image = run.path(f"{stage}.csv")
     write_images(by_image, entries, scores)
     record.write(run.path(f"{stage}.json"), [run.index, source], [by_image], **content)

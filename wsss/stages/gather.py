@@ -10,7 +10,7 @@ from wsss.storage import archive
 
 
 def gather(run: Run, stage: str) -> None:
-    """Join the shards of `cam` (or `cam-pc`), `decoded`, `walk`, `instances` or `masks` of a run.
+    """Join the shards of `cam` (or `cam-pc`), `decode`, `walk`, `instances` or `masks` of a run.
 
     The number of shards leaves no trace.
     """
@@ -23,7 +23,7 @@ def gather(run: Run, stage: str) -> None:
 
 def sources(run: Run, stage: str) -> list[Path]:
     """Return what the shards of a stage were made from."""
-    networks = {**run.cams, "decoded": str(run.spec.localizer), "masks": "segmenter"}
+    networks = {**run.cams, "decode": str(run.spec.cam_network), "masks": "segmenter"}
     networks |= dict.fromkeys(("walk", "instances"), "affinity")
     earlier = [run.path("cam.zip")] if networks[stage] == "affinity" else []
     return [run.index, run.path(f"{networks[stage]}.safetensors"), *earlier]

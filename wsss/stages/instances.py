@@ -35,10 +35,10 @@ def instances(run: Run, shard: tuple[int, int]) -> None:
     """
     index, params = load_index(run.index), run.settings.walk
     affinity = run.settings.affinity
-    if affinity.kind != "irn" or not affinity.irn.displacement:
+    if affinity.kind != "irn" or not affinity.irn.displacement_channels:
         raise ConfigError(
             f"{run} has no displacements, so there are no instances. Set affinity.kind: irn and "
-            "affinity.irn.displacement above 0."
+            "affinity.irn.displacement_channels above 0."
         )
     runtime = Runtime.start("auto")
     net: Any = restore(

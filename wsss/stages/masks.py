@@ -81,12 +81,12 @@ def write(
 
 def resizing(params: SegmenterTestParams) -> Resizing:
     """Return how images are brought to the scales of the test."""
-    return Resizing(params.resize, params.whole_px == "floor")
+    return Resizing(params.resize, params.size_rounding == "floor")
 
 
 def joining(params: SegmenterParams) -> Joining:
     """Return how the looks of the test become one."""
-    join = params.test.join
+    join = params.test.merge
     return Joining(join == "max_softmax", join in ("max", "max_softmax"), params.align_corners)
 
 
@@ -124,13 +124,13 @@ def decide(
 
 def joined(seen: Tensor, params: SegmenterTestParams) -> Tensor:
     """Return the scores (B, classes, H, W) of looks that were summed or joined."""
-    return seen / looks(params) if params.join == "mean" else seen
+    return seen / looks(params) if params.merge == "mean" else seen
 
 
 def probabilities(seen: Tensor, params: SegmenterTestParams) -> NDArray[np.float32]:
     """Return the probabilities (B, classes, H, W) that the CRF starts from."""
     scores = joined(seen, params)
-    if params.join != "max_softmax":
+    if params.merge != "max_softmax":
         scores = scores.softmax(1)
     own: NDArray[np.float32] = scores.cpu().numpy()
     return own

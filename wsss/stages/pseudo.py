@@ -76,9 +76,9 @@ def agreed(
 ) -> NDArray[np.uint8]:
     """Return labels (H, W) where saliency and the attention of a CAM lead to them, else 255."""
     cam = cam_reader(cams)[entry.name]
-    skipped = set(index.numbers(unlisted(params.unlisted, entry)))
+    skipped = set(index.numbers(unlisted(params.missing_labels, entry)))
     images = {
-        int(number): attention_image(scores, wraps=params.wraps)
+        int(number): attention_image(scores, wraps=params.wrap_negative)
         for number, scores in zip(cam.labels, cam.full(), strict=True)
         if int(number) not in skipped
     }

@@ -56,7 +56,7 @@ def chosen(params: Params, wanted: Selection, output: Path | None) -> str:
     runs = selection.runs(params, wanted)
     verify(*runs)
     scores = [score for score in collect(runs) if wanted.has_stage(score.what)]
-    located = localization.collect(runs) if wanted.has_stage("localization") else []
+    located = localization.collect(runs) if wanted.has_stage("boxes") else []
     return _printed(scores, located, compared(table_rows(scores), scores), output)
 
 
@@ -73,11 +73,11 @@ def gathered(sources: Sequence[Path], wanted: Selection, output: Path | None) ->
         return _printed([], [], kept, output)
     scores, located = selection.evaluations(sources)
     every = [(score.run, score.what) for score in scores]
-    every += [(run, "localization") for run, _ in located]
+    every += [(run, "boxes") for run, _ in located]
     wanted.check((run.method, run.dataset, run.protocol, what) for run, what in every)
     scores = [s for s in scores if wanted.has(s.run) and wanted.has_stage(s.what)]
     located = [pair for pair in located if wanted.has(pair[0])]
-    located = located if wanted.has_stage("localization") else []
+    located = located if wanted.has_stage("boxes") else []
     return _printed(scores, located, table_rows(scores), output)
 
 

@@ -16,7 +16,7 @@ from wsss.errors import ConfigError
 from wsss.inference.multiscale import ScaledImages, plan_batches
 from wsss.inference.trained import normalisation, restore
 from wsss.machine.runtime import Runtime, evaluating
-from wsss.methods.base import Derived, Method, build_method
+from wsss.methods.base import Computed, Method, build_method
 from wsss.nets.backbone import Network
 from wsss.progress import log, progress
 from wsss.runs.record import recorder
@@ -77,7 +77,7 @@ def train(run: Run, name: str) -> None:
     paths = [run.path(f"{other}.safetensors") for other in run.after(name)]
     runtime = Runtime.start(run.settings.networks[name].train.precision)
     nets = {other: restored(run, method, other, runtime) for other in run.after(name)}
-    if run.spec.networks[name].derived:
+    if run.spec.networks[name].computed:
         derive(run, name, method, nets, index, runtime)
         return
     net, weights = stage.initialise(lambda: method.build(name), run, name)
@@ -99,8 +99,8 @@ def train(run: Run, name: str) -> None:
 def restored(run: Run, method: Method, name: str, runtime: Runtime) -> nn.Module:
     """Return a network of the chain as it was trained or derived, on the device."""
     path = run.path(f"{name}.safetensors")
-    if run.spec.networks[name].derived:
-        return runtime.place(Derived(checkpoint.load(path)[0]))
+    if run.spec.networks[name].computed:
+        return runtime.place(Computed(checkpoint.load(path)[0]))
     return restore(lambda: method.build(name), path, runtime)
 
 
@@ -133,7 +133,7 @@ def derive(
 
     with torch.inference_mode(), runtime.autocast():
         tensors = method.derive(name, nets, images)
-    stage.write_derived(run, name, tensors, index, record)
+    stage.write_computed(run, name, tensors, index, record)
     runtime.wait()
 
 

@@ -112,7 +112,7 @@ def _factor(size: Size, params: AugmentParams, generator: np.random.Generator) -
 
 def scaled_size(size: Size, factor: float, params: AugmentParams) -> Size:
     """Return the size of an image after scaling by `factor`."""
-    whole = round if params.whole_px == "round" else int
+    whole = round if params.size_rounding == "round" else int
     return max(1, whole(size[0] * factor)), max(1, whole(size[1] * factor))
 
 

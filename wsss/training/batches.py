@@ -58,7 +58,7 @@ class TrainingImages(Dataset[dict[str, Any]]):
         item = {"image": torch.from_numpy(image), "label": present, "name": entry.name}
         item["number"] = number
         item["content"] = torch.tensor(content(draws, self.params))
-        if self.params.strong:
+        if self.params.strong_views:
             chance = rng(self.seed, "views", epoch, entry.name)
             found = views(picture, draws, self.params, self.normalise, chance)
             item |= {name: torch.from_numpy(view) for name, view in found.items()}

@@ -24,7 +24,7 @@ def rate(params: TrainParams, step: int, steps: int) -> float:
     if params.schedule == "milestones":
         epochs = range(1, step // max(1, steps // params.epochs) + 2)
         return 0.1 ** sum(any(epoch % at == 0 for at in params.milestones) for epoch in epochs)
-    step -= step % params.refresh
+    step -= step % params.lr_update_steps
     rising = round(params.warmup * steps)
     if step < rising and params.warmup_start is not None:
         return 1 - (1 - step / rising) * (1 - params.warmup_start)
@@ -32,14 +32,14 @@ def rate(params: TrainParams, step: int, steps: int) -> float:
         return (step + 1) / (rising + 1)
     if params.warmup_start is not None:
         rising = 0
-    done = (step - rising) / max(1, steps + params.horizon - rising)
+    done = (step - rising) / max(1, steps + params.schedule_extra_steps - rising)
     if params.schedule == "poly":
         return float((1 - done) ** params.power)
     return 0.5 * (1 + math.cos(math.pi * done)) if params.schedule == "cosine" else 1.0
 
 
 def _rate_of_epoch(params: TrainParams, epoch: int) -> float:
-    epoch = max(0, min(epoch, params.epochs - 1) - params.late_epochs)
+    epoch = max(0, min(epoch, params.epochs - 1) - params.lr_delay_epochs)
     rising = round(params.warmup * params.epochs)
     if epoch < rising:
         return params.lr_first + epoch * (params.lr - params.lr_first) / rising
@@ -105,11 +105,13 @@ def parameter_groups(
     """
     factors = {
         (False, False): 1.0,
-        (False, True): params.bias_factor,
-        (True, False): params.head_factor,
-        (True, True): params.head_bias_factor or params.head_factor,
+        (False, True): params.bias_lr_scale,
+        (True, False): params.head_lr_scale,
+        (True, True): params.head_bias_lr_scale or params.head_lr_scale,
     }
-    apart = params.head_bias_factor is not None or params.bias_factor != 1 or not params.decay_bias
+    apart = (
+        params.head_bias_lr_scale is not None or params.bias_lr_scale != 1 or not params.decay_bias
+    )
     groups: dict[tuple[bool, bool, bool], dict[str, Any]] = {}
     for head, bias, still in itertools.product((False, True), repeat=3):
         groups[head, bias, still] = {"params": [], "factor": factors[head, bias]}

@@ -19,7 +19,7 @@ from wsss.progress import log
 from wsss.randomness import number
 from wsss.runs.record import Recorder, recorder
 from wsss.runs.run import Run, initial_weights, initial_weights_path
-from wsss.settings import AugmentParams, BegunParams, TrainParams
+from wsss.settings import AugmentParams, PretrainedParams, TrainParams
 from wsss.storage import checkpoint
 from wsss.storage.checkpoint import Layout
 from wsss.storage.files import write_text
@@ -34,7 +34,7 @@ def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Netw
     torch.manual_seed(number(run.seed, "initial weights", stage))
     net = build()
     part = getattr(run.settings, stage, None)
-    if isinstance(part, BegunParams) and part.initial_file:
+    if isinstance(part, PretrainedParams) and part.initial_file:
         source = Path(part.initial_file)
         checkpoint.adopt(net.backbone, source, published_layout(part.backbone))
         log.info("initial weights of the %s: %s", stage, source)
@@ -128,7 +128,7 @@ def adopt_published(
     log.info("%s from %s -> %s", stage, source, weights)
 
 
-def write_derived(
+def write_computed(
     run: Run, stage: str, tensors: Mapping[str, Tensor], index: Index, record: Recorder
 ) -> None:
     """Write what was derived instead of trained, a log without steps, and the record."""

@@ -33,11 +33,11 @@ def views(
     normalise: Normalisation,
     generator: np.random.Generator,
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the looks (3, crop, crop) that `params.strong` names, normalised.
+    """Return the looks (3, crop, crop) that `params.strong_views` names, normalised.
 
     image: RGB (H, W, 3), the original. draws: what its crop was made with.
     """
-    wanted = params.strong
+    wanted = params.strong_views
     crop = change(image, None, draws, params, COLOURS)[0].transpose(1, 2, 0).astype(np.uint8)
     found: dict[str, Picture] = {}
     if "image" in wanted:
@@ -47,7 +47,7 @@ def views(
         whole = strong(part, BLURRED["whole"], True, generator)
         found["whole"] = solarised(whole) if generator.random() < SOLARISED else whole
     if "local" in wanted:
-        found["local"] = strong(crop, BLURRED["local"], params.strong_mirror, generator)
+        found["local"] = strong(crop, BLURRED["local"], params.mirror_local_view, generator)
     return {name: normalise(picture) for name, picture in found.items()}
 
 

@@ -20,7 +20,7 @@ from wsss.inference.trained import normalisation
 from wsss.machine.runtime import Runtime
 from wsss.refine import crf
 from wsss.scores.metrics import confusion, image_f1, mean_iou, pixel_scores
-from wsss.settings import AugmentParams, DecoderParams, Params
+from wsss.settings import AugmentParams, DecodeParams, Params
 from wsss.settings.resolve import resolve_settings
 from wsss.stages.decode import joining, resizing
 from wsss.training.augment import Draws, change, content
@@ -28,11 +28,11 @@ from wsss.training.augment import Draws, change, content
 CPU = Runtime(torch.device("cpu"), torch.float32)
 ON_COCO = {  # what differs on COCO
     "cpdgl": {"square_px": None},
-    "toco": {"square_px": True, "square_first": True, "mirror_join": "max", "join": "sum"},
+    "toco": {"square_px": True, "square_first": True, "mirror_merge": "max", "merge": "sum"},
 }
 
 
-def inference_params(name: str, base: int, coco: bool) -> DecoderParams:
+def inference_params(name: str, base: int, coco: bool) -> DecodeParams:
     """Return a method's published test with squares of `base` pixels."""
     own = resolve_settings(Params(), "shapes", name, "published").decoder
     changes = ON_COCO[name] if coco else {}
@@ -77,8 +77,8 @@ def test_masks_over_scales(golden: Golden, tmp_path: Path, name: str, factor: in
 
 
 def _decoder_as_cam(golden: Golden, net: Any, wanted: Any, stride: int, folder: Path) -> None:
-    scales = resolve_settings(Params(), "shapes", "toco", "published").decoder.scales
-    params = DecoderParams(scales=sorted(scales))
+    scales = resolve_settings(Params(), "shapes", "toco", "published").decode.scales
+    params = DecodeParams(scales=sorted(scales))
     how = (Resizing("bilinear", floor=True), Joining(mirror_largest=True))
     seen = looked(golden, net, params, how, folder).softmax(1)[:, 1:, ::stride, ::stride]
     golden.close("toco decoder as CAM", seen, wanted, **FORWARD)

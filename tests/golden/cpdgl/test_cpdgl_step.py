@@ -100,7 +100,7 @@ def compare_labels(golden: Golden, case: str, method: SingleStage, net: Any, bat
         "refined_counts": method.refined(net, own, guide, now),
         "aff_counts": method.pairs(guide, seen, own, now),
     }
-    if "final_crops_from" in settings:
+    if "last_layer_crops_from" in settings:
         cams = guide.final if now.has_begun("final_crops") else guide.middle
         valid = online_labels.valid_cam(cams, own.label)
         sure = online_labels.three_way(valid, now.thresholds, online_labels.UNSURE)
@@ -229,6 +229,7 @@ def test_learning_rates(golden: Golden) -> None:
     for step, wanted in expected.items():
         factor = rate(params, int(step), params.steps or 0)
         found = [
-            params.lr * factor * group for group in (1, 1, params.head_factor, params.head_factor)
+            params.lr * factor * group
+            for group in (1, 1, params.head_lr_scale, params.head_lr_scale)
         ]
         golden.close(f"learning rate, step {step}", np.array(found), wanted, rtol=1e-6)

@@ -37,12 +37,12 @@ def method() -> CRT:
     return CRT(PUBLISHED.networks, CLASSES)
 
 
-def network(golden: Golden, partner: bool = False) -> CRTNet:
+def network(golden: Golden, auxiliary_cnn: bool = False) -> CRTNet:
     """Return the network with the published transformer and, if asked for, the published CNN."""
     own = method()
     net = own.build("classifier").eval()
     checkpoint.adopt(net, golden.checkpoint("deits_cam"), own.layout("classifier"))
-    if partner:
+    if auxiliary_cnn:
         checkpoint.adopt(net, golden.checkpoint("res152_cam", SMALL), CNN)
     return net
 

@@ -58,7 +58,7 @@ def test_overlaps(golden: Golden) -> None:
 
 def test_scores_of_localization(golden: Golden) -> None:
     expected = golden.arrays("wsol_metric.npz")
-    summary, level = golden.json("wsol_metric_summary.json"), LOCALIZED.localization.threshold
+    summary, level = golden.json("wsol_metric_summary.json"), LOCALIZED.boxes.threshold
     found: list[dict[str, Any]] = []
     for number, (logits, cams, label) in enumerate(
         zip(expected["logits"], expected["cams"], expected["labels"].tolist(), strict=True)

@@ -34,7 +34,7 @@ def recorded(own: Method) -> Iterator[list[tuple[torch.Size, torch.Tensor]]]:
 @pytest.mark.slow
 def test_cams_of_one_scale(golden: Golden) -> None:
     expected = golden.arrays("cam_single_scale.npz")
-    net, own = network(golden, partner=True), method()
+    net, own = network(golden, auxiliary_cnn=True), method()
     for case in golden.case("cam_single_scale"):
         name = "{}x{}_s{}".format(*case["size"], case["seed"])
         images = batch_of(net, case["size"], case["seed"])

@@ -67,7 +67,13 @@ class Pair(nn.Module):
 def test_the_optimiser(golden: Golden) -> None:
     expected, case = golden.arrays("poly_sgd.npz"), golden.case("poly_sgd")
     train = PUBLISHED.networks["classifier"].train
-    ours = [train.lr, train.lr * train.head_factor, train.weight_decay, train.momentum, train.power]
+    ours = [
+        train.lr,
+        train.lr * train.head_lr_scale,
+        train.weight_decay,
+        train.momentum,
+        train.power,
+    ]
     wanted = [*case["lr"], case["weight_decay"], case["momentum"], case["power"]]
     golden.close("settings of the optimiser", ours, wanted, rtol=1e-12)
     pair = Pair(expected["param0"])

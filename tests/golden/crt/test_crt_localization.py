@@ -68,7 +68,7 @@ def compare_training(golden: Golden, net: CRTNet, images: Tensor, targets: list[
     for name, losses in golden.json("wsol_losses.json").items():
         net.epochs_done.fill_(0 if name == "without_l1" else span - 1)
         terms = own.losses("classifier", {"classifier": net}, batch, 0)
-        kinds = {"loss_vit": "transformer", "loss_cnn": "partner", "loss_l1": "consistency"}
+        kinds = {"loss_vit": "transformer", "loss_cnn": "auxiliary_cnn", "loss_l1": "consistency"}
         assert ("consistency" in terms) == (name != "without_l1")
         for key, term in kinds.items():
             if term in terms:
@@ -120,7 +120,7 @@ def test_each_network_has_its_published_optimiser(golden: Golden) -> None:
     for group in cnn.optimizer.param_groups:
         assert group["weight_decay"] == cnn.params.weight_decay
         rates |= {names[id(weight)]: group["lr"] for weight in group["params"]}
-    assert rates.pop("partner_head.weight") == 10 * cnn.params.lr
+    assert rates.pop("auxiliary_head.weight") == 10 * cnn.params.lr
     assert set(rates.values()) == {cnn.params.lr}
     assert {name.split(".")[2] for name in rates} == {"layer3", "layer4"}
     learned = sum(len(g["params"]) for g in transformer.optimizer.param_groups)

@@ -39,7 +39,7 @@ def test_the_transformer_on_a_tile(golden: Golden) -> None:
 @pytest.mark.slow
 def test_a_step_of_training(golden: Golden) -> None:
     maps, case = golden.arrays("train_maps.npz"), golden.case("train")
-    net, own = network(golden, partner=True), method()
+    net, own = network(golden, auxiliary_cnn=True), method()
     freeze(net.train(), PUBLISHED.networks["classifier"].train)
     images = batch_of(net, case["size"], *case["seeds"])
     ours, theirs = net.maps(images), net.partner_maps(images)
@@ -60,7 +60,7 @@ def test_a_step_of_training(golden: Golden) -> None:
         net.epochs_done.fill_(done)
         terms = own.losses("classifier", {"classifier": net}, batch, 0)
         assert ("consistency" in terms) == (done > 0)
-        kinds = {"loss_cnn": "partner", "loss_vit": "transformer"}
+        kinds = {"loss_cnn": "auxiliary_cnn", "loss_vit": "transformer"}
         for key, term in kinds.items():
             golden.close(f"{name} {key}", terms[term].detach(), expected[key], **LOSS)
         if done:
@@ -80,8 +80,8 @@ def test_norms_have_the_published_constants() -> None:
         if "norm" in type(layer).__name__.lower()
     }
     kinds = {(name, kind.__mro__[0].__name__[:9]) for name, kind, _ in found}
-    assert kinds == {("backbone", "LayerNorm"), ("partner", "BatchNorm")}
-    assert {(name, eps) for name, _, eps in found} == {("backbone", 1e-6), ("partner", 1e-5)}
+    assert kinds == {("backbone", "LayerNorm"), ("auxiliary_cnn", "BatchNorm")}
+    assert {(name, eps) for name, _, eps in found} == {("backbone", 1e-6), ("auxiliary_cnn", 1e-5)}
     weight = net.head.weight
     limit = (weight.shape[1] * 9) ** -0.5  # PyTorch's default of a convolution
     assert weight.abs().max() <= limit < 1.01 * weight.abs().max()

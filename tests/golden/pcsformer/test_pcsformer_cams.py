@@ -63,7 +63,7 @@ def test_crops_and_their_second_view(golden: Golden) -> None:
             for side, (_, value) in zip(reversed(size), draws, strict=True)
         )
         crop, _ = change(picture, None, Draws(size, top=top, left=left), params, NORMALISE)
-        large, small = views(torch.from_numpy(crop)[None], pc.settings["second_px"]).values()
+        large, small = views(torch.from_numpy(crop)[None], pc.settings["second_view_px"]).values()
         for view, found in (("view1", large), ("view2", small)):
             key = next(key for key in expected if key.startswith(f"{name}_{view}_sub"))
             first, step = case[view]["first"], case[view]["step"]

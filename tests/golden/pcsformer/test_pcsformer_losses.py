@@ -21,7 +21,7 @@ from golden import Golden
 from pictures import normalised
 from torch import nn
 
-from wsss.methods.base import Derived
+from wsss.methods.base import Computed
 from wsss.methods.pcsformer.image_clusters import class_major, cluster_classes
 from wsss.methods.pcsformer.method import in_order, views
 from wsss.methods.pcsformer.network import CONFORMER_LAYOUT
@@ -37,7 +37,7 @@ class Step:
     def __init__(self, golden: Golden, stage: str, mode: str) -> None:
         self.case = golden.json(f"{stage}_losses.json")
         second = self.case.get("view_sizes", [0, 0])[1]
-        self.stage, self.method = stage, method({stage: {"second_px": second}})
+        self.stage, self.method = stage, method({stage: {"second_view_px": second}})
         self.net = trainable(golden, stage).train(mode == "bn_train")
         side = self.case.get("size") or self.case["view_sizes"][0]
         pictures = [(side, side, seed) for seed in self.case["images_seeds"]]
@@ -55,14 +55,14 @@ class Step:
         return self.method.losses(self.stage, nets, self.batch, 0)
 
 
-def derived(sub_labels: list[list[int]]) -> Derived:
+def derived(sub_labels: list[list[int]]) -> Computed:
     """Return the clusters of images from the numbers of their sub-labels."""
     clusters = torch.full((len(sub_labels), CLASSES), -1, dtype=torch.int16)
     count = method().params["subprototypes"].settings["clusters"]
     for row, numbers in zip(clusters, sub_labels, strict=True):
         for number in numbers:
             row[number // count] = number % count
-    return Derived({"clusters": clusters})
+    return Computed({"clusters": clusters})
 
 
 def compare_gradients(golden: Golden, case: str, step: Step, expected: Mapping[str, Any]) -> None:
@@ -146,7 +146,7 @@ def test_sub_prototypes(golden: Golden) -> None:
             ("aligned", "label200_aligned"),
             ("upstream", "label200_rows_in_file_order"),
         ):
-            found = Derived({"clusters": torch.from_numpy(in_order(clusters, present, name))})
+            found = Computed({"clusters": torch.from_numpy(in_order(clusters, present, name))})
             batch = {"number": torch.arange(len(present)), "label": torch.zeros(1)}
             packed = np.packbits(method().sub_labels(found, batch).numpy().astype(bool), axis=1)
             golden.same(f"sub-labels {name}, {kind}", packed, expected[f"{kind}_{key}_packed"])

@@ -135,7 +135,7 @@ def test_crops_for_affinities(golden: Golden) -> None:
         found = Draws((size[0], size[1]), mirror, top=top, left=left)
         image, cut = change(picture, mask, found, params, Normalisation(*IMAGENET))
         assert cut is not None
-        label = reduce_labels(cut, (case["crop"] // STRIDE,) * 2, AFFINITY.reduce)
+        label = reduce_labels(cut, (case["crop"] // STRIDE,) * 2, AFFINITY.label_cell)
         golden.same(f"{name} labels", label, expected[f"{name}_label"])
         if f"{name}_image_sample" in expected:
             wanted = expected[f"{name}_image_sample"]
@@ -171,7 +171,7 @@ def test_the_loss_of_affinities(golden: Golden) -> None:
 
 def test_the_optimiser_of_affinities(golden: Golden) -> None:
     case = golden.json("affinity_losses.json")["poly_sgd"]
-    params = AFFINITY.train.model_copy(update={"frozen": (), "head_factor": 1.0})
+    params = AFFINITY.train.model_copy(update={"frozen": (), "head_lr_scale": 1.0})
     assert (params.momentum, params.weight_decay) == (
         case["sgd_momentum"],
         case["group_weight_decay"],

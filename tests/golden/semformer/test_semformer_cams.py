@@ -17,7 +17,7 @@ HALF = {"absolute": 1e-3}  # maps in [0, 1] are stored with 16 bits
 def test_cams(golden: Golden, tmp_path: Path) -> None:
     expected, cases = golden.arrays("cam_inference.npz"), golden.json("cam_inference.json")
     net, own = semformer(golden), method()
-    resizing = Resizing(multiple=PUBLISHED.cam.multiple)
+    resizing = Resizing(multiple=PUBLISHED.cam.size_multiple)
     for number, case in cases.items():
         picture = (case["height"], case["width"], case["image_seed"])
         classes = [label - 1 for label in case["classes_1based"]]

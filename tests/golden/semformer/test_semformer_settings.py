@@ -69,8 +69,8 @@ def test_the_groups_of_the_optimiser(golden: Golden) -> None:
     for name, groups in golden.json("optimiser.json")["parameter_groups"].items():
         net, layout, params = method().build(name), method().layout(name), train(name)
         own = {id(weight): key for key, weight in net.named_parameters()}
-        kinds = {1.0: 0, params.bias_factor: 1, params.head_factor: 2}
-        kinds |= {params.head_bias_factor or 0.0: 3}
+        kinds = {1.0: 0, params.bias_lr_scale: 1, params.head_lr_scale: 2}
+        kinds |= {params.head_bias_lr_scale or 0.0: 3}
         found = {
             own[id(weight)]: (
                 kinds[group["factor"]],
@@ -144,7 +144,7 @@ def crop_side(golden: Golden) -> int:
 
 def test_sizes(golden: Golden) -> None:
     case, cam = golden.json("misc.json"), PUBLISHED.cam
-    resizing = Resizing(multiple=cam.multiple)
+    resizing = Resizing(multiple=cam.size_multiple)
     found = [resizing.size((side, side), scale)[0] for side, scale, _ in case["scaled_side"]]
     golden.same("scaled sides", found, [row[2] for row in case["scaled_side"]])
     sizes = [(row[0], row[1]) for row in case["strided"]]
@@ -155,7 +155,7 @@ def test_sizes(golden: Golden) -> None:
     for name, wanted in case.items():
         if found_name := re.fullmatch(r"patchable_pad_(\d+)x(\d+)_to", name):
             height, width = map(int, found_name.groups())
-            padded = pad_to_multiple(torch.ones(1, 1, height, width), cam.multiple)
+            padded = pad_to_multiple(torch.ones(1, 1, height, width), cam.size_multiple)
             golden.same("padded size", padded.shape[2:], wanted)
             assert padded.sum() == height * width
             assert np.all(padded[0, 0, :height, :width].numpy() == 1)

@@ -32,7 +32,7 @@ def test_the_optimiser(golden: Golden, name: str, decay_bias: bool) -> None:
     steps, decay, momentum = expected[f"{name}_max_step_wd_mom"].tolist()
     rates = expected[f"{name}_lr"]
     params = TrainParams(
-        optimizer="sgd", lr=rates[0, 0], head_factor=rates[0, 1] / rates[0, 0], momentum=momentum,
+        optimizer="sgd", lr=rates[0, 0], head_lr_scale=rates[0, 1] / rates[0, 0], momentum=momentum,
         weight_decay=decay, decay_bias=decay_bias, warmup=0.0,
     )  # fmt: skip
     pair = Pair(expected[f"{name}_w0"])

@@ -40,7 +40,7 @@ OWN = {
     "tscam": TINY,
 }
 SQUARE = {"augment": {"crop_px": 48, "square_px": 56}}
-PARTS = {"train": {"parts": [{"names": ["partner*"], "optimizer": "sgd", "lr": 0.01}]}}
+PARTS = {"train": {"parts": [{"names": ["auxiliary_*"], "optimizer": "sgd", "lr": 0.01}]}}
 
 
 def settings(*methods: str, **changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,8 +109,8 @@ def test_a_killed_training_goes_on_with_its_epochs_and_both_optimisers(
 
 def test_it_says_that_it_needs_a_cnn(squares: Index, work: Path) -> None:
     del work
-    run = made(SEGMENTS, squares, crt={"partner": None})
-    with pytest.raises(ConfigError, match="partner: CRT's transformer learns from a CNN"):
+    run = made(SEGMENTS, squares, crt={"auxiliary_cnn": None})
+    with pytest.raises(ConfigError, match="auxiliary_cnn: CRT's transformer learns from a CNN"):
         build_method(run, 3).build("classifier")
 
 
@@ -163,8 +163,8 @@ def test_a_published_transformer_leads_to_boxes_and_a_table_by_commands(work: Pa
         if key.startswith(("backbone.", "head."))
     }
     torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, "published.pth")
-    invoke(["train", name, "classifier"], ["boxes", name], ["evaluate", name, "localization"])
-    record = read_json(run.path("eval/localization.json"))
+    invoke(["train", name, "classifier"], ["boxes", name], ["evaluate", name, "boxes"])
+    record = read_json(run.path("eval/boxes.json"))
     entries = index.of_one_class("val")
     assert sum(record["outcomes"].values()) == record["protocol"]["images"] == len(entries)
     assert record["top1"] <= record["top5"] <= record["top5_class"]
@@ -221,4 +221,4 @@ def test_tscam_is_the_transformer_alone() -> None:
     run = Run.parse("shapes/tscam/common/s0", validate_params(settings("tscam")))
     net = build_method(run, 3).build("classifier")
     assert isinstance(net, CRTNet)
-    assert not any(name.startswith("partner") for name, _ in net.named_parameters())
+    assert not any(name.startswith("auxiliary_") for name, _ in net.named_parameters())

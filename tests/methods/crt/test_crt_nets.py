@@ -5,14 +5,14 @@ import torch
 
 from wsss.methods.crt.network import CRTNet, Encoding, build
 from wsss.nets.vit import Shape
-from wsss.settings import PartnerParams
+from wsss.settings import AuxiliaryCnnParams
 
 SMALL = Shape(8, 16, 2, 2, 4)
 
 
 def net(passes: int = 3, tile_px: int = 32) -> CRTNet:
     torch.manual_seed(0)
-    return build(SMALL, 4, Encoding(passes, tile_px), PartnerParams()).eval()
+    return build(SMALL, 4, Encoding(passes, tile_px), AuxiliaryCnnParams()).eval()
 
 
 @torch.inference_mode()
@@ -65,7 +65,7 @@ def test_the_partner_does_not_touch_the_transformers_scores() -> None:
     own, images = net(), torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         before = own(images)
-        for weight in (own.partner_head.weight, *own.partner.parameters()):
+        for weight in (own.auxiliary_head.weight, *own.auxiliary_cnn.parameters()):
             weight.zero_()
         assert torch.equal(own(images), before)
         assert not own.partner_maps(images).any()

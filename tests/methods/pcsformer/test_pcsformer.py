@@ -18,7 +18,7 @@ from wsss.cli import app
 from wsss.data import labelmap
 from wsss.data.index import Index, load_index, save_index
 from wsss.errors import ConfigError, DatasetError
-from wsss.methods.base import Derived, build_method
+from wsss.methods.base import Computed, build_method
 from wsss.runs.flow import Flow
 from wsss.runs.run import Run
 from wsss.settings.base import merge
@@ -35,7 +35,7 @@ RUN = "shapes/pcsformer/common/s0"
 CHAIN = ("pc", "features", "subprototypes", "sp")
 SMALL = {"augment": {"crop_px": 48}, "train": {"epochs": 2, "batch": 8, "precision": "fp32"}}
 TINY = {
-    "pc": {**SMALL, "settings": {"second_px": 24}},
+    "pc": {**SMALL, "settings": {"second_view_px": 24}},
     "features": {"settings": {"side_px": 32}},
     "subprototypes": {"settings": {"clusters": 2}},
     "sp": SMALL,
@@ -123,7 +123,7 @@ def check_what_was_derived(run: Run) -> None:
 def test_images_learn_their_own_clusters_unless_the_published_order_is_asked_for() -> None:
     method = build_method(Run.parse(RUN, validate_params(settings())), 3)
     present = torch.tensor([[0, 0, 1], [1, 0, 0], [0, 1, 0], [1, 0, 1]])
-    features = Derived({"features": torch.randn(4, 8), "present": present})
+    features = Computed({"features": torch.randn(4, 8), "present": present})
     aligned = method.derive("subprototypes", {"features": features}, lambda *_: iter(()))
     assert torch.equal(aligned["clusters"] >= 0, present > 0)
     changed = settings(subprototypes={"settings": {"order": "upstream"}})

@@ -71,7 +71,7 @@ def test_the_columns_of_each_method_are_those_it_has(made: Path) -> None:
     data = content(made / "out")
     assert [run["columns"] for run in data["runs"]] == [
         ["cam", "seed", "pseudo", "segmentation"],
-        ["cam", "seed", "pseudo", "decoder", "segmentation"],
+        ["cam", "seed", "pseudo", "decode", "segmentation"],
         ["segmentation"],
     ]
     assert [run["title"] for run in data["runs"]] == ["CAM", "ToCo", "true masks (upper bound)"]

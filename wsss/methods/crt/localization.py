@@ -37,7 +37,7 @@ class Localization(Method):
         """Return the transformer, and the CNN in one network with it."""
         params = self.params[network]
         encoding = Encoding(passes=1, tile_px=0, drop_path=params.settings["drop_path"])
-        return build(transformer(params.backbone), self.classes, encoding, params.partner)
+        return build(transformer(params.backbone), self.classes, encoding, params.auxiliary_cnn)
 
     def layout(self, network: str) -> Layout:
         """Return the layout of CRT's published transformer, which is TS-CAM's."""
@@ -57,10 +57,10 @@ class Localization(Method):
         )
         settings, maps = self.params[network].settings, net.maps(images)
         terms = {"transformer": F.cross_entropy(maps.mean((2, 3)), classes)}
-        if net.partner is None:
+        if net.auxiliary_cnn is None:
             return terms
         beside = net.partner_maps(images)
-        terms["partner"] = F.cross_entropy(beside.mean((2, 3)), classes)
+        terms["auxiliary_cnn"] = F.cross_entropy(beside.mean((2, 3)), classes)
         if not is_apart(int(net.epochs_done), settings["span"]):
             size = (maps.shape[2], maps.shape[3])
             terms["consistency"] = settings["consistency"] * apart(beside, maps, size)

@@ -37,12 +37,12 @@ class CRT(Method):
         """Return both networks in one."""
         params = self.params[network]
         encoding = Encoding(params.settings["passes"], params.settings["tile_px"])
-        if params.partner is None:
+        if params.auxiliary_cnn is None:
             raise ConfigError(
-                f"networks.{network}.partner: CRT's transformer learns from a CNN, and there is none. "
+                f"networks.{network}.auxiliary_cnn: CRT's transformer learns from a CNN, and there is none. "
                 "Set its backbone and stride."
             )
-        return build(transformer(params.backbone), self.classes, encoding, params.partner)
+        return build(transformer(params.backbone), self.classes, encoding, params.auxiliary_cnn)
 
     def layout(self, network: str) -> Layout:
         """Return the layout of the published transformer; the CNN keeps its weights."""
@@ -56,7 +56,7 @@ class CRT(Method):
         ours, theirs = net.maps(images), net.partner_maps(images)
         terms = {
             name: F.multilabel_soft_margin_loss(maps.mean((2, 3)), labels)
-            for name, maps in (("transformer", ours), ("partner", theirs))
+            for name, maps in (("transformer", ours), ("auxiliary_cnn", theirs))
         }
         settings = self.params[network].settings
         if int(net.epochs_done) >= settings["apart_epochs"]:

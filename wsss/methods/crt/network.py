@@ -15,7 +15,7 @@ from wsss.methods.crt import tiles
 from wsss.nets.backbone import Backbone, Network
 from wsss.nets.build import build_backbone
 from wsss.nets.vit import Shape, ViT
-from wsss.settings import PartnerParams
+from wsss.settings import AuxiliaryCnnParams
 from wsss.storage.checkpoint import Layout
 
 
@@ -35,14 +35,14 @@ class Encoding:
 class CRTNet(Network):
     """Patches of a transformer with a score for each class, and a CNN with such scores beside it.
 
-    partner: the CNN; none is TS-CAM. epochs_done: of its training.
+    auxiliary_cnn: the CNN; none is TS-CAM. epochs_done: of its training.
     """
 
     backbone: ViT
     epochs_done: Tensor
 
     def __init__(
-        self, shape: Shape, classes: int, encoding: Encoding, partner: Backbone | None = None
+        self, shape: Shape, classes: int, encoding: Encoding, auxiliary_cnn: Backbone | None = None
     ) -> None:
         super().__init__()
         self.encoding = encoding
@@ -50,10 +50,10 @@ class CRTNet(Network):
             shape = dataclasses.replace(shape, grid=encoding.tile_px // shape.patch)
         self.backbone = ViT(shape, drop_path=encoding.drop_path)
         self.head = nn.Conv2d(shape.width, classes, 3, padding=1)
-        self.partner = partner
+        self.auxiliary_cnn = auxiliary_cnn
         self.register_buffer("epochs_done", torch.tensor(0))
-        if partner is not None:
-            self.partner_head = nn.Conv2d(partner.channels[-1], classes, 1, bias=False)
+        if auxiliary_cnn is not None:
+            self.auxiliary_head = nn.Conv2d(auxiliary_cnn.channels[-1], classes, 1, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the transformer's scores (B, C): the means of its maps."""
@@ -104,20 +104,22 @@ class CRTNet(Network):
 
     def partner_maps(self, images: Tensor) -> Tensor:
         """Return the CNN's class maps (B, C, h, w), of any sign."""
-        features = cast("Backbone", self.partner)(images)
-        return self.partner_head(features[-1])  # type: ignore[no-any-return]  # nn.Module call
+        features = cast("Backbone", self.auxiliary_cnn)(images)
+        return self.auxiliary_head(features[-1])  # type: ignore[no-any-return]  # nn.Module call
 
 
-def build(shape: Shape, classes: int, encoding: Encoding, partner: PartnerParams | None) -> CRTNet:
+def build(
+    shape: Shape, classes: int, encoding: Encoding, auxiliary_cnn: AuxiliaryCnnParams | None
+) -> CRTNet:
     """Return the network with random weights."""
-    beside = build_backbone(partner.backbone, partner.stride) if partner else None
+    beside = build_backbone(auxiliary_cnn.backbone, auxiliary_cnn.stride) if auxiliary_cnn else None
     return CRTNet(shape, classes, encoding, beside)
 
 
 # The authors' files hold one of the two each; every tensor of a CNN has up to four names there.
-TRANSFORMER = Layout(((r"^(?!head\.)", "backbone."),), absent=(r"partner.*|epochs_done",))
+TRANSFORMER = Layout(((r"^(?!head\.)", "backbone."),), absent=(r"auxiliary_.*|epochs_done",))
 CNN = Layout(
-    ((r"^resnet50\.", "partner.body."), (r"^classifier\.", "partner_head.")),
+    ((r"^resnet50\.", "auxiliary_cnn.body."), (r"^classifier\.", "auxiliary_head.")),
     dropped=(r"(?:backbone|newly_added|stage\d)\..*",),
     absent=(r"(?:backbone|head)\..*|epochs_done",),
 )

@@ -53,7 +53,7 @@ class PCSformer(Method):
         targets = None
         if "cluster_weight" in settings:
             targets = self.sub_labels(nets["subprototypes"], batch)
-        seen = views(batch["image"], settings["second_px"])
+        seen = views(batch["image"], settings["second_view_px"])
         terms: dict[str, Tensor] = {}
         for name, images in seen.items():
             sight = net.look(images)
@@ -109,11 +109,11 @@ class PCSformer(Method):
         return F.relu(self.evidence(net, images))
 
 
-def views(images: Tensor, second_px: int) -> dict[str, Tensor]:
-    """Return crops (B, 3, h, w), and the same at the side `second_px` unless that is 0."""
-    if not second_px:
+def views(images: Tensor, second_view_px: int) -> dict[str, Tensor]:
+    """Return crops (B, 3, h, w), and the same at the side `second_view_px` unless that is 0."""
+    if not second_view_px:
         return {"labels": images}
-    size = (second_px, second_px)
+    size = (second_view_px, second_view_px)
     small = F.interpolate(images, size, mode="bilinear", align_corners=False)
     return {"large": images, "small": small}
 

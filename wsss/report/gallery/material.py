@@ -28,7 +28,7 @@ STAGES = {
     "cam": "CAM",
     "seed": "seed",
     "pseudo": "pseudo label",
-    "decoder": "own decoder",
+    "decode": "own decoder",
     "segmentation": "prediction",
 }
 SPLITS = ("train", "val")  # of the images that are shown; images of `aug` are not scored

@@ -55,7 +55,7 @@ def collect(runs: Iterable[Run]) -> list[tuple[Run, dict[str, Any]]]:
     """Return those of the runs that localize, each with its evaluation."""
     found = []
     for run in (run for run in runs if run.spec.localizes):
-        path = run.path("eval/localization.json")
+        path = run.path("eval/boxes.json")
         of, record = read(path, run.params)
         if str(of) != str(run):
             raise StaleError(f"{path} is of {of}. Delete it and run again.")

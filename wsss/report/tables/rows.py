@@ -23,7 +23,7 @@ from wsss.storage.files import read_json
 
 STAGE_TITLES = {
     "seed": "seed",
-    "decoder": "own decoder",
+    "decode": "own decoder",
     "walk": "random walk",
     "pseudo": "pseudo label",
     "segmentation": "segmentation",

@@ -85,9 +85,9 @@ def evaluations(sources: Sequence[Path]) -> tuple[list[Score], list[Localization
     seen: dict[tuple[str, str], Path] = {}
     params = Params()
     for path in _files(sources):
-        if path.stem == "localization":
+        if path.stem == "boxes":
             located.append(localization.read(path, params))
-            key = (str(located[-1][0]), "localization")
+            key = (str(located[-1][0]), "boxes")
         else:
             scores.append(read(path, params))
             key = (str(scores[-1].run), scores[-1].what)
