@@ -50,9 +50,9 @@ lint: setup  ## what CI checks besides the tests
 	$(RUN) snakemake --lint
 	$(RUN) shellcheck .ci/run workflow/tell.sh tests/slurm/start-slurm tests/slurm/stop-slurm
 
-parity: setup  ## docs/parity.md: the largest difference to the published code, case by case
+parity: setup  ## docs/parity.md: how close the published code is; parity/cases.md: every case
 	@rm -f .parity.jsonl && WSSS_PARITY=$(CURDIR)/.parity.jsonl $(RUN) pytest -q --numprocesses $(CORES) tests/golden
-	@$(RUN) python tests/golden/report.py .parity.jsonl docs/parity.md && rm .parity.jsonl
+	@$(RUN) python tests/golden/report.py .parity.jsonl docs/parity.md parity/cases.md && rm .parity.jsonl
 
 bench: setup  ## docs/speed.md: our ways against the field's plain ones, time and memory (90 minutes; it may be stopped)
 	@$(RUN) python tests/benchmarks/run.py --page docs/speed.md --rows .bench.jsonl && rm .bench.jsonl

@@ -1,9 +1,14 @@
-"""The code blocks of a page, as its reader copies them."""
+"""The pages that a reader finds, and their code blocks, as the reader copies them."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

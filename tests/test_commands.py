@@ -1,13 +1,10 @@
 """Every command that README and docs show is run by a test, or it is said here why not."""
 
 import re
-from pathlib import Path
 
 import pytest
+from pages import BLOCK, PAGES, ROOT
 
-ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(make|snakemake|wsss|dvc|uv|git|export|[A-Z_]+=\S+) ")
 
 FLOW, SLURM = "tests/workflow/test_flow", "tests/slurm/test_slurm"
@@ -20,6 +17,9 @@ S3 = f"{FLOW}_share.py::test_a_clone_has_every_artifact_from_s3"
 # A command, as a pattern for the whole line: the test that runs it (at smoke size), or why none does.
 COVERED = {
     r"make (demo|test|table|report)": "no test: CI calls them themselves; they install everything",
+    r"make (lint|doctor|setup)": "no test: they install, check or print, and write no result",
+    r"make parity": "tests/test_parity_page.py::test_the_summary_has_a_row_per_set_and_the_listing_a_row_per_case",
+    r"make faults": "tests/faults/test_campaign.py::test_a_short_campaign_is_survived",
     r"make bench": "tests/test_benchmarks.py::test_a_benchmark_is_run_twice_and_its_table_replaces_the_old_one",
     r"snakemake --cores \d+( --config seeds=.*)?": f"{FLOW}_run.py::test_the_table_is_printed_at_the_end",
     r"snakemake --cores \d+ --configfile params/stamps.yaml": PLANS,
@@ -34,7 +34,11 @@ COVERED = {
         f"{FLOW}_share.py::test_drawn_pictures_are_taken_from_the_cache_of_another_checkout"
     ),
     r"WSSS_OFFLINE=1 snakemake …": "no test: it stands for any other call of snakemake",
-    r"wsss params --run \S+ --params \S+ --params \S+": "tests/test_commands.py::test_settings_of_a_run_are_shown",
+    r"wsss params --run \S+( --params \S+)*": "tests/test_commands.py::test_settings_of_a_run_are_shown",
+    r"wsss params --explain": "tests/test_config.py::test_explain_has_a_sentence_for_every_key",
+    r"wsss params --schema": "tests/test_config.py::test_params_yaml_and_its_schema_are_what_the_models_render",
+    r"wsss doctor": "tests/test_cli.py::test_the_doctor_finds_this_machine_fit",
+    r"wsss --debug table": "tests/test_cli.py::test_debug_shows_where_an_error_came_from",
     r"wsss cam \S+ +wsss evaluate \S+ seed +wsss --help": (
         "tests/test_cli.py::test_help_names_every_command_without_loading_torch"
     ),

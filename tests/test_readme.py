@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 import typer
+import yaml
 
 from wsss.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CLUSTER = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+VERSIONS = (ROOT / "docs/versions.md").read_text(encoding="utf-8")
 BLOCKS = "\n".join(re.findall(r"```\w*\n(.*?)```", README, re.DOTALL)) + "\n".join(
     re.findall(r"`([^`\n]+)`", README)
 )
@@ -31,10 +33,19 @@ def test_subcommands_exist() -> None:
 def test_the_page_on_clusters_names_what_exists() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     blocks = "\n".join(re.findall(r"```\w*\n(.*?)```", CLUSTER, re.DOTALL))
-    assert {"resume", "table"} <= set(re.findall(r"\bwsss ([a-z]+)\b", blocks)) <= set(commands)
+    assert {"resume"} <= set(re.findall(r"\bwsss ([a-z]+)\b", blocks)) <= set(commands)
     named = re.findall(r"(?:envs|params|profiles|tests|wsss)/[\w/.-]+\w", CLUSTER)
     assert {"envs/wsss.def", "tests/slurm/start-slurm"} <= set(named)
     assert [n for n in named if not (ROOT / n).exists() and n != "envs/wsss.sif"] == []
+
+
+def test_the_page_on_versions_names_what_dvc_tracks() -> None:
+    tracked = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["pipeline"]
+    outputs = {next(iter(output)) for output in (*tracked["outs"], *tracked["metrics"])}
+    named = set(re.findall(r"`([\w./*]+)`", VERSIONS))
+    assert {name for name in outputs if not name.endswith(".csv")} <= {
+        name.rstrip("/") for name in named
+    }
 
 
 def test_linked_and_named_files_exist() -> None:

@@ -1,4 +1,4 @@
-"""Reference values of the authors' code, and comparisons that are noted for docs/parity.md.
+"""Reference values of the authors' code, and comparisons that are noted for `make parity`.
 
 A set is a folder with a subfolder per method. `WSSS_GOLDEN` points the tests at another set of the
 same layout; what it does not have of weight layouts and rules is taken from here, and values that it
@@ -150,7 +150,7 @@ class Golden:
         assert equal >= share, f"{case}: only {equal:.3%} of {theirs.size} entries are equal"
 
     def _note(self, case: str, found: str, allowed: str) -> None:
-        """Add a line to the file that `make parity` turns into docs/parity.md."""
+        """Add a line to the file that `make parity` reads."""
         if target := os.environ.get("WSSS_PARITY"):
             row = {"method": self.method, "case": case, "difference": found, "tolerance": allowed}
             with Path(target).open("a", encoding="utf-8") as file:

@@ -51,7 +51,7 @@ def _create(port: int, server: subprocess.Popen[bytes]) -> None:
 
 
 def connect(checkout: Checkout, address: str) -> None:
-    """Let DVC of a checkout know the server, as docs/cluster.md says."""
+    """Let DVC of a checkout know the server, as docs/versions.md says."""
     checkout.call("dvc", "remote", "add", "--default", "--force", "s3", "s3://wsss/store")
     checkout.call("dvc", "remote", "modify", "s3", "endpointurl", address)
     for key in ("access_key_id", "secret_access_key"):
