@@ -35,8 +35,8 @@ COVERED = {
     ),
     r"WSSS_OFFLINE=1 snakemake …": "no test: it stands for any other call of snakemake",
     r"wsss params --run \S+( --params \S+)*": "tests/test_commands.py::test_settings_of_a_run_are_shown",
-    r"wsss params --explain": "tests/test_config.py::test_explain_has_a_sentence_for_every_key",
-    r"wsss params --schema": "tests/test_config.py::test_params_yaml_and_its_schema_are_what_the_models_render",
+    r"wsss params --explain": "tests/settings/test_resolve.py::test_explain_has_a_sentence_for_every_key",
+    r"wsss params --schema": "tests/settings/test_resolve.py::test_params_yaml_and_its_schema_are_what_the_models_render",
     r"wsss doctor": "tests/test_cli.py::test_the_doctor_finds_this_machine_fit",
     r"wsss --debug table": "tests/test_cli.py::test_debug_shows_where_an_error_came_from",
     r"wsss cam \S+ +wsss evaluate \S+ seed +wsss --help": (

@@ -10,12 +10,13 @@ import pytest
 import yaml
 from pages import BLOCK, PAGES, ROOT, blocks
 
-from wsss import config, errors
-from wsss.methods import registry
+from wsss import errors
+from wsss.settings import method_spec
+from wsss.settings.resolve import validate_params
 
 WORDS = 1300  # of the README, counted as `wc -w` does
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
-PACKAGE = Path(config.__file__).parent
+PACKAGE = Path(errors.__file__).parent
 METHOD_PAGES = [page for page in PAGES if page.startswith("docs/methods/")]
 SECTIONS = ("Chain", "Settings", "Published numbers", "Differences from the published code")
 
@@ -77,7 +78,7 @@ def test_the_index_names_every_page() -> None:
     assert pages <= named
 
 
-@pytest.mark.parametrize("method", registry.methods())
+@pytest.mark.parametrize("method", method_spec.methods())
 def test_every_method_has_one_page(method: str) -> None:
     heads = {page: text(page).splitlines()[2] for page in METHOD_PAGES}
     assert len([page for page, line in heads.items() if f"`{method}`" in line]) == 1
@@ -89,8 +90,10 @@ def test_a_page_of_a_method_has_every_section(page: str) -> None:
 
 
 def test_every_published_number_stands_on_the_page_of_its_method() -> None:
-    published = yaml.safe_load((PACKAGE / "published.yaml").read_text(encoding="utf-8"))
-    ours = [entry for entry in published if entry["method"] in registry.methods()]
+    published = yaml.safe_load(
+        (PACKAGE / "report/tables/published.yaml").read_text(encoding="utf-8")
+    )
+    ours = [entry for entry in published if entry["method"] in method_spec.methods()]
     assert len(ours) > 10
     for entry in ours:
         [page] = [
@@ -114,7 +117,7 @@ def test_settings_that_are_shown_are_valid(page: str) -> None:
     for settings in shown:
         overrides = settings.get("overrides", {}).values()
         methods = sorted({override["method"] for override in overrides}) or ["cam"]
-        config.validate({"methods": methods, "protocols": ["common", "published"], **settings})
+        validate_params({"methods": methods, "protocols": ["common", "published"], **settings})
 
 
 @functools.cache

@@ -174,7 +174,7 @@ def test_a_second_training_is_refused_and_the_first_one_not_disturbed(
 
 def test_two_writers_of_one_file_leave_one_whole_file(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from wsss.archive import Writer\n"
+        "import sys; from pathlib import Path; from wsss.storage.archive import Writer\n"
         "for _ in range(30):\n"
         "    with Writer(Path(sys.argv[1])) as writer:\n"
         "        [writer.add(str(n), sys.argv[2].encode() * 5000) for n in range(20)]\n"

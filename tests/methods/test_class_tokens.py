@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import wsss.train
 from torch import Tensor
 
 from wsss.data.index import Index, save_index
@@ -27,6 +26,7 @@ from wsss.settings.resolve import validate_params
 from wsss.stages.train import Classification
 from wsss.storage import checkpoint
 from wsss.storage.files import read_json
+from wsss.training import loop
 from wsss.training.batches import Squares, TrainingImages
 from wsss.training.loop import Training, fit
 
@@ -79,7 +79,7 @@ def test_a_resumed_training_has_the_influence_of_an_uninterrupted_one(
     assert whole["influence.epoch"] == 4  # the last epoch has none after it
     assert (whole["influence.record"] > 0).all()
     clock = itertools.count(0, 1000)  # every step is saved
-    monkeypatch.setattr(wsss.train.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
     for stop in (7, 12):  # within an epoch after a measurement, and right after one
         with pytest.raises(KeyboardInterrupt):
             trained(squares, tmp_path / "cut", stop)

@@ -23,7 +23,7 @@ from wsss.storage import checkpoint
 from wsss.training.optimizer import rate
 
 STEP = {"rtol": 1e-3, "absolute": 1e-6}
-NAMES = {"cls": "labels", "aux": "middle", "ptc": "pairs", "seg": "decoder", "reg": "energy"}
+NAMES = {"cls": "labels", "aux": "middle", "ptc": "pairs", "seg": "decoder", "reg": "dense_energy"}
 FORMS = {"lcl": "local", "pcl": "prototype"}
 
 
@@ -101,7 +101,7 @@ def compare_labels(golden: Golden, case: str, method: SingleStage, net: Any, bat
         "aff_counts": method.pairs(guide, seen, own, now),
     }
     if "last_layer_crops_from" in settings:
-        cams = guide.final if now.has_begun("final_crops") else guide.middle
+        cams = guide.final if now.has_begun("last_layer_crops") else guide.middle
         valid = online_labels.valid_cam(cams, own.label)
         sure = online_labels.three_way(valid, now.thresholds, online_labels.UNSURE)
         found["roi_counts"] = online_labels.boxed(sure, own.box)

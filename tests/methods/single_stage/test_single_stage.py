@@ -123,7 +123,9 @@ def test_published_weights_of_the_terms(name: str, step: int, weights: tuple[flo
     own = method(name, "published")
     found = own.weights(own.params["classifier"].settings, step)
     contrast = found["tokens"] if name == "toco" else found["local"]
-    assert (found["pairs"], contrast, found["decoder"], found["energy"]) == pytest.approx(weights)
+    assert (found["pairs"], contrast, found["decoder"], found["dense_energy"]) == pytest.approx(
+        weights
+    )
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -152,7 +154,7 @@ def of(name: str, **settings: Any) -> Run:
     raw = {
         "classifier": {"augment": {"crop_px": 32}, "train": {"epochs": 2, "batch": 6}},
         "cam": {"scales": [1.0], "batch": 6},
-        "decoder": {"scales": [1.0], "batch": 6},
+        "decode": {"scales": [1.0], "batch": 6},
         "pseudo": {"source": "cam"},
         "methods": [name],
         "overrides": {"mine": {"method": name, "set": {"networks": {"classifier": settings}}}},

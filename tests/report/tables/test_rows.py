@@ -503,7 +503,7 @@ def test_a_damaged_log_is_named(made: Path) -> None:
 
 
 def test_results_need_neither_torch_nor_plots_until_they_draw() -> None:
-    code = "import sys, json, wsss.stages.results; print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, json, wsss.stages.table; print(json.dumps(sorted(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert not {"torch", "timm", "pandas", "matplotlib"} & set(json.loads(shown.stdout))
 

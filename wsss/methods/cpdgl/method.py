@@ -59,7 +59,7 @@ class CPDGL(SingleStage):
 
     def crops(self, views: Views, guide: Guide, now: Moment) -> tuple[Tensor, Tensor]:
         """Return the corners (B, crops, 2) of the crops and the tags (B, 2 + crops)."""
-        cams = guide.final if now.has_begun("final_crops") else guide.middle
+        cams = guide.final if now.has_begun("last_layer_crops") else guide.middle
         valid = online_labels.valid_cam(cams, views.label)
         sure = online_labels.three_way(valid, now.thresholds, online_labels.UNSURE)
         return crops.tagged_crops(online_labels.boxed(sure, views.box), now.crops)

@@ -162,7 +162,7 @@ class SingleStage(Method):
             if now.weights["pairs"]:
                 terms["pairs"] = pair_loss(seen.features, self.pairs(guide, seen, views, now))
             terms |= self.contrast(net, seen, views, guide, now)
-            if now.weights["decoder"] or now.weights["energy"]:
+            if now.weights["decoder"] or now.weights["dense_energy"]:
                 terms |= self.decoding(net, seen, views, guide, now)
             return {name: term * now.weights.get(name, 1.0) for name, term in terms.items()}
 
@@ -170,7 +170,7 @@ class SingleStage(Method):
         """Return the weight of each term of the loss but the labels' at a step (from 0)."""
         length, late = settings["ramp_steps"], step >= settings["decoder_from"]
         ramp = min(1.0, step / length) if late and length else 1.0
-        begun = {"pairs": step >= settings["pairs_from"], "decoder": late, "energy": late}
+        begun = {"pairs": step >= settings["pairs_from"], "decoder": late, "dense_energy": late}
         begun |= dict.fromkeys(self.contrasts, step >= settings["contrast_from"])
         found = {name: settings[f"{name}_weight"] * there for name, there in begun.items()}
         return {name: w if name == "pairs" else w * ramp for name, w in found.items()}
@@ -199,7 +199,7 @@ class SingleStage(Method):
 
     def refined(self, net: SingleStageNet, views: Views, guide: Guide, now: Moment) -> Tensor:
         """Return the labels (B, H, W) that the decoder learns from."""
-        cams = guide.final if now.has_begun("final_labels") else guide.middle
+        cams = guide.final if now.has_begun("last_layer_labels") else guide.middle
         mean, std = _colours(net)
         pictures = online_labels.unit_images(
             views.image, mean, std, now.settings["truncate_colours"]
@@ -218,11 +218,11 @@ class SingleStage(Method):
         size = (truth.shape[1], truth.shape[2])
         logits = resize(net.decoder(seen.features), size)
         terms = {"decoder": dense_energy.balanced(logits, truth)}
-        if now.weights["energy"]:
+        if now.weights["dense_energy"]:
             mean, std = _colours(net)
             images = views.image * std[:, None, None] + mean[:, None, None]
             inside = in_boxes(views.box, size)
-            terms["energy"] = dense_energy.dense_energy(images, logits, truth, inside)
+            terms["dense_energy"] = dense_energy.dense_energy(images, logits, truth, inside)
         return terms
 
 
