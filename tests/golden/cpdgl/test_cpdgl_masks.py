@@ -34,7 +34,7 @@ ON_COCO = {  # what differs on COCO
 
 def inference_params(name: str, base: int, coco: bool) -> DecodeParams:
     """Return a method's published test with squares of `base` pixels."""
-    own = resolve_settings(Params(), "shapes", name, "published").decoder
+    own = resolve_settings(Params(), "shapes", name, "published").decode
     changes = ON_COCO[name] if coco else {}
     found = own.model_copy(update=changes)
     return found.model_copy(update={"square_px": base if found.square_px else None})
