@@ -200,7 +200,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one_with_all_its_memories(
 def published(net: Any, path: Path) -> None:
     """Write a network as its authors do, with what is in their files and not used."""
     back = [("backbone.", "encoder."), ("teacher.", "encoder_k."), ("student_head.", "proj_head.")]
-    back += [("teacher_head.", "proj_head_t."), ("decoder.branches.", "decode.c")]
+    back += [("teacher_head.", "proj_head_t."), ("decoder.branches.", "decoder.c")]
     back += [("queue_tags", "queue_label_flag"), ("queue_next", "queue_ptr")]
     theirs = {}
     for key, value in net.state_dict().items():
