@@ -23,7 +23,7 @@ from wsss.bootstrap import read_images
 from wsss.data.index import Index, load_index
 from wsss.errors import ConfigError, MissingError, StaleError
 from wsss.files import read_json, write_json
-from wsss.guard import changes, differences, verify
+from wsss.guard import changes, differences, stale, verify
 from wsss.losses import thin
 from wsss.plan import Run
 from wsss.record import Recorder
@@ -129,6 +129,19 @@ def test_a_changed_parameter_is_refused_by_its_key(
     assert "Run `snakemake` again" in str(error.value)
     assert "\n" not in str(error.value)
     assert not Path("results").exists()
+
+
+def test_records_that_have_to_be_made_again_are_those_that_differ(made: Path) -> None:
+    run = run_of(params())
+    assert stale(run) == set()
+    edit(run.path("walk.json"), code="0123456789abcdef")
+    run.path("cam.json").unlink()
+    assert stale(run) == {run.path("walk.json")}
+    run.path("pseudo.json").write_text("[]")
+    assert stale(run) == {run.path("pseudo.json")}
+    Path("work/shapes/data.json").unlink()
+    run.path("pseudo.json").unlink()
+    assert stale(run) == set()  # the whole run is made again
 
 
 def test_settings_that_cannot_change_a_result_are_not_stale(made: Path) -> None:

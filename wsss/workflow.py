@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from wsss import cluster, config, plan
+from wsss import cluster, config, guard, plan
 from wsss.errors import ConfigError
 from wsss.files import write_text
 from wsss.fingerprint import fingerprint
@@ -288,6 +288,23 @@ class Flow:
         for stage in run.trained:
             for name in plan.pretrained(run.settings, stage).values():
                 yield plan.pretrained_path(name).with_suffix(".json").as_posix()
+
+    def basis(self, workflow: Any) -> Function:
+        """Return the function that asks for all that the results are made from.
+
+        Snakemake does not remake the missing inputs of a file that is there, unless a target asks
+        for them. What it knows of finished files is in its own notes, which a clone may lack, so
+        records that do not match the configuration are made again too.
+
+        workflow: Snakemake's; its graph of jobs exists when the function is called.
+        """
+
+        def files(wildcards: Wildcards) -> list[str]:
+            stale = {path.as_posix() for run in self.runs for path in guard.stale(run)}
+            workflow.dag.forcefiles.update(stale)
+            return self.results_inputs()
+
+        return files
 
     def localization(self) -> list[str]:
         """Return the tables of the methods that localize, if there are such."""

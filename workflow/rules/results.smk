@@ -56,6 +56,7 @@ rule results:
 rule table:
     input:
         rules.results.output,
+        flow.basis(workflow),
     localrule: True
 
 
