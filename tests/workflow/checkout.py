@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
+from processes import running
 
 from wsss.config import merge, read_yaml
 
@@ -74,17 +76,17 @@ class Checkout:
         assert status is None or done.returncode == status, said
         return done
 
-    def start(self, *command: str) -> psutil.Popen:
-        """Start a command here, in a session of its own; what it says goes to said.txt."""
-        with (self.folder / "said.txt").open("ab") as said:
-            return psutil.Popen(
-                command,
-                cwd=self.folder,
-                env=self.environment(),
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
+    @contextmanager
+    def running(self, *command: str) -> Iterator[psutil.Popen]:
+        """Start a command here for the time of a block; its output goes to said.txt."""
+        options: dict[str, Any] = {"cwd": self.folder, "env": self.environment()}
+        with (
+            (self.folder / "said.txt").open("ab") as said,
+            running(
+                command, stdout=said, stderr=said, start_new_session=True, **options
+            ) as process,
+        ):
+            yield process
 
     def snakemake(self, *arguments: str, status: int | None = 0) -> str:
         """Run Snakemake on two cores, each job on one, and return all it said."""
