@@ -18,6 +18,7 @@ from processes import running
 from wsss.config import merge, read_yaml
 
 ROOT = Path(__file__).parents[2]
+CODE = ("wsss", "workflow", "params", "profiles", "tests")
 RUN = "work/shapes/cam/common/s0"
 ONE_THREAD = [
     f"{rule}=1"
@@ -128,11 +129,27 @@ class Checkout:
         file.write_text(yaml.safe_dump(merge(read_yaml(file), changes), sort_keys=False))
 
 
+def sources() -> list[str]:
+    """Return the files that Git tracks, and new ones in the folders of the code.
+
+    A developer's new module is tested before it is committed; what runs of the pipeline left in
+    the checkout is not copied, and neither are results that Git tracks.
+    """
+    tracked = ["--cached", "--", ".", ":!results"]
+    untracked = ["--others", "--exclude-standard", "--", *CODE]
+    return [
+        name
+        for selection in (tracked, untracked)
+        for name in subprocess.check_output(
+            ["git", "ls-files", "-z", *selection], cwd=ROOT, text=True
+        ).split("\0")
+        if name
+    ]
+
+
 def fresh_checkout(folder: Path) -> Checkout:
     """Return a copy of the repository whose params.yaml is the smoke preset; nothing is made yet."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, listed.decode().split("\0")):
+    for name in sources():
         source, target = ROOT / name, folder / name
         if source.is_file() or source.is_symlink():
             target.parent.mkdir(parents=True, exist_ok=True)
