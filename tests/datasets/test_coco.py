@@ -177,7 +177,7 @@ VALUES = st.recursive(
     st.integers(1, 40),
     st.sampled_from([None, 1]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_text_read_in_pieces_has_the_elements_of_its_lists(
     content: dict[str, Any], chunk: int, indent: int | None
 ) -> None:
