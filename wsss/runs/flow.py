@@ -308,8 +308,8 @@ class Flow:
         """
 
         def files(wildcards: Wildcards) -> list[str]:
-            stale = {path.as_posix() for run in self.runs for path in stale(run)}
-            workflow.dag.forcefiles.update(stale)
+            outdated = {path.as_posix() for run in self.runs for path in stale(run)}
+            workflow.dag.forcefiles.update(outdated)
             return self.results_inputs()
 
         return files
