@@ -85,8 +85,7 @@ def evaluate(run: Run, what: str) -> None:
         evaluate_boxes(run)
         return
     index, source = load_index(run.index), run.path(f"{scored_artifact(what)}.zip")
-    split = "val" if what in VALIDATED else "train"
-    entries = scored(index, split)
+    entries = scored(index, _split(what))
     stage, by_image = f"eval/{what}", run.path(f"eval/{what}.csv")
     record = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
     scoring = Scoring.of(run, what)
@@ -97,12 +96,7 @@ def evaluate(run: Run, what: str) -> None:
     evaluation = Evaluation(
         run=str(run),
         what=what,
-        protocol=Protocol(
-            split=split,
-            images=len(entries),
-            labels_used=what not in VALIDATED,
-            **scoring.model_dump(exclude={"thresholds"}),
-        ),
+        protocol=_protocol(scoring, what, len(entries)),
         described=described(run, what),
         phenomena=phenomena.summary(),
         **scores.model_dump(exclude_unset=True),
@@ -111,7 +105,19 @@ def evaluate(run: Run, what: str) -> None:
     write_images(by_image, images.confusions)
     path = run.path(f"{stage}.json")
     record.write(path, [run.index, source], [by_image], **evaluation.content())
-    log.info("%s of %s: mIoU %.3f on %s (%d images)", what, run, scores.miou, split, len(entries))
+    log.info(
+        "%s of %s: mIoU %.3f on %s (%d images)", what, run, scores.miou, _split(what), len(entries)
+    )
+
+
+def _split(what: str) -> str:
+    return "val" if what in VALIDATED else "train"
+
+
+def _protocol(scoring: Scoring, what: str, images: int) -> Protocol:
+    settings = scoring.model_dump(exclude={"thresholds"})
+    labels_used = what not in VALIDATED
+    return Protocol(split=_split(what), images=images, labels_used=labels_used, **settings)
 
 
 def _context(

@@ -66,11 +66,11 @@ def gallery(runs: Sequence[Run], count: int | None, folder: Path) -> int:
         lines = [_lines(material, totals) for material in materials]
         flat = [line for run_lines in lines for line in run_lines.values()]
         write_text(temporary / TABLE, csv_text(flat, HEADS))
-        described = [
+        runs_data = [
             page.run(material, run_lines)
             for material, run_lines in zip(materials, lines, strict=True)
         ]
-        write_text(temporary / PAGE, page.to_html(index, described, shown))
+        write_text(temporary / PAGE, page.to_html(index, runs_data, shown))
     return len(entries)
 
 

@@ -76,7 +76,7 @@ def to_html(
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, keep_trailing_newline=True)
     return environment.from_string(template).render(
         title=f"Gallery of {index.dataset}",
-        names=[described["name"] for described in runs],
+        names=[run_data["name"] for run_data in runs],
         style=style,
         script=script,
         data=as_json(data),

@@ -44,7 +44,6 @@ def stage_order(what: str) -> tuple[int, bool]:
 DIGITS = 6  # decimals of a score
 BASELINE = "cam"  # the method that gains are measured against
 
-
 Group = tuple[str, str, str, str]  # dataset, method, protocol, stage
 
 
