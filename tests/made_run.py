@@ -32,12 +32,12 @@ def make_dataset(index: Index, dataset: str, params: Params, names: Sequence[str
     images = tuple(
         replace(image, labels=tuple(new[label] for label in image.labels)) for image in index.images
     )
-    made = Index(dataset, tuple(names), images)
+    renamed = Index(dataset, tuple(names), images)
     path = WORK / dataset / "index.json"
-    save_index(made, path)
+    save_index(renamed, path)
     record = Recorder("data", data_slice(params, dataset), data_code(dataset))
     record.write(path.with_name("data.json"), [], [path])
-    return made
+    return renamed
 
 
 def make_run(run: Run, index: Index) -> None:
@@ -47,10 +47,10 @@ def make_run(run: Run, index: Index) -> None:
         if stage.startswith("eval/"):
             evaluate(run, stage.removeprefix("eval/"))
         else:
-            made = _make(run, stage, index)
+            artifact = _make(run, stage, index)
             recorder = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
-            recorder.write(run.path(f"{stage}.json"), done, [made])
-            done.append(made)
+            recorder.write(run.path(f"{stage}.json"), done, [artifact])
+            done.append(artifact)
 
 
 def _make(run: Run, stage: str, index: Index) -> Path:

@@ -268,10 +268,10 @@ def show(
     params: ParamFiles = None,
 ) -> None:
     """Write a gallery of images and what each stage of the runs makes of them; open it from disk."""
-    from wsss.report.gallery.gallery import gallery, wanted
+    from wsss.report.gallery.gallery import gallery, image_count
 
     loaded = _params(params)
-    count = gallery([Run.parse(name, loaded) for name in runs], wanted(images), output)
+    count = gallery([Run.parse(name, loaded) for name in runs], image_count(images), output)
     typer.echo(f"{count} images -> {output / 'index.html'}")
 
 

@@ -67,20 +67,20 @@ def test_overlaps_count_the_last_pixel() -> None:
 
 def test_half_an_overlap_is_enough_for_gt_known_alone() -> None:
     half = boxes.score(2, [2, 0], [(0, 0, 9, 9)] * 2, (0, 0, 9, 9), [(0, 0, 9, 4)])
-    assert half["gt_known"]
-    assert not half["top1"]
-    assert not half["top5"]
+    assert half.gt_known
+    assert not half.top1
+    assert not half.top5
     more = boxes.score(2, [2, 0], [(0, 0, 9, 9)] * 2, (0, 0, 9, 9), [(0, 0, 9, 5)])
-    assert more["top1"]
-    assert more["outcome"] == "right"
+    assert more.top1
+    assert more.outcome == "right"
 
 
 def test_top_5_takes_the_box_of_the_true_class() -> None:
     found = boxes.score(2, [0, 2], [(50, 50, 59, 59), (0, 0, 9, 9)], (0, 0, 9, 9), [(0, 0, 9, 9)])
-    assert found["top5"]
-    assert found["gt_known"]
-    assert not found["top1"]
-    assert found["outcome"] == "class"
+    assert found.top5
+    assert found.gt_known
+    assert not found.top1
+    assert found.outcome == "class"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from wsss.data import labelmap
 from wsss.data.index import Entry, Index
+from wsss.runs.evaluation import ContextActivation
 from wsss.scores import co_occurrence
 from wsss.storage import archive
 from wsss.storage.cam_archive import Cam, CamReader, pack
@@ -59,10 +60,9 @@ def test_classes_that_always_have_a_context_are_measured_where_it_is_theirs(
     found = co_occurrence.activations(
         index.split("train"), index, CamReader(cams), truth, co_occurrence.reader(marks)
     )
-    assert found == [
-        {"name": "boat", "context": 0.5, "object": 1.0},
-        {"name": "train", "context": 0.5, "object": 1.0},
-    ]
+    assert found == tuple(
+        ContextActivation(name=name, context=0.5, object=1.0) for name in ("boat", "train")
+    )
 
 
 def test_only_archives_with_marks_have_contexts(made: tuple[Index, Path, Path]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index
 from wsss.datasets.drawn import shapes
+from wsss.runs.evaluation import ContextShare, PartRecall, SizeScores
 from wsss.scores.phenomena import BOUNDS, PARTS, SIZES, Phenomena, object_scores
 from wsss.settings import ShapesParams
 
@@ -33,13 +34,15 @@ def test_true_masks_cover_every_object_and_no_context(drawn: tuple[Index, Path])
         truth = load_mask(entry.mask or "")
         found.add(entry, truth, truth)
     summary = found.summary()
-    assert [each["name"] for each in summary["sizes"]] == list(SIZES)
-    assert all(each["objects"] > 5 for each in summary["sizes"])
-    assert {each["iou"] for each in summary["sizes"]} == {1.0}
-    assert summary["parts"] == [{"name": name, "part": 1.0, "rest": 1.0} for name in TOLD_BY_PART]
-    assert summary["contexts"] == [
-        {"name": name, "context": 0.0, "object": 1.0} for name in ("boat", "train")
-    ]
+    assert [each.name for each in summary.sizes] == list(SIZES)
+    assert all(each.objects > 5 for each in summary.sizes)
+    assert {each.iou for each in summary.sizes} == {1.0}
+    assert summary.parts == tuple(
+        PartRecall(name=name, part=1.0, rest=1.0) for name in TOLD_BY_PART
+    )
+    assert summary.contexts == tuple(
+        ContextShare(name=name, context=0.0, object=1.0) for name in ("boat", "train")
+    )
 
 
 def test_a_prediction_of_parts_and_contexts_alone_is_seen_as_that(
@@ -55,8 +58,8 @@ def test_a_prediction_of_parts_and_contexts_alone_is_seen_as_that(
             labels[mark(archive, "context", entry)] = index.classes.index(own[0]) + 1
         found.add(entry, truth, labels.astype(np.uint8))
     summary = found.summary()
-    assert {(each["part"], each["rest"]) for each in summary["parts"]} == {(1.0, 0.0)}
-    assert {(each["context"], each["object"]) for each in summary["contexts"]} == {(1.0, 0.0)}
+    assert {(each.part, each.rest) for each in summary.parts} == {(1.0, 0.0)}
+    assert {(each.context, each.object) for each in summary.contexts} == {(1.0, 0.0)}
 
 
 def test_without_marks_sizes_alone_are_measured(squares: Index) -> None:
@@ -64,15 +67,10 @@ def test_without_marks_sizes_alone_are_measured(squares: Index) -> None:
     found = Phenomena(entries, squares, None)
     for entry in entries:
         found.add(entry, load_mask(entry.mask or ""), np.zeros(entry.size, np.uint8))
-    assert set(found.summary()) == {"sizes"}
-    large = found.summary()["sizes"][2]
-    assert (large["objects"], large["recall"]) == (9, 0.0)
-    assert found.summary()["sizes"][0] == {
-        "name": "small",
-        "objects": 0,
-        "recall": None,
-        "iou": None,
-    }
+    assert found.summary().model_fields_set == {"sizes"}
+    large = found.summary().sizes[2]
+    assert (large.objects, large.recall) == (9, 0.0)
+    assert found.summary().sizes[0] == SizeScores(name="small", objects=0, recall=None, iou=None)
 
 
 def test_one_region_over_two_objects_is_shared_in_proportion() -> None:
@@ -93,12 +91,7 @@ def test_what_is_not_known_is_neither_found_nor_missed() -> None:
     truth[:4] = 1
     found = Phenomena([entry], index, None)
     found.add(entry, truth, np.ones((8, 8), np.uint8))
-    assert found.summary()["sizes"][2] == {
-        "name": "large",
-        "objects": 1,
-        "recall": 1.0,
-        "iou": 1.0,
-    }
+    assert found.summary().sizes[2] == SizeScores(name="large", objects=1, recall=1.0, iou=1.0)
 
 
 @given(st.integers(0, 2**32 - 1))

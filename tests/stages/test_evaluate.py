@@ -1,5 +1,6 @@
-"""Evaluations of archives: treatments of 255, erosion, and what the record keeps of them."""
+"""Evaluations of archives: treatments of 255, erosion, and the record of both."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from made_run import make_dataset, make_run
 from wsss.data import labelmap
 from wsss.data.images import load_mask
 from wsss.data.index import Index
+from wsss.runs.evaluation import Evaluation, Scoring
+from wsss.runs.record import read_record
 from wsss.runs.run import Run
 from wsss.scores.metrics import confusion, erode, mean_iou, seed
 from wsss.settings import EvaluationParams, Params
@@ -44,18 +47,18 @@ def test_255_in_predictions_is_treated_as_asked_and_coverage_says_how_much(
 ) -> None:
     run, index = made(squares)
     source, entries = half_unknown(run, index), index.split("val")
-    found = {}
+    scores = {}
     for unlabelled in ("background", "missed", "excluded"):
-        params = {"convention": "C", "unlabelled": unlabelled}
-        found[unlabelled] = score_labels(entries, index, source, params)
-        assert found[unlabelled]["coverage"] == 0.5
-        assert np.shape(found[unlabelled]["confusion"]) == (4, 4)
-    assert found["excluded"]["miou"] == 1
-    assert found["excluded"]["missed"] == found["background"]["missed"] == [0] * 4
-    assert sum(found["missed"]["missed"]) == sum(e.size[0] // 2 * e.size[1] for e in entries)
-    assert all(each["false_positive"] == 0 for each in found["missed"]["classes"])
-    assert found["background"]["classes"][0]["false_positive"] > 0
-    assert len({found[key]["miou"] for key in found}) == 3
+        scoring = Scoring(convention="C", unlabelled=unlabelled)
+        scores[unlabelled] = score_labels(entries, index, source, scoring)
+        assert scores[unlabelled].coverage == 0.5
+        assert np.shape(scores[unlabelled].confusion) == (4, 4)
+    assert scores["excluded"].miou == 1
+    assert scores["excluded"].missed == scores["background"].missed == (0,) * 4
+    assert sum(scores["missed"].missed) == sum(e.size[0] // 2 * e.size[1] for e in entries)
+    assert all(each.false_positive == 0 for each in scores["missed"].classes)
+    assert scores["background"].classes[0].false_positive > 0
+    assert len({each.miou for each in scores.values()}) == 3
 
 
 def test_an_eroded_seed_is_scored_at_every_threshold_and_without_erosion(
@@ -100,3 +103,17 @@ def test_a_record_answers_every_convention_from_its_matrix(work: Path, squares: 
     evaluate(run, "segmentation")
     assert read_json(run.path("eval/segmentation.json"))["confusion"] == record["confusion"]
     assert len(Reader(run.path("masks.zip")).names()) == record["protocol"]["images"]
+
+
+def test_the_file_holds_the_evaluation_and_nothing_that_was_not_measured(
+    work: Path, squares: Index
+) -> None:
+    run, _ = made(squares)
+    for what in ("seed", "pseudo", "segmentation"):
+        path = run.path(f"eval/{what}.json")
+        content, evaluation = read_json(path), read_record(path, Evaluation)
+        assert (evaluation.run, evaluation.what) == (str(run), what)
+        assert json.loads(json.dumps(evaluation.content())).items() <= content.items()
+        assert list(evaluation.content()) == list(content)[-len(evaluation.content()) :]
+        assert ("early_stop" in content) == (what == "seed")
+        assert "context" not in content  # the dataset has no marks

@@ -109,7 +109,7 @@ def test_a_chosen_part_is_written_where_asked(
     [
         (("--method", "irn"), "--method irn: there is none. There are: cam, supervised, toco."),
         (("--stage", "walks"), "--stage walks: there is none. There are: decode, pseudo,"),
-        (("--method", "supervised", "--stage", "seed"), "No run is of all that is named"),
+        (("--method", "supervised", "--stage", "seed"), "No run has all the chosen names together"),
     ],
 )
 def test_a_part_that_is_not_there_is_an_error(
@@ -175,8 +175,8 @@ def test_values_of_every_kind_survive_the_csv(made: Path, elsewhere: Path) -> No
     ("content", "phrase"),
     [
         ("", "is not valid JSON"),
-        ('{"run": "shapes/cam/common/s0"}', "is no evaluation ('what')"),
-        ('{"shapes": {"cam": {}}}', "is no evaluation ('run')"),
+        ('{"shapes": {"cam": {}}}', "is not an evaluation of masks: it has no '"),
+        ("[1, 2]", "is not an evaluation of masks: it holds [1, 2] ("),
     ],
 )
 def test_what_is_no_evaluation_is_named(elsewhere: Path, content: str, phrase: str) -> None:
@@ -185,6 +185,43 @@ def test_what_is_no_evaluation_is_named(elsewhere: Path, content: str, phrase: s
     assert isinstance(error, WsssError)
     assert "x.json" in str(error)
     assert phrase in str(error)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "phrase"),
+    [
+        (("run",), None, "it has no 'run'"),
+        (("what",), None, "it has no 'what'"),
+        (("protocol", "crf"), None, "it has no 'protocol.crf'"),
+        (("described", "title"), None, "it has no 'described.title'"),
+        (("miou",), "high", "'miou' is 'high' (Input should be a valid number"),
+        (("miou",), float("nan"), "'miou' is nan (Input should be a finite number"),
+        (("classes", 1, "iou"), [0.5], "'classes.1.iou' is [0.5] (Input should be a valid number"),
+    ],
+)
+def test_an_evaluation_that_does_not_fit_is_refused_with_its_key(
+    made: Path, elsewhere: Path, keys: tuple[str | int, ...], value: object, phrase: str
+) -> None:
+    record = read_json(made / "work/shapes/cam/common/s0/eval/seed.json")
+    part = record
+    for key in keys[:-1]:
+        part = part[key]
+    if value is None:
+        del part[keys[-1]]
+    else:
+        part[keys[-1]] = value
+    write_json(Path("seed.json"), record)
+    error = table("--from", "seed.json").exception
+    assert isinstance(error, WsssError)
+    assert str(error).startswith(f"seed.json is not an evaluation of masks: {phrase}")
+    assert "\n" not in str(error)
+
+
+def test_an_evaluation_of_boxes_that_does_not_fit_is_refused(elsewhere: Path) -> None:
+    write_json(Path("boxes.json"), {"run": "cub/crt_localization/common/s0", "what": "boxes"})
+    error = table("--from", "boxes.json").exception
+    assert isinstance(error, WsssError)
+    assert str(error).startswith("boxes.json is not an evaluation of boxes: it has no 'protocol'")
 
 
 def test_one_evaluation_is_not_counted_as_two_seeds(made: Path, elsewhere: Path) -> None:
@@ -198,7 +235,7 @@ def test_one_evaluation_is_not_counted_as_two_seeds(made: Path, elsewhere: Path)
 def test_a_folder_without_evaluations_and_a_foreign_csv_are_errors(elsewhere: Path) -> None:
     Path("empty").mkdir()
     Path("other.csv").write_text("a,b\n1,2\n")
-    for name, phrase in (("empty", "has no eval/*.json"), ("other.csv", "is no table.csv")):
+    for name, phrase in (("empty", "has no eval/*.json"), ("other.csv", "is not a table.csv")):
         error = table("--from", name).exception
         assert isinstance(error, WsssError)
         assert phrase in str(error)

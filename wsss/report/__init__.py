@@ -1,1 +1,1 @@
-"""What a reader sees: tables, figures, galleries."""
+"""The report: tables, figures and the gallery."""

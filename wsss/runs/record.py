@@ -1,4 +1,4 @@
-"""The record beside every artifact: what made it, from what, with which settings and code."""
+"""The record beside every artifact: which code made it, from which inputs, with which settings."""
 
 from __future__ import annotations
 
@@ -9,55 +9,108 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from wsss.errors import MissingError, one_line
 from wsss.runs.run import Run
-from wsss.storage.files import sha256, write_json
+from wsss.storage.files import read_json, sha256, write_json
 
-VERSIONED = ("torch", "timm", "numpy", "pillow", "pydensecrf2")
+PACKAGES = ("torch", "timm", "numpy", "pillow", "pydensecrf2")  # they can change numbers
+VALUE_LENGTH = 40  # characters of a wrong value that a message shows
+
+
+class RecordModel(BaseModel):
+    """Base of everything that is read from a record; keys without a field are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Record(RecordModel):
+    """What every record says about the stage that wrote it.
+
+    params: the settings that the stage depends on. code: the fingerprint of its code. inputs,
+    outputs: SHA-256 of every file, by path. wall_s: duration in seconds.
+    """
+
+    stage: str
+    params: dict[str, object]
+    code: str
+    seed: int | None = None
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    versions: dict[str, str]
+    device: str
+    wall_s: float
+
+
+Model = TypeVar("Model", bound=RecordModel)
+
+
+def read_record(path: Path, model: type[Model], kind: str = "a record") -> Model:
+    """Return the content of a JSON file as `model`; kind: what the file should be, for messages.
+
+    Raises:
+        MissingError: the file is absent, or lacks a key of the model, or has a wrong value.
+    """
+    try:
+        return model.model_validate(read_json(path))
+    except ValidationError as error:
+        problem = one_line(_problem(error))
+        raise MissingError(f"{path} is not {kind}: {problem}. Delete it and run again.") from None
+
+
+def _problem(error: ValidationError) -> str:
+    """Return the first problem in words, with its key as in `protocol.split`."""
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"it has no {key!r}"
+    value = repr(first["input"])
+    short = value if len(value) <= VALUE_LENGTH else value[: VALUE_LENGTH - 1] + "…"
+    return f"{f'{key!r} is' if key else 'it holds'} {short} ({first['msg']})"
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions of what can change numbers, and of Python."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONED:
+    """Return the versions of Python and of the installed packages that can change numbers."""
+    numbers = {"python": platform.python_version()}
+    for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            numbers[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return numbers
 
 
 @dataclass
 class Recorder:
-    """Collects what a record says while a stage runs; the clock starts with it."""
+    """The record of a stage that is running; its clock starts when it is created."""
 
     stage: str
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     code: str
     seed: int | None = None
     device: str = "cpu"
     started: float = field(default_factory=time.monotonic)
 
     def write(
-        self, path: Path, inputs: Iterable[Path], outputs: Iterable[Path], **content: Any
-    ) -> dict[str, Any]:
-        """Write the record of a finished stage and return it."""
-        record = {
-            "stage": self.stage,
-            "params": dict(self.params),
-            "code": self.code,
-            "seed": self.seed,
-            "inputs": {item.as_posix(): sha256(item) for item in inputs},
-            "outputs": {item.as_posix(): sha256(item) for item in outputs},
-            "versions": versions(),
-            "device": self.device,
-            "wall_s": round(time.monotonic() - self.started, 2),
-            **content,
-        }
-        write_json(path, record)
-        return record
+        self, path: Path, inputs: Iterable[Path], outputs: Iterable[Path], **content: object
+    ) -> None:
+        """Write the record of the finished stage; content: further keys, written last."""
+        record = Record(
+            stage=self.stage,
+            params=dict(self.params),
+            code=self.code,
+            seed=self.seed,
+            inputs={item.as_posix(): sha256(item) for item in inputs},
+            outputs={item.as_posix(): sha256(item) for item in outputs},
+            versions=versions(),
+            device=self.device,
+            wall_s=round(time.monotonic() - self.started, 2),
+        )
+        write_json(path, {**record.model_dump(), **content})
 
 
 def recorder(run: Run, stage: str, device: str = "cpu") -> Recorder:

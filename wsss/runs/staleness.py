@@ -1,7 +1,7 @@
-"""The last guard before a table: every record must be what the present configuration would make.
+"""The last guard before a table: every record must fit the present settings, code and seed.
 
-Reads records alone, no artifact: what a stage read must be, by its checksum, what the record of the
-stage before says it wrote.
+It reads records and no artifact. The checksum of every input must equal the checksum in the record
+of the stage that wrote this file.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wsss.errors import MissingError, StaleError
+from wsss.runs.record import Record, read_record
 from wsss.runs.run import (
     WORK,
     Run,
@@ -22,16 +22,12 @@ from wsss.runs.run import (
     scored_artifact,
     stage_kind,
 )
-from wsss.storage.files import read_json
-
-Record = dict[str, Any]
 
 LISTED = 12  # differences named in one message
-# Where a stage's settings stand in params.yaml, if not under the name of the stage.
+# The section of params.yaml with the settings of a stage, if it is not named as the stage.
 SECTIONS = {
     "confident": "affinity.confident",
     "masks": "segmenter.test",
-    "decode": "decoder",
     "data": "data",
 }
 
@@ -49,19 +45,18 @@ class Difference:
 
 def records(run: Run) -> dict[str, Record]:
     """Return the record of every stage of a run, in order; `MissingError` if one is absent."""
-    return {stage: read_json(run.path(f"{stage}.json")) for stage in run.stages()}
+    return {stage: read_record(run.path(f"{stage}.json"), Record) for stage in run.stages()}
 
 
 def present(run: Run) -> dict[str, Record]:
-    """Return the records of the stages of a run that are finished, in order."""
+    """Return the records of the finished stages of a run, in order."""
     paths = {stage: run.path(f"{stage}.json") for stage in run.stages()}
-    return {stage: read_json(path) for stage, path in paths.items() if path.is_file()}
+    return {stage: read_record(path, Record) for stage, path in paths.items() if path.is_file()}
 
 
 def data_record(dataset: str) -> Record:
     """Return the record of a dataset."""
-    record: Record = read_json(_data_path(dataset))
-    return record
+    return read_record(_data_path(dataset), Record)
 
 
 def _data_path(dataset: str) -> Path:
@@ -69,18 +64,18 @@ def _data_path(dataset: str) -> Path:
 
 
 def verify(*runs: Run, partly: bool = False) -> None:
-    """Stop unless every record of `runs` fits the present parameters, code, seed and inputs.
+    """Stop unless every record of `runs` fits the present settings, code, seed and inputs.
 
-    partly: stages that are not finished are passed over instead of missed.
+    partly: skip stages that are not finished; otherwise they are an error.
 
     Raises:
         StaleError: with the differing keys of all runs.
     """
-    found = list(dict.fromkeys(str(d) for run in runs for d in differences(run, partly)))
-    if found:
-        more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    lines = list(dict.fromkeys(str(d) for run in runs for d in differences(run, partly)))
+    if lines:
+        more = f"; and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
         raise StaleError(
-            f"The results are out of date: {'; '.join(found[:LISTED])}{more}. "
+            f"The results are out of date: {'; '.join(lines[:LISTED])}{more}. "
             "Run `snakemake` again; it remakes what differs."
         )
 
@@ -88,48 +83,49 @@ def verify(*runs: Run, partly: bool = False) -> None:
 def stale(run: Run) -> set[Path]:
     """Return the records of a run that are present, and damaged or not the current ones."""
     paths = {run.path(f"{stage}.json") for stage in run.stages()}
-    paths |= {_data_path(run.dataset), *_pretrained(run, run.stages())}
+    paths |= {_data_path(run.dataset), *_weights_records(run, run.stages())}
     damaged = {path for path in paths if path.is_file() and not _is_readable(path)}
     if damaged or not _data_path(run.dataset).is_file():
-        return damaged  # all that depends on what is missing or damaged is made again anyway
+        return damaged  # whatever depends on the missing or damaged record is made again anyway
     return {difference.record for difference in differences(run, partly=True)}
 
 
 def _is_readable(path: Path) -> bool:
     try:
-        return isinstance(read_json(path), Mapping)
+        read_record(path, Record)
     except MissingError:
         return False
+    return True
 
 
 def differences(run: Run, partly: bool = False) -> Iterator[Difference]:
-    """Yield each way in which the records of a run are not the current ones."""
-    made = present(run) if partly else records(run)
+    """Yield each way in which the records of a run do not fit the present."""
+    finished = present(run) if partly else records(run)
     path, section = _data_path(run.dataset), f"data.{run.dataset}"
     settings, code = data_slice(run.params, run.dataset), data_code(run.dataset)
     for text in _against(data_record(run.dataset), settings, code, section):
         yield Difference(path, f"{run.dataset} data: {text}")
-    for stage, record in made.items():
+    for stage, record in finished.items():
         path = run.path(f"{stage}.json")
         section = "" if stage.startswith("eval/") else SECTIONS.get(stage, stage_kind(stage))
         for text in _against(record, run.slice(stage), run.code(stage), section):
             yield Difference(path, f"{run} {stage}: {text}")
-        if record.get("seed") is not None and record["seed"] != run.seed:
-            yield Difference(path, f"{run} {stage}: seed was {record['seed']}, is {run.seed}")
-    yield from _broken_chain(run, made, partly)
+        if record.seed is not None and record.seed != run.seed:
+            yield Difference(path, f"{run} {stage}: seed was {record.seed}, is {run.seed}")
+    yield from _broken_chain(run, finished, partly)
 
 
 def _against(
-    record: Mapping[str, Any], params: Mapping[str, Any], code: str, section: str
+    record: Record, params: Mapping[str, object], code: str, section: str
 ) -> Iterator[str]:
     """Yield how the settings and the code of a record differ from the present ones."""
-    for key, was, now in changes(record.get("params", {}), params, section):
+    for key, was, now in changes(record.params, params, section):
         yield f"{key} was {was}, is {now}"
-    if record.get("code") != code:
-        yield f"code was {record.get('code')}, is {code}"
+    if record.code != code:
+        yield f"code was {record.code}, is {code}"
 
 
-def changes(was: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+def changes(was: object, now: object, key: str = "") -> Iterator[tuple[str, object, object]]:
     """Yield (dotted key, old value, new value) wherever two nested mappings differ."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         for name in sorted({*was, *now}):
@@ -139,36 +135,37 @@ def changes(was: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]
         yield key, was, now
 
 
-def _broken_chain(run: Run, made: Mapping[str, Record], partly: bool) -> Iterator[Difference]:
-    """Yield every input whose checksum is not that of the output it should be."""
-    written = _written(run, made, partly)
-    for stage, record in made.items():
+def _broken_chain(run: Run, finished: Mapping[str, Record], partly: bool) -> Iterator[Difference]:
+    """Yield every input that changed after it was read, and every input that is not recorded."""
+    written = _written(run, finished, partly)
+    for stage, record in finished.items():
         path = run.path(f"{stage}.json")
-        for name, checksum in record.get("inputs", {}).items():
+        for name, checksum in record.inputs.items():
             maker, output = written.get(name, ("", checksum))
             if output != checksum:
                 text = f"{run} {stage}: it read another {name} than {maker} has written"
                 yield Difference(path, text)
-        missing = _needed(run, stage) - set(record.get("inputs", {}))
+        missing = _needed(run, stage) - set(record.inputs)
         if missing:
             text = f"{run} {stage}: its record does not say which {min(missing)} it read"
             yield Difference(path, text)
 
 
-def _written(run: Run, made: Mapping[str, Record], partly: bool) -> dict[str, tuple[str, str]]:
-    """Return who made each file, and its checksum, by path."""
+def _written(run: Run, finished: Mapping[str, Record], partly: bool) -> dict[str, tuple[str, str]]:
+    """Return (the stage that wrote it, checksum) of every file, by path."""
     sources = {f"{run.dataset} data": data_record(run.dataset)}
-    weights = [path for path in _pretrained(run, made) if path.is_file() or not partly]
-    sources |= {f"weights {path.stem}": read_json(path) for path in weights}
-    sources |= {f"{run} {stage}": record for stage, record in made.items()}
+    for path in _weights_records(run, finished):
+        if path.is_file() or not partly:
+            sources[f"weights {path.stem}"] = read_record(path, Record)
+    sources |= {f"{run} {stage}": record for stage, record in finished.items()}
     return {
         path: (maker, checksum)
         for maker, record in sources.items()
-        for path, checksum in record.get("outputs", {}).items()
+        for path, checksum in record.outputs.items()
     }
 
 
-def _pretrained(run: Run, stages: Collection[str]) -> list[Path]:
+def _weights_records(run: Run, stages: Collection[str]) -> list[Path]:
     """Return the records of the initial weights that the trainings among `stages` start from."""
     trained = (initial_weights(run.settings, stage) for stage in run.trained if stage in stages)
     names = {name for weights in trained for name in weights.values()}
@@ -176,7 +173,7 @@ def _pretrained(run: Run, stages: Collection[str]) -> list[Path]:
 
 
 def _needed(run: Run, stage: str) -> set[str]:
-    """Return what an evaluation must have read: an index, and what it scores."""
+    """Return the files that an evaluation must have read: the index and the archive it scores."""
     if not stage.startswith("eval/"):
         return set()
     scored = scored_artifact(stage.removeprefix("eval/"))

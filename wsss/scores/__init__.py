@@ -1,1 +1,1 @@
-"""From predictions to numbers."""
+"""Scores of predictions: masks, boxes, phenomena."""

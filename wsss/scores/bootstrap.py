@@ -1,6 +1,6 @@
-"""Is a difference between two methods more than the choice of images? A paired bootstrap over them.
+"""The interval of the difference between two methods: a paired bootstrap over the images.
 
-Both methods are scored on the same resampled images, so that what makes an image hard cancels out
+Both methods are scored on the same resampled images, so that the difficulty of an image cancels out
 (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13: percentile intervals).
 """
 
@@ -11,7 +11,6 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +22,16 @@ from wsss.scores.metrics import Counts, mean_iou
 from wsss.storage.files import write_text
 
 RESAMPLES = 1000  # Efron and Tibshirani, 14.3: at least 1000 for percentiles
-PART = 50  # resamples at once: weights of COCO's 40,000 images are 16 MB
-COVERED = 0.95
+PART = 50  # resamples at once: their weights of COCO's 40,000 images are 16 MB
+COVERED = 0.95  # share of the resamples inside the interval
 HEADS = ("image", "truth", "prediction", "pixels")
+
+Weights = NDArray[np.float64] | NDArray[np.int64]  # how often an image is drawn
 
 
 @dataclass(frozen=True)
 class Gain:
-    """How much better one method is than another, in mIoU, with the interval over images."""
+    """The mIoU of one method minus the mIoU of another, with its interval over images."""
 
     mean: float
     low: float
@@ -38,7 +39,10 @@ class Gain:
 
 
 def write_images(path: Path, counts: Mapping[str, Counts]) -> None:
-    """Write the confusion matrix of every image: a line for each pair of labels that occurs."""
+    """Write the confusion matrix of every image: a line for each pair of labels that occurs.
+
+    counts: (classes, classes), or with one more column for pixels in no class, by image name.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADS)
@@ -51,7 +55,7 @@ def write_images(path: Path, counts: Mapping[str, Counts]) -> None:
 def read_images(path: Path, names: Sequence[str], classes: int) -> csr_array:
     """Return the confusion matrices in a file, (images, classes * (classes + 1)), sparse.
 
-    classes: with background; the last column of a matrix holds pixels that were given no class.
+    classes: their number with the background. The last column of a matrix holds pixels in no class.
     """
     places = {name: place for place, name in enumerate(names)}
     try:
@@ -75,41 +79,42 @@ def read_images(path: Path, names: Sequence[str], classes: int) -> csr_array:
 
 
 def gain(
-    ours: Sequence[csr_array], theirs: Sequence[csr_array], classes: int, convention: str
+    method: Sequence[csr_array], baseline: Sequence[csr_array], classes: int, convention: str
 ) -> Gain:
-    """Return by how much our mIoU is above theirs; each is a mean over the seeds given.
+    """Return the mIoU of a method minus the mIoU of the baseline, each a mean over seeds.
 
-    The draws depend on the number of images alone, so a table is the same every time.
+    method, baseline: one matrix for each seed, as from `read_images`. The draws depend on the
+    number of images alone, so a table is the same every time.
     """
-    images = ours[0].shape[0]
+    images = method[0].shape[0]
     generator = rng(0, "bootstrap", images)
-    mean = _difference(np.ones((1, images)), ours, theirs, classes, convention)
+    mean = _difference(np.ones((1, images)), method, baseline, classes, convention)
     parts = []
     for _ in range(RESAMPLES // PART):
-        drawn = generator.multinomial(images, np.full(images, 1 / images), PART)
-        parts.append(_difference(drawn, ours, theirs, classes, convention))
+        weights = generator.multinomial(images, np.full(images, 1 / images), PART)
+        parts.append(_difference(weights, method, baseline, classes, convention))
     low, high = np.quantile(np.concatenate(parts), [(1 - COVERED) / 2, (1 + COVERED) / 2])
     return Gain(float(mean[0]), float(low), float(high))
 
 
 def _difference(
-    weights: NDArray[Any],
-    ours: Sequence[csr_array],
-    theirs: Sequence[csr_array],
+    weights: Weights,
+    method: Sequence[csr_array],
+    baseline: Sequence[csr_array],
     classes: int,
     convention: str,
-) -> NDArray[Any]:
-    """Return our mIoU minus theirs for each row of weights of the images."""
-    first, second = (_scores(seeds, weights, classes, convention) for seeds in (ours, theirs))
+) -> NDArray[np.float64]:
+    """Return the difference (resamples,) for each row of weights (resamples, images)."""
+    first, second = (_scores(seeds, weights, classes, convention) for seeds in (method, baseline))
     return np.asarray(first - second)
 
 
 def _scores(
-    seeds: Iterable[csr_array], weights: NDArray[Any], classes: int, convention: str
-) -> NDArray[Any]:
+    seeds: Iterable[csr_array], weights: Weights, classes: int, convention: str
+) -> NDArray[np.float64]:
     """Return the mIoU (resamples,) of weighted images, averaged over seeds."""
-    found = [
+    scores = [
         mean_iou((matrix.T @ weights.T).T.reshape(-1, classes, classes + 1), convention)
         for matrix in seeds
     ]
-    return np.asarray(np.mean(found, axis=0))
+    return np.asarray(np.mean(scores, axis=0))

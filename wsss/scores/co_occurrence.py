@@ -1,26 +1,27 @@
-"""Whether a class shows on its objects or on what always comes with them (co-occurrence).
+"""Co-occurrence: how high a class scores on the context that always surrounds its objects.
 
-Drawn datasets keep a mark `context/<name>.png` beside each mask: 1 on the water under a boat, say.
+Drawn datasets have a mark `context/<name>.png` beside each mask: 1 on the water under a boat.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsss.data import labelmap
 from wsss.data.index import Entry, Index
+from wsss.runs.evaluation import ContextActivation
 from wsss.storage.archive import Reader
 from wsss.storage.cam_archive import CamReader
 
 MARK = "context"
-ALWAYS = 0.98  # share of a class's images with a context, from which on it is a constant one
+# A context counts as constant if at least this share of the class's images shows it.
+ALWAYS = 0.98
 
-Read = Callable[[Entry], NDArray[Any]]  # pixels (H, W) of an image
+Read = Callable[[Entry], NDArray[np.uint8]]  # from an image to its labels or mark (H, W)
 
 
 def marked(index: Index, archive: Path | None, mark: str = MARK) -> bool:
@@ -32,10 +33,10 @@ def marked(index: Index, archive: Path | None, mark: str = MARK) -> bool:
 
 
 def reader(archive: Path, mark: str = MARK) -> Read:
-    """Return the function from an image to its mark: 1 where a context is, say."""
+    """Return the function from an image to its mark (H, W), 1 on the context."""
     marks = Reader(archive)
 
-    def read(entry: Entry) -> NDArray[Any]:
+    def read(entry: Entry) -> NDArray[np.uint8]:
         name = f"{mark}/{entry.name}.png"
         return labelmap.decode(marks.read(name), f"{archive}/{name}")
 
@@ -44,14 +45,15 @@ def reader(archive: Path, mark: str = MARK) -> Read:
 
 def activations(
     entries: Iterable[Entry], index: Index, cams: CamReader, truth: Read, context: Read
-) -> list[dict[str, Any]]:
-    """Return the mean score of each class that has a constant context, on this and on its objects.
+) -> tuple[ContextActivation, ...]:
+    """Return the mean CAM score of each class with a constant context, on it and on the objects.
 
-    Images that show two such classes are left out: a mark does not say whose context it is.
+    Images that show two such classes are left out: a mark does not name the class of a context.
     """
     entries = list(entries)
+    # By class: sum of scores and number of pixels of the context, then of the objects.
     sums = {name: np.zeros(4) for name in constant(entries, index, context)}
-    for entry in entries:  # sums: of the context the score and the pixels, of the objects the same
+    for entry in entries:
         present = [name for name in sums if name in entry.labels]
         if len(present) != 1:
             continue
@@ -60,24 +62,24 @@ def activations(
         scores = cam.full()[cam.labels.tolist().index(label)]
         areas = (context(entry) > 0, objects)
         sums[name] += [v for area in areas for v in (scores[area].sum(), area.sum())]
-    return [
-        {
-            "name": name,
-            "context": round(float(total[0] / max(total[1], 1)), 6),
-            "object": round(float(total[2] / max(total[3], 1)), 6),
-        }
+    return tuple(
+        ContextActivation(
+            name=name,
+            context=round(float(total[0] / max(total[1], 1)), 6),
+            object=round(float(total[2] / max(total[3], 1)), 6),
+        )
         for name, total in sums.items()
-    ]
+    )
 
 
 def constant(entries: Iterable[Entry], index: Index, context: Read) -> list[str]:
-    """Return the classes that always have a context, in the images of `entries` that show them."""
-    seen = np.zeros((2, len(index.classes)))  # images with the class; with a context too
+    """Return the classes with a context in (nearly) all images of `entries` that show them."""
+    counts = np.zeros((2, len(index.classes)))  # images with the class; with a context too
     for entry in entries:
         numbers = index.numbers(entry.labels)
-        seen[:, numbers] += [[1], [int(context(entry).any())]]
+        counts[:, numbers] += [[1], [int(context(entry).any())]]
     return [
         name
-        for name, (shown, with_context) in zip(index.classes, seen.T, strict=True)
+        for name, (shown, with_context) in zip(index.classes, counts.T, strict=True)
         if shown and with_context / shown >= ALWAYS
     ]

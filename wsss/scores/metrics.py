@@ -1,9 +1,8 @@
-"""Scores of label images: one confusion matrix, and all thresholds of a CAM in one pass."""
+"""Scores of label images from confusion matrices, and every threshold of a CAM in one pass."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from wsss.data.labelmap import IGNORE
 from wsss.errors import DatasetError
 
 Counts = NDArray[np.int64]
+Numbers = Sequence[int] | NDArray[np.int16]  # class numbers from 0
 
 
 def confusion(
@@ -22,9 +22,9 @@ def confusion(
 ) -> Counts:
     """Count pixels of label images (H, W) by (truth, prediction), shape (classes, classes), 64-bit.
 
-    Pixels whose truth is 255 are left out. unlabelled says what a prediction of 255 is: background,
-    as IRNet and CRT score; missed, so in no class, and the matrix has one more column for it (SEAM,
-    MCTformer, PCSS); excluded like a truth of 255, which flatters (ToCo); none of them: an error.
+    Pixels with the true label 255 are left out. unlabelled: how a predicted 255 counts. background
+    (IRNet, CRT); missed: in no class, and the matrix has one more column (SEAM, MCTformer, PCSS);
+    excluded: left out like a true 255, which flatters (ToCo); None: an error.
     """
     if truth.shape != prediction.shape:
         raise DatasetError(
@@ -32,12 +32,12 @@ def confusion(
         )
     pairs = truth.astype(np.uint16) << 8 | prediction.astype(np.uint16)  # two bytes, one histogram
     joint = np.bincount(pairs.ravel(), minlength=1 << 16).reshape(256, 256)[:IGNORE]
-    none = joint[:classes, IGNORE]
+    in_no_class = joint[:classes, IGNORE]
     counts: Counts = joint[:classes, :classes].copy()
     if unlabelled == "background":
-        counts[:, 0] += none
+        counts[:, 0] += in_no_class
     elif unlabelled == "missed":
-        counts = np.concatenate([counts, none[:, None]], 1)
+        counts = np.concatenate([counts, in_no_class[:, None]], 1)
     scored = joint[:, :IGNORE] if unlabelled == "excluded" else joint
     if counts.sum() != scored.sum():
         raise DatasetError(f"a label is above {classes - 1}, the last class, and not {IGNORE}")
@@ -45,10 +45,10 @@ def confusion(
 
 
 def class_scores(counts: Counts) -> dict[str, NDArray[np.float64]]:
-    """Return the scores (classes,) of a confusion matrix; nan where undefined.
+    """Return the scores (classes,) of a confusion matrix by name, in [0, 1]; nan where undefined.
 
-    A column beyond the classes holds pixels that were given none. false_positive and false_negative
-    are the shares of the union of truth and prediction that are the one without the other.
+    counts: (classes, classes), or with one more column for pixels in no class. false_positive: share
+    of the union of truth and prediction that is prediction alone; false_negative: truth alone.
     """
     hit = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
     truth, predicted = counts.sum(-1), counts.sum(-2)[..., : counts.shape[-2]]
@@ -64,9 +64,10 @@ def class_scores(counts: Counts) -> dict[str, NDArray[np.float64]]:
 
 
 def pixel_scores(counts: Counts) -> dict[str, float]:
-    """Return deeplab-pytorch's further scores of a confusion matrix, each in [0, 1].
+    """Return the pixel scores that deeplab-pytorch prints, by name, each in [0, 1].
 
-    frequency_iou weighs the IoU of a class by its share of the true pixels.
+    counts: as in `class_scores`. frequency_iou: mean of the classes' IoU, each weighted by the
+    class's share of the true pixels.
     """
     scores, truth = class_scores(counts), counts.sum(-1)
     total = max(int(truth.sum()), 1)
@@ -79,11 +80,11 @@ def pixel_scores(counts: Counts) -> dict[str, float]:
 
 
 def mean_iou(counts: Counts, convention: str = "A") -> NDArray[np.float64]:
-    """Return the mean IoU in [0, 1] over the last two axes of `counts`.
+    """Return the mean IoU in [0, 1] over the last two axes of `counts`, (..., classes, classes).
 
-    convention: A averages the classes in truth or prediction (chainercv, IRNet), B those in the
-    truth (deeplab-pytorch, ToCo), C all of them, absent ones as 0 (SEAM, MCTformer, PCSS), D is A
-    under the name of MCTformer's segmentation, which computes it from a confusion matrix.
+    convention: A averages the classes in truth or prediction (chainercv, IRNet), B the classes in
+    the truth (deeplab-pytorch, ToCo), C all classes, absent ones as 0 (SEAM, MCTformer, PCSS). D
+    equals A: MCTformer's segmentation computes it from a confusion matrix.
     """
     iou = class_scores(counts)["iou"]
     if convention == "C":
@@ -100,14 +101,13 @@ def thresholds(count: int) -> NDArray[np.float32]:
 
 def seed(
     maps: NDArray[np.float32],
-    labels: Sequence[int] | NDArray[Any],
+    labels: Numbers,
     threshold: float | NDArray[np.float32],
 ) -> NDArray[np.uint8]:
-    """Turn class maps (K, H, W) of classes `labels` (from 0) into label pixels.
+    """Turn class maps (K, H, W) of classes `labels` (from 0) into labels (H, W), 0 for background.
 
-    A pixel is foreground if its largest score is above the threshold (a number, or one for each pixel
-    (H, W)), strictly and in float32, and then has the first class with that score. Returns labels
-    (H, W), 0 for background.
+    A pixel is foreground if its largest score is above the threshold, strictly and in float32; it
+    then has the first class with this score. threshold: a number, or a map (H, W).
     """
     if not len(labels):
         return np.zeros(maps.shape[1:], np.uint8)
@@ -117,9 +117,10 @@ def seed(
 
 
 def erode(labels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Shrink every class of labels (H, W), background too, by a square; what is cut is background.
+    """Shrink every class of labels (H, W), background too, by a square of `side_px`.
 
-    SemFormer scores seeds so, with 7 px. Beyond the border nothing cuts.
+    Removed pixels become background; the border of the image removes none. SemFormer scores seeds
+    so, with 7 px.
     """
     from scipy import ndimage  # noqa: PLC0415  # slow to import, and of use here alone
 
@@ -129,12 +130,12 @@ def erode(labels: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
 
 
 def early_stop(
-    levels: Sequence[float] | NDArray[Any], values: Sequence[float] | NDArray[Any]
+    levels: Sequence[float] | NDArray[np.float32], values: Sequence[float] | NDArray[np.float64]
 ) -> tuple[float, float, int]:
-    """Return the threshold and mean IoU at which MCTformer's sweep ends, and how many it looked at.
+    """Return threshold and mean IoU where MCTformer's sweep ends, and the thresholds it has tried.
 
-    It stops at the first threshold that does not improve strictly, so it finds no maximum: this
-    explains published values and chooses nothing.
+    The sweep stops at the first threshold that does not improve strictly, so it may miss the
+    maximum. It explains published values; no stage uses it to choose a threshold.
     """
     best = 0
     while best + 1 < len(values) and values[best + 1] > values[best]:
@@ -145,27 +146,25 @@ def early_stop(
 class ThresholdCurve:
     """The confusion matrices of a CAM at every threshold, from one pass over the images.
 
-    Keeps the joint histogram (truth, class, number of thresholds below the score): a pixel is
-    foreground at threshold q exactly if its score lies above more than q thresholds.
+    It holds the joint histogram of (truth, class, number of thresholds below the score): a pixel is
+    foreground at threshold number q exactly if its score lies above more than q thresholds.
     """
 
     def __init__(self, classes: int, levels: NDArray[np.float32]) -> None:
         self._classes, self._levels = classes, levels
         self._histogram: Counts = np.zeros((classes, classes, len(levels) + 1), np.int64)
 
-    def add(
-        self, truth: NDArray[Any], maps: NDArray[np.float32], labels: Sequence[int] | NDArray[Any]
-    ) -> None:
+    def add(self, truth: NDArray[np.uint8], maps: NDArray[np.float32], labels: Numbers) -> None:
         """Count one image: truth (H, W), maps (K, H, W) of the classes `labels` (from 0)."""
-        kept = truth != IGNORE
-        expected = truth[kept].astype(np.int64)
+        scored = truth != IGNORE
+        expected = truth[scored].astype(np.int64)
         if expected.size and expected.max() >= self._classes:
             raise DatasetError(
                 f"a label is above {self._classes - 1}, the last class, and not {IGNORE}"
             )
         if len(labels):
-            best = np.asarray(labels, np.int64)[maps.argmax(0)[kept]] + 1
-            below = np.searchsorted(self._levels, maps.max(0)[kept], side="left")
+            best = np.asarray(labels, np.int64)[maps.argmax(0)[scored]] + 1
+            below = np.searchsorted(self._levels, maps.max(0)[scored], side="left")
         else:
             best, below = np.zeros_like(expected), np.zeros_like(expected)
         shape = self._histogram.shape
@@ -182,41 +181,46 @@ class ThresholdCurve:
         return foreground
 
 
-def mean_average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
+def mean_average_precision(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
     """Return the mean over classes of the average precision over images, in [0, 1].
 
-    scores, truth: (images, classes). Non-interpolated; classes without a positive image are left out.
+    scores, truth: (images, classes). The precision is not interpolated; classes without a positive
+    image are left out.
     """
-    found = []
+    precisions = []
     for column, positive in zip(scores.T, truth.T, strict=True):
         if positive.any():
             ranked = positive[np.argsort(-column, kind="stable")]
             precision = ranked.cumsum() / np.arange(1, len(ranked) + 1)
-            found.append(precision[ranked].mean())
-    return float(np.mean(found)) if found else 0.0
+            precisions.append(precision[ranked].mean())
+    return float(np.mean(precisions)) if precisions else 0.0
 
 
-def image_average_precision(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
+def image_average_precision(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
     """Return the mean over images of the average precision over classes, in [0, 1].
 
-    MCTformer and SemFormer print this as mAP. Images without a label are left out.
+    scores, truth: (images, classes). MCTformer and SemFormer print this as mAP. Images without a
+    label are left out.
     """
     return mean_average_precision(scores.T, truth.T)
 
 
-def image_f1(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Return the mean over images of the F1 of the found classes (images, classes), as ToCo does."""
-    hits, named = (found & truth).sum(1), found.sum(1) + truth.sum(1)
-    return float(np.mean(2 * hits / np.maximum(named, 1)))
+def image_f1(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Return the mean over images of the F1 of their predicted classes, in [0, 1], as ToCo does.
 
-
-def label_recall(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the share of labels (images, classes) that is found: of all, and the mean over classes.
-
-    Classes without a positive image are left out of the mean.
+    predicted, truth: (images, classes).
     """
-    hits, positives = (found & truth).sum(0), truth.sum(0)
-    there = positives > 0
-    if not there.any():
+    hits, total = (predicted & truth).sum(1), predicted.sum(1) + truth.sum(1)
+    return float(np.mean(2 * hits / np.maximum(total, 1)))
+
+
+def label_recall(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the share of the true labels that are predicted: of all, and the mean over classes.
+
+    predicted, truth: (images, classes). Classes without a positive image are left out of the mean.
+    """
+    hits, positives = (predicted & truth).sum(0), truth.sum(0)
+    occurs = positives > 0
+    if not occurs.any():
         return 0.0, 0.0
-    return float(hits.sum() / positives.sum()), float((hits[there] / positives[there]).mean())
+    return float(hits.sum() / positives.sum()), float((hits[occurs] / positives[occurs]).mean())

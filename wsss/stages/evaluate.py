@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,17 @@ from wsss.data.index import Entry, Index, load_index
 from wsss.errors import ConfigError, DatasetError
 from wsss.progress import log, progress
 from wsss.runs.describe import described
+from wsss.runs.evaluation import (
+    ClassScores,
+    ContextActivation,
+    Curve,
+    Evaluation,
+    MaskScores,
+    Protocol,
+    Scoring,
+    ThresholdScore,
+    UnerodedScores,
+)
 from wsss.runs.record import Recorder
 from wsss.runs.run import VALIDATED, Run, data_archive, scored_artifact, stage_kind
 from wsss.scores import co_occurrence
@@ -36,11 +46,13 @@ from wsss.stages.evaluate_boxes import evaluate_boxes
 from wsss.storage.archive import Reader
 from wsss.storage.cam_archive import CamReader
 
+CONVENTIONS = "ABCD"  # of averaging the classes, as in `metrics.mean_iou`
 
-class Images:
-    """What is kept of each scored image, at the fixed threshold: its confusion matrix by name.
 
-    phenomena: sees every true and predicted label image too.
+class ImageCounts:
+    """The confusion matrix of every scored image at the fixed threshold, by the image's name.
+
+    phenomena: counts the same images too.
     """
 
     def __init__(self, classes: int, phenomena: Phenomena | None = None) -> None:
@@ -65,48 +77,60 @@ class Images:
 def evaluate(run: Run, what: str) -> None:
     """Write `eval/<what>.json`: mIoU with its protocol, confusion, classes, curve, phenomena.
 
-    Beside it `eval/<what>.csv` has the confusion of every image, for intervals over images.
+    `eval/<what>.csv` beside it holds the confusion matrix of every image, for intervals over images.
     """
     if f"eval/{what}" not in run.stages():
         raise ConfigError(f"{run} has no {what!r} to evaluate.")
     if what == "boxes":
         evaluate_boxes(run)
         return
-    index = load_index(run.index)
-    split = "val" if what in VALIDATED else "train"
-    entries = scored(index, split)
-    source = run.path(f"{scored_artifact(what)}.zip")
-    record = Recorder(f"eval/{what}", run.slice(f"eval/{what}"), run.code(f"eval/{what}"), run.seed)
-    params = run.slice(f"eval/{what}")
+    index, source = load_index(run.index), run.path(f"{scored_artifact(what)}.zip")
+    entries = scored(index, _split(what))
+    stage, by_image = f"eval/{what}", run.path(f"eval/{what}.csv")
+    record = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
+    scoring = Scoring.of(run, what)
+    phenomena = Phenomena(entries, index, data_archive(run.params, run.dataset))
+    images = ImageCounts(len(index.classes) + 1, phenomena)
     score = score_maps if stage_kind(what) in ("seed", "walk") else score_labels
-    archive = data_archive(run.params, run.dataset)
-    phenomena = Phenomena(entries, index, archive)
-    images = Images(len(index.classes) + 1, phenomena)
-    result = score(entries, index, source, params, images)
-    protocol = {
-        "split": split,
-        "images": len(entries),
-        "labels_used": what not in VALIDATED,
-        "crf": params.get("crf", "none"),
-        "convention": params["convention"],
-        "threshold": params.get("threshold"),
-        "unlabelled": params.get("unlabelled"),
-        "erode_px": params.get("erode_px", 0),
-    }
-    content = {"run": str(run), "what": what, "protocol": protocol, **result}
-    content |= {"described": described(run, what), "phenomena": phenomena.summary()}
-    if stage_kind(what) == "seed" and archive and co_occurrence.marked(index, archive):
-        marks = co_occurrence.reader(archive)
-        truth = functools.partial(load_truth, classes=len(index.classes))
-        content["context"] = co_occurrence.activations(
-            entries, index, CamReader(source), truth, marks
-        )
-    by_image = run.path(f"eval/{what}.csv")
-    write_images(by_image, images.confusions)
-    record.write(run.path(f"eval/{what}.json"), [run.index, source], [by_image], **content)
-    log.info(
-        "%s of %s: mIoU %.3f on %s (%d images)", what, run, result["miou"], split, len(entries)
+    scores = score(entries, index, source, scoring, images)
+    evaluation = Evaluation(
+        run=str(run),
+        what=what,
+        protocol=_protocol(scoring, what, len(entries)),
+        described=described(run, what),
+        phenomena=phenomena.summary(),
+        **scores.model_dump(exclude_unset=True),
+        **_context(run, what, entries, index),
     )
+    write_images(by_image, images.confusions)
+    path = run.path(f"{stage}.json")
+    record.write(path, [run.index, source], [by_image], **evaluation.content())
+    log.info(
+        "%s of %s: mIoU %.3f on %s (%d images)", what, run, scores.miou, _split(what), len(entries)
+    )
+
+
+def _split(what: str) -> str:
+    return "val" if what in VALIDATED else "train"
+
+
+def _protocol(scoring: Scoring, what: str, images: int) -> Protocol:
+    settings = scoring.model_dump(exclude={"thresholds"})
+    labels_used = what not in VALIDATED
+    return Protocol(split=_split(what), images=images, labels_used=labels_used, **settings)
+
+
+def _context(
+    run: Run, what: str, entries: list[Entry], index: Index
+) -> dict[str, tuple[ContextActivation, ...]]:
+    """Return the field `context` of a seed's evaluation; nothing without marks of contexts."""
+    archive = data_archive(run.params, run.dataset)
+    if stage_kind(what) != "seed" or not archive or not co_occurrence.marked(index, archive):
+        return {}
+    cams = CamReader(run.path(f"{scored_artifact(what)}.zip"))
+    truth = functools.partial(load_truth, classes=len(index.classes))
+    marks = co_occurrence.reader(archive)
+    return {"context": co_occurrence.activations(entries, index, cams, truth, marks)}
 
 
 def scored(index: Index, split: str) -> list[Entry]:
@@ -124,43 +148,46 @@ def score_maps(
     entries: list[Entry],
     index: Index,
     source: Path,
-    params: dict[str, Any],
-    images: Images | None = None,
-) -> dict[str, Any]:
+    scoring: Scoring,
+    images: ImageCounts | None = None,
+) -> MaskScores:
     """Score class maps at the fixed threshold, and at every threshold of the curve.
 
-    Without a fixed threshold the maps have a background of their own (PSA), and there is no curve.
-    Of eroded maps the scores without erosion are given too. images: sees every image.
+    Without a fixed threshold the maps bring their own background (PSA), and there is no curve.
+    Eroded maps are scored without erosion too. images: counts every image at the fixed threshold.
     """
-    images = images or Images(len(index.classes) + 1)
-    if params["threshold"] is None:
-        counts = _count_walked(entries, index, source, params["erode_px"], images)
-        return {**summary(counts, index, params["convention"]), "best": None, "curve": None}
-    found = _thresholds_scored(entries, index, source, params, images)
-    if not params["erode_px"]:
-        return found
-    unseen = Images(len(index.classes) + 1)
-    plain = _thresholds_scored(entries, index, source, {**params, "erode_px": 0}, unseen)
-    return {**found, "uneroded": {key: plain[key] for key in ("miou", "best", "curve")}}
+    images = images or ImageCounts(len(index.classes) + 1)
+    if scoring.threshold is None:
+        counts = _count_walked(entries, index, source, scoring.erode_px, images)
+        return summary(counts, index, scoring.convention)
+    scores = _thresholds_scored(entries, index, source, scoring, images)
+    if not scoring.erode_px:
+        return scores
+    without = scoring.model_copy(update={"erode_px": 0})
+    not_counted = ImageCounts(len(index.classes) + 1)
+    plain = _thresholds_scored(entries, index, source, without, not_counted)
+    uneroded = UnerodedScores(miou=plain.miou, best=plain.best, curve=plain.curve)
+    return scores.model_copy(update={"uneroded": uneroded})
 
 
 def _thresholds_scored(
-    entries: list[Entry], index: Index, source: Path, params: dict[str, Any], images: Images
-) -> dict[str, Any]:
-    levels = thresholds(params["thresholds"])
-    both = np.append(levels, np.float32(params["threshold"]))
-    counts = _count_maps(entries, index, source, both, params["erode_px"], images)
-    values = mean_iou(counts[:-1], params["convention"])
-    best, stopped = int(values.argmax()), early_stop(levels, values)
-    return {
-        **summary(counts[-1], index, params["convention"]),
-        "best": {"threshold": _rounded(levels[best]), "miou": _rounded(values[best])},
-        "early_stop": {"threshold": _rounded(stopped[0]), "miou": _rounded(stopped[1])},
-        "curve": {
-            "thresholds": [_rounded(level) for level in levels],
-            "miou": [_rounded(value) for value in values],
-        },
+    entries: list[Entry], index: Index, source: Path, scoring: Scoring, images: ImageCounts
+) -> MaskScores:
+    levels = thresholds(scoring.thresholds)
+    with_fixed = np.append(levels, np.float32(scoring.threshold))
+    counts = _count_maps(entries, index, source, with_fixed, scoring.erode_px, images)
+    values = mean_iou(counts[:-1], scoring.convention)
+    best = int(values.argmax())
+    stop_level, stop_value, _ = early_stop(levels, values)
+    extra = {
+        "best": ThresholdScore(threshold=_rounded(levels[best]), miou=_rounded(values[best])),
+        "early_stop": ThresholdScore(threshold=_rounded(stop_level), miou=_rounded(stop_value)),
+        "curve": Curve(
+            thresholds=tuple(_rounded(level) for level in levels),
+            miou=tuple(_rounded(value) for value in values),
+        ),
     }
+    return summary(counts[-1], index, scoring.convention).model_copy(update=extra)
 
 
 def _count_maps(
@@ -169,11 +196,11 @@ def _count_maps(
     source: Path,
     levels: NDArray[np.float32],
     erode_px: int,
-    images: Images,
+    images: ImageCounts,
 ) -> Counts:
     """Return the confusion matrices (thresholds, classes, classes) of class maps at `levels`.
 
-    images: sees each image at the last level.
+    images: counts each image at the last level.
     """
     classes, cams = len(index.classes) + 1, CamReader(source)
     order = np.argsort(levels, kind="stable")
@@ -186,7 +213,7 @@ def _count_maps(
             curve.add(truth, maps, cam.labels)
             images.add(entry, truth, seed(maps, cam.labels, float(levels[-1])))
             continue
-        for place, level in enumerate(levels[:-1]):  # what is cut, no histogram tells
+        for place, level in enumerate(levels[:-1]):  # no histogram can count eroded pixels
             labels = erode(seed(maps, cam.labels, float(level)), erode_px)
             eroded[place] += confusion(truth, labels, classes)
         labels = erode(seed(maps, cam.labels, float(levels[-1])), erode_px)
@@ -195,9 +222,9 @@ def _count_maps(
 
 
 def _count_walked(
-    entries: list[Entry], index: Index, source: Path, erode_px: int, images: Images
+    entries: list[Entry], index: Index, source: Path, erode_px: int, images: ImageCounts
 ) -> Counts:
-    """Return the confusion matrix of class maps against the background that walked along."""
+    """Return the confusion matrix of class maps whose archive holds their background's score."""
     classes, cams = len(index.classes) + 1, CamReader(source)
     counts: Counts = np.zeros((classes, classes), np.int64)
     for entry in progress(entries, "evaluate maps"):
@@ -212,13 +239,16 @@ def score_labels(
     entries: list[Entry],
     index: Index,
     source: Path,
-    params: dict[str, Any],
-    images: Images | None = None,
-) -> dict[str, Any]:
-    """Score label images; coverage is the share of pixels that are not 255. images: as above."""
+    scoring: Scoring,
+    images: ImageCounts | None = None,
+) -> MaskScores:
+    """Score label images; their coverage is the share of pixels that are not 255.
+
+    images: counts every image.
+    """
     classes, reader = len(index.classes) + 1, Reader(source)
-    images = images or Images(classes)
-    columns = classes + (params["unlabelled"] == "missed")
+    images = images or ImageCounts(classes)
+    columns = classes + (scoring.unlabelled == "missed")
     counts: Counts = np.zeros((classes, columns), np.int64)
     ignored = pixels = 0
     for entry in progress(entries, "evaluate labels"):
@@ -227,34 +257,37 @@ def score_labels(
         ignored += int((prediction == labelmap.IGNORE).sum())
         pixels += prediction.size
         truth = load_truth(entry, classes - 1)
-        counts += images.add(entry, truth, prediction, params["unlabelled"])
-    result = summary(counts, index, params["convention"])
-    return {**result, "coverage": round(1 - ignored / pixels, 6), "best": None, "curve": None}
+        counts += images.add(entry, truth, prediction, scoring.unlabelled)
+    coverage = round(1 - ignored / pixels, 6)
+    return summary(counts, index, scoring.convention).model_copy(update={"coverage": coverage})
 
 
-def summary(counts: Counts, index: Index, convention: str) -> dict[str, Any]:
-    """Return mIoU under every convention, per-class scores and the matrix itself, ready for JSON.
+def summary(counts: Counts, index: Index, convention: str) -> MaskScores:
+    """Return the mIoU under every convention, the scores of every class, and the matrix itself.
 
-    counts: (classes, classes), or with one more column for pixels that were given no class.
+    counts: (classes, classes), or with one more column for pixels that are in no class.
     """
     scores = class_scores(counts)
     names = ("background", *index.classes)
-    classes = [
-        {"name": name, **{key: _number(values[label]) for key, values in scores.items()}}
-        for label, name in enumerate(names)
-    ]
-    return {
-        "miou": _rounded(mean_iou(counts, convention)),
-        "coverage": 1.0,
-        "miou_by_convention": {each: _rounded(mean_iou(counts, each)) for each in "ABCD"},
-        **{key: _rounded(value) for key, value in pixel_scores(counts).items()},
-        "classes": classes,
-        "confusion": counts[:, : len(names)].tolist(),
-        "missed": counts[:, len(names) :].sum(1).tolist(),
-    }
+    columns = {key: [_number(value) for value in values] for key, values in scores.items()}
+    pixels = {key: _rounded(value) for key, value in pixel_scores(counts).items()}
+    return MaskScores(
+        miou=_rounded(mean_iou(counts, convention)),
+        coverage=1.0,
+        miou_by_convention={name: _rounded(mean_iou(counts, name)) for name in CONVENTIONS},
+        **pixels,
+        classes=tuple(
+            ClassScores(name=name, **{key: values[label] for key, values in columns.items()})
+            for label, name in enumerate(names)
+        ),
+        confusion=counts[:, : len(names)].tolist(),
+        missed=counts[:, len(names) :].sum(1).tolist(),
+        best=None,
+        curve=None,
+    )
 
 
-def _rounded(value: Any) -> float:
+def _rounded(value: float | np.floating | NDArray[np.float64]) -> float:
     return round(float(value), 6)
 
 

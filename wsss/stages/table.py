@@ -7,9 +7,11 @@ from pathlib import Path
 
 from wsss.data.index import load_index
 from wsss.report.figures import box_panels, charts, panels, phenomena
+from wsss.report.figures.loss_curves import HEADS as LOSS_HEADS
 from wsss.report.figures.loss_curves import loss_rows
 from wsss.report.tables import localization, long, selection, summary
 from wsss.report.tables.html import to_html
+from wsss.report.tables.localization import BoxScore
 from wsss.report.tables.rows import (
     Row,
     Score,
@@ -22,7 +24,7 @@ from wsss.report.tables.rows import (
     provenance,
     table_rows,
 )
-from wsss.report.tables.selection import Localization, Selection
+from wsss.report.tables.selection import Selection
 from wsss.runs.run import RESULTS, Run
 from wsss.runs.staleness import verify
 from wsss.settings import Params
@@ -33,7 +35,6 @@ CLASS_HEADS = (*EVALUATION, "class", "iou", "precision", "recall")
 CONTEXT_HEADS = (*EVALUATION, "class", "context", "object", "ratio")
 PHENOMENON_HEADS = (*EVALUATION, "phenomenon", "of", "measure", "value")
 CURVE_HEADS = (*EVALUATION, "threshold", "miou")
-LOSS_HEADS = ("run", "network", "step", "loss")
 
 
 def write_results(params: Params) -> str:
@@ -51,53 +52,51 @@ def write_results(params: Params) -> str:
     return text
 
 
-def chosen(params: Params, wanted: Selection, output: Path | None) -> str:
-    """Return the table of a subset in Markdown; write it and what belongs to it if asked where."""
-    runs = selection.runs(params, wanted)
+def chosen(params: Params, subset: Selection, output: Path | None) -> str:
+    """Return the table of a subset in Markdown; write it with its figures to `output`, if not None."""
+    runs = selection.runs(params, subset)
     verify(*runs)
-    scores = [score for score in collect(runs) if wanted.has_stage(score.what)]
-    located = localization.collect(runs) if wanted.has_stage("boxes") else []
-    return _printed(scores, located, compared(table_rows(scores), scores), output)
+    scores = [score for score in collect(runs) if subset.has_stage(score.what)]
+    box_scores = localization.collect(runs) if subset.has_stage("boxes") else []
+    return _printed(scores, box_scores, compared(table_rows(scores), scores), output)
 
 
-def gathered(sources: Sequence[Path], wanted: Selection, output: Path | None) -> str:
-    """Return the table of evaluation files in Markdown, or of a `table.csv`; as `chosen`.
+def gathered(sources: Sequence[Path], subset: Selection, output: Path | None) -> str:
+    """Return the table of evaluation files or of a `table.csv` in Markdown; write it as `chosen`.
 
-    Nothing else is read, no parameters either. Gains over the baseline need every image, so a
-    `table.csv` alone has them.
+    Only `sources` are read, no parameters. Gains over the baseline need the scores of every image,
+    so only a `table.csv` has them.
     """
     if any(source.suffix == ".csv" for source in sources):
-        read = [row for source in sources for row in selection.read_table(source)]
-        wanted.check((row.method, row.dataset, row.protocol, row.stage) for row in read)
-        kept = [row for row in read if wanted.has(row) and wanted.has_stage(row.stage)]
-        return _printed([], [], kept, output)
-    scores, located = selection.evaluations(sources)
-    every = [(score.run, score.what) for score in scores]
-    every += [(run, "boxes") for run, _ in located]
-    wanted.check((run.method, run.dataset, run.protocol, what) for run, what in every)
-    scores = [s for s in scores if wanted.has(s.run) and wanted.has_stage(s.what)]
-    located = [pair for pair in located if wanted.has(pair[0])]
-    located = located if wanted.has_stage("boxes") else []
-    return _printed(scores, located, table_rows(scores), output)
+        rows = [row for source in sources for row in selection.read_table(source)]
+        subset.check((row.method, row.dataset, row.protocol, row.stage) for row in rows)
+        rows = [row for row in rows if subset.has(row) and subset.has_stage(row.stage)]
+        return _printed([], [], rows, output)
+    scores, box_scores = selection.evaluations(sources)
+    stages = [(score.run, score.what) for score in scores]
+    stages += [(score.run, "boxes") for score in box_scores]
+    subset.check((run.method, run.dataset, run.protocol, what) for run, what in stages)
+    scores = [s for s in scores if subset.has(s.run) and subset.has_stage(s.what)]
+    box_scores = [s for s in box_scores if subset.has(s.run) and subset.has_stage("boxes")]
+    return _printed(scores, box_scores, table_rows(scores), output)
 
 
 def _printed(
     scores: Sequence[Score],
-    located: Sequence[Localization],
+    box_scores: Sequence[BoxScore],
     table: Sequence[Row],
     output: Path | None,
 ) -> str:
-    """Return the tables as text, and write them with their figures to a folder if there is one."""
+    """Return the tables as text, and write them with their figures to `output`, if not None."""
     if output is None:
-        text = long.to_markdown(table) if table or not located else ""
-        return text + (
-            f"\n{localization.to_markdown(localization.table_rows(located))}" if located else ""
-        )
+        text = long.to_markdown(table) if table or not box_scores else ""
+        boxes = localization.to_markdown(localization.table_rows(box_scores))
+        return text + (f"\n{boxes}" if box_scores else "")
     write_rows(table, output, scores)
     if scores:
         write_details(scores, output)
         write_figures(scores, output / "figures")
-    return long.to_markdown(table) + write_localization(located, output)
+    return long.to_markdown(table) + write_localization(box_scores, output)
 
 
 def write_tables(scores: Sequence[Score], folder: Path) -> str:
@@ -109,7 +108,7 @@ def write_tables(scores: Sequence[Score], folder: Path) -> str:
 
 
 def write_rows(table: Sequence[Row], folder: Path, scores: Sequence[Score] = ()) -> None:
-    """Write the long table, the summary and the page in their formats, and the metrics."""
+    """Write the long table and the summary in every format, the page, and the metrics."""
     summaries, classes = summary.summaries(table), summary.by_class(scores)
     write_text(folder / "table.md", long.to_markdown(table))
     write_text(folder / "table.csv", long.to_csv(table))
@@ -121,7 +120,7 @@ def write_rows(table: Sequence[Row], folder: Path, scores: Sequence[Score] = ())
 
 
 def write_details(scores: Sequence[Score], folder: Path) -> None:
-    """Write what evaluations say of classes, contexts, phenomena and thresholds."""
+    """Write the tables of classes, contexts, phenomena and threshold curves."""
     classes = summary.by_class(scores)
     write_text(folder / "classes.md", summary.to_markdown(classes))
     write_text(folder / "classes.tex", summary.to_latex(classes))
@@ -135,27 +134,29 @@ def write_details(scores: Sequence[Score], folder: Path) -> None:
         write_text(folder / f"{name}.csv", long.csv_text(lines, heads))
 
 
-def write_localization(located: Sequence[Localization], folder: Path) -> str:
-    """Write the table of the methods that localize, if there are such; return it after an empty line."""
-    table = localization.table_rows(located)
+def write_localization(scores: Sequence[BoxScore], folder: Path) -> str:
+    """Write the table of localization and return it after an empty line; nothing without scores."""
+    table = localization.table_rows(scores)
     if not table:
         return ""
     text = localization.to_markdown(table)
     write_text(folder / "localization.md", text)
-    write_text(folder / "localization.csv", long.csv_text(table, localization.COLUMNS))
+    lines = [row.cells() for row in table]
+    write_text(folder / "localization.csv", long.csv_text(lines, localization.COLUMNS))
     return f"\n{text}"
 
 
 def write_losses(runs: Sequence[Run], folder: Path) -> None:
     """Write the losses of all trainings, and their figure."""
-    lines = loss_rows(runs)
+    losses = loss_rows(runs)
+    lines = [loss._asdict() for loss in losses]
     write_text(folder / "loss.csv", long.csv_text(lines, LOSS_HEADS))
     titles = {str(run): (run.dataset, f"{run.spec.title}, {run.protocol}") for run in runs}
-    charts.losses(lines, titles, folder / "figures" / "losses.svg")
+    charts.losses(losses, titles, folder / "figures" / "losses.svg")
 
 
 def write_figures(scores: Sequence[Score], folder: Path) -> None:
-    """Write all figures that need evaluations alone."""
+    """Write every figure that is drawn from evaluations."""
     charts.curves(scores, folder / "curves.svg")
     charts.classes(scores, folder / "classes.svg")
     for name in phenomena.FIGURES:
@@ -163,7 +164,7 @@ def write_figures(scores: Sequence[Score], folder: Path) -> None:
 
 
 def write_panels(run: Run, folder: Path) -> None:
-    """Write the panels of a run; a method that learns from masks has no CAM to show."""
+    """Write the panels of a run; a method that learns from masks has no CAMs, so no training panel."""
     index = load_index(run.index)
     kinds = {"": (panels.training_panel, index.split("train"))}
     kinds["-val"] = (panels.validation_panel, index.split("val"))

@@ -1,7 +1,5 @@
 """Boxes from maps and their scores, as CRT (and TS-CAM) localize."""
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -59,7 +57,7 @@ def test_overlaps(golden: Golden) -> None:
 def test_scores_of_localization(golden: Golden) -> None:
     expected = golden.arrays("wsol_metric.npz")
     summary, level = golden.json("wsol_metric_summary.json"), LOCALIZED.boxes.threshold
-    found: list[dict[str, Any]] = []
+    found: list[boxes.Answer] = []
     for number, (logits, cams, label) in enumerate(
         zip(expected["logits"], expected["cams"], expected["labels"].tolist(), strict=True)
     ):
@@ -73,11 +71,11 @@ def test_scores_of_localization(golden: Golden) -> None:
         truth = np.array(str(expected["gt_boxes"][number]).split(), int).reshape(-1, 4)
         found.append(boxes.score(label, ranked, best, places[label], truth.tolist()))
     for theirs, ours in NAMES.items():
-        values = [each[ours] for each in found]
+        values = [getattr(each, ours) for each in found]
         golden.same(theirs, values, expected[theirs] > 0)
         golden.close(f"share {theirs}", np.mean(values), summary[theirs], rtol=1e-12)
     for theirs, ours in OUTCOMES.items():
-        values = [each["outcome"] == ours for each in found]
+        values = [each.outcome == ours for each in found]
         golden.same(theirs, values, expected[theirs] > 0)
         golden.same(f"count {theirs}", sum(values), summary[theirs])
 

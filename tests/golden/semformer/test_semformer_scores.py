@@ -20,6 +20,7 @@ from wsss.inference.multiscale import inference
 from wsss.inference.trained import normalisation
 from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab
 from wsss.refine import crf
+from wsss.runs.evaluation import Scoring
 from wsss.scores import metrics
 from wsss.stages import evaluate, pseudo
 from wsss.stages.masks import decide, joining, resizing
@@ -72,24 +73,23 @@ class Pictures:
         return np.sum(found, 0)
 
 
-def params(what: str) -> dict[str, Any]:
+def scoring() -> Scoring:
     own = PUBLISHED.evaluation
-    return {
-        "convention": own.convention,
-        "threshold": 0.2,
-        "thresholds": own.thresholds,
-        "erode_px": own.erode_px,
-        "unlabelled": own.unlabelled,
-        "what": what,
-    }
+    return Scoring(
+        convention=own.convention,
+        threshold=0.2,
+        thresholds=own.thresholds,
+        erode_px=own.erode_px,
+        unlabelled=own.unlabelled,
+    )
 
 
 def test_maps_at_every_threshold_with_erosion(golden: Golden, tmp_path: Path) -> None:
     pictures = Pictures(golden, tmp_path)
     case = pictures.cases["npy_mode"]
     entries, index = pictures.entries, pictures.index
-    found = evaluate.score_maps(entries, index, pictures.maps, params("seed"))
-    curve = dict(zip(found["curve"]["thresholds"], found["curve"]["miou"], strict=True))
+    found = evaluate.score_maps(entries, index, pictures.maps, scoring())
+    curve = dict(zip(found.curve.thresholds, found.curve.miou, strict=True))
     levels, miou, _, _ = zip(*case["curve_threshold_mIoU_FP_FN"], strict=True)
     ours = [100 * curve[round(level, 2)] for level in levels]
     golden.close(
@@ -119,9 +119,9 @@ def test_maps_after_a_crf(golden: Golden, tmp_path: Path) -> None:
 
 def test_label_images(golden: Golden, tmp_path: Path) -> None:
     pictures = Pictures(golden, tmp_path)
-    case, chosen = pictures.cases["png_mode"], params("pseudo")
+    case, chosen = pictures.cases["png_mode"], scoring()
     found = evaluate.score_labels(pictures.entries, pictures.index, pictures.labels, chosen)
-    golden.close("mIoU of label images", 100 * found["miou"], case["mIoU"], absolute=1e-4)
+    golden.close("mIoU of label images", 100 * found.miou, case["mIoU"], absolute=1e-4)
     labels = [pictures.expected[f"{number}_png"] for number in range(len(pictures.entries))]
     scores = metrics.class_scores(pictures.counts(labels))
     golden.close("IoU of label images", 100 * np.nan_to_num(scores["iou"]), case["IoU"], **EXACT)

@@ -17,7 +17,7 @@ from wsss.data.images import load_image
 from wsss.data.index import load_index
 from wsss.errors import MissingError, StaleError, WsssError
 from wsss.report.gallery import pictures
-from wsss.report.gallery.gallery import gallery, wanted
+from wsss.report.gallery.gallery import gallery, image_count
 from wsss.report.gallery.page import as_json
 from wsss.runs.run import Run
 from wsss.scores.mistakes import KINDS
@@ -31,7 +31,7 @@ def show(*runs: str, images: str = "24", output: str = "results/gallery") -> Pat
     """Write a gallery under the present params.yaml and return its folder."""
     params = load_params([Path("params.yaml")])
     folder = Path(output)
-    gallery([Run.parse(run, params) for run in runs], wanted(images), folder)
+    gallery([Run.parse(run, params) for run in runs], image_count(images), folder)
     return folder
 
 
@@ -188,8 +188,8 @@ def test_a_run_with_nothing_made_is_one_line_with_exit_code_two(made: Path) -> N
         (["shapes/crt_localization/common/s0"], {}, "makes boxes, not masks"),
         ([CAM], {"images": "0"}, "neither a number above 0 nor all"),
         ([CAM], {"images": "some"}, "neither a number above 0 nor all"),
-        ([CAM], {"output": "work"}, "holds other things than a gallery"),
-        ([CAM], {"output": "params.yaml"}, "holds other things than a gallery"),
+        ([CAM], {"output": "work"}, "holds files that are not of a gallery"),
+        ([CAM], {"output": "params.yaml"}, "holds files that are not of a gallery"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_one_line(

@@ -24,7 +24,6 @@ from wsss.report.figures import charts
 from wsss.report.figures.loss_curves import thin
 from wsss.report.tables import html, long, published
 from wsss.report.tables.rows import (
-    PROTOCOL,
     Row,
     Score,
     collect,
@@ -34,6 +33,7 @@ from wsss.report.tables.rows import (
     table_rows,
 )
 from wsss.runs import describe
+from wsss.runs.evaluation import ClassScores, Protocol
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run, data_slice, planned_runs
 from wsss.runs.staleness import changes, differences, stale, verify
@@ -203,6 +203,13 @@ def test_an_evaluation_must_say_what_it_scored(made: Path) -> None:
         verify(run)
 
 
+def test_a_record_that_does_not_fit_is_named(made: Path) -> None:
+    run = run_of(params())
+    edit(run.path("walk.json"), inputs=[1, 2])
+    with pytest.raises(MissingError, match=r"walk\.json is not a record: 'inputs' is \[1, 2\] \("):
+        verify(run)
+
+
 def test_an_absent_record_is_named(made: Path) -> None:
     run_of(params()).path("affinity.json").unlink()
     with pytest.raises(MissingError, match=r"work/shapes/cam/common/s0/affinity\.json is missing"):
@@ -253,7 +260,7 @@ def scored(
             "curve": None,
             "described": describe.described(
                 Run.parse(f"{name}/s{seed}", chosen or params()), "seed"
-            ),
+            ).model_dump(),
         }
         write_json(Path(f"{seed}.json"), content)
         scores.append(read(Path(f"{seed}.json"), chosen or params()))
@@ -287,19 +294,23 @@ def test_rows_are_the_means_of_the_evaluation_files(made: Path) -> None:
     assert rows[1].sd == pytest.approx(statistics.stdev(values), abs=1e-6)
 
 
-@pytest.mark.parametrize("key", PROTOCOL)
+@pytest.mark.parametrize(
+    "key", [name for name, field in Protocol.model_fields.items() if field.is_required()]
+)
 def test_a_number_without_its_protocol_is_not_printed(made: Path, key: str) -> None:
     path = run_of(params()).path("eval/seed.json")
     protocol = read_json(path)["protocol"]
     del protocol[key]
     edit(path, protocol=protocol)
-    with pytest.raises(MissingError, match=f"does not say '{key}'"):
+    with pytest.raises(MissingError, match=f"it has no 'protocol.{key}'"):
         collect(planned_runs(params()))
 
 
 def test_seeds_measured_under_different_protocols_have_no_mean(work: Path) -> None:
     one, other = scored([0.5, 0.6])
-    other.record["protocol"]["convention"] = "C"
+    protocol = other.protocol.model_copy(update={"convention": "C"})
+    evaluation = other.evaluation.model_copy(update={"protocol": protocol})
+    other = replace(other, evaluation=evaluation)
     with pytest.raises(StaleError, match="under another protocol"):
         table_rows([one, other])
 
@@ -327,7 +338,7 @@ def test_a_published_number_stands_beside_its_own_protocol_alone(
 def test_of_several_published_numbers_the_one_with_the_same_backbone_counts() -> None:
     def find(backbone: str) -> float | None:
         found = published.find("cam", "voc12", "seed", "train", backbone)
-        return found[0].miou if found else None
+        return found.value.miou if found else None
 
     assert [find("resnet50"), find("resnet38"), find("toy")] == [48.3, 48.0, None]
 
@@ -480,11 +491,12 @@ def test_figures_are_well_formed_whatever_a_class_is_called(written: Path) -> No
 
 def test_a_class_in_a_rare_script_does_not_stop_a_figure(work: Path) -> None:
     score = scored([0.5])[0]
-    score.record["classes"] = [
-        {"name": name, "iou": iou}
+    classes = tuple(
+        ClassScores(name=name, iou=iou, precision=None, recall=None)
         for name, iou in (("犬", 0.5), (r"$\frac$", None), ("\u202eevil", 0.1))
-    ]
-    charts.classes([score], Path("classes.svg"))
+    )
+    evaluation = score.evaluation.model_copy(update={"classes": classes})
+    charts.classes([replace(score, evaluation=evaluation)], Path("classes.svg"))
     assert Path("classes.svg").stat().st_size > 1000
 
 

@@ -6,18 +6,30 @@ import csv
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from wsss.errors import MissingError
 from wsss.runs.run import Run
 
-POINTS = 200  # of one training; more would not be seen, and would make the files large
+POINTS = 200  # of one training; more would be invisible and make the files large
 
 
-def loss_rows(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Return run, network, step and loss; a long training is averaged over equal spans of steps."""
+class Loss(NamedTuple):
+    """One point of a loss curve: mean loss of the steps up to `step`."""
+
+    run: str
+    network: str
+    step: int
+    loss: float
+
+
+HEADS = Loss._fields
+
+
+def loss_rows(runs: Iterable[Run]) -> list[Loss]:
+    """Return the losses of all networks; a long training is averaged over equal spans of steps."""
     return [
-        {"run": str(run), "network": stage, "step": step, "loss": loss}
+        Loss(str(run), stage, step, loss)
         for run in runs
         for stage in run.trained
         for step, loss in thin(read(run.path(f"{stage}.csv")), POINTS)

@@ -1,15 +1,15 @@
-"""Pictures for the eye: labels and heat laid over images, and panels that follow one image through.
+"""Panels: sheets with a row for each image and a column for each stage.
 
-A panel is a sheet with a row for each image; training images show image, CAM, seed, pseudo label
-and truth, validation images image, prediction and truth.
+Columns of training images: image, CAM, seed, pseudo label, truth. Columns of validation images:
+image, prediction, truth.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,31 +25,32 @@ from wsss.storage.archive import Reader
 from wsss.storage.cam_archive import Cam, CamReader
 
 Picture = NDArray[np.uint8]  # (H, W, 3), RGB
-Labels = NDArray[np.uint8]  # (H, W), 0 background, 255 ignore
+Labels = NDArray[np.uint8]  # (H, W), 0 background, 255 for no label
 
 CELL = 256  # longest side of a picture in a panel, pixels
-GAP = 8  # between pictures, pixels
+GAP = 8  # space between pictures, pixels
 HEAD = 30  # height of the column heads, pixels
 LINE = 26  # height of a line of the key, pixels
 FONT = 14  # pixels
-STRENGTH = 0.7  # of a label's colour over the image
-PALENESS = 0.45  # contrast of the background: any colour of a class stands out, grey too
+STRENGTH = 0.7  # opacity of a label's colour over the image, in [0, 1]
+PALENESS = 0.45  # contrast of the background; low, so that even grey classes stand out
 NAME_LENGTH = 24  # characters of a class name that are shown
 PAPER, INK, NOTHING = (255, 255, 255), (28, 39, 51), (238, 241, 244)
-OPEN = (255, 255, 255)  # colour of pixels that were left open (255)
+OPEN = (255, 255, 255)  # colour of pixels with label 255
 
 
 def choose(names: Iterable[str], count: int) -> list[str]:
     """Return `count` names, or all, spread evenly over the sorted list."""
     ordered = sorted(names)
-    wanted = min(count, len(ordered))
-    return [ordered[(2 * k + 1) * len(ordered) // (2 * wanted)] for k in range(wanted)]
+    number = min(count, len(ordered))
+    return [ordered[(2 * k + 1) * len(ordered) // (2 * number)] for k in range(number)]
 
 
 def overlay(image: Picture, labels: Labels, strength: float = STRENGTH) -> Picture:
     """Return the image in pale grey, with every labelled pixel in the colour of its class.
 
-    image: (H, W, 3). labels: (H, W), 0 for background; open pixels (255) become white.
+    image: (H, W, 3). labels: (H, W), 0 for background; pixels with label 255 become white.
+    strength: opacity of the colours, in [0, 1].
     """
     if image.shape[:2] != labels.shape:
         raise DatasetError(f"labels of {labels.shape} do not fit an image of {image.shape[:2]}")
@@ -62,9 +63,9 @@ def overlay(image: Picture, labels: Labels, strength: float = STRENGTH) -> Pictu
     return np.asarray(mixed.round(), np.uint8)
 
 
-def heat(image: Picture, scores: NDArray[np.floating[Any]]) -> Picture:
-    """Return the image under a heat map: dark where the score (H, W) is 0, bright where it is 1."""
-    import matplotlib as mpl  # noqa: PLC0415  # heavy, and of use here alone
+def heat(image: Picture, scores: NDArray[np.floating]) -> Picture:
+    """Return the image (H, W, 3) under a heat map: score (H, W) 0 is dark, 1 is bright."""
+    import matplotlib as mpl  # noqa: PLC0415  # heavy, and only needed here
 
     warm = mpl.colormaps["inferno"](np.clip(scores, 0, 1))[..., :3] * 255
     grey = image.mean(-1, keepdims=True)
@@ -72,7 +73,7 @@ def heat(image: Picture, scores: NDArray[np.floating[Any]]) -> Picture:
 
 
 def heat_of(image: Picture, cam: Cam) -> Picture:
-    """Return the image under the largest score of its present classes."""
+    """Return the image under a heat map of the largest score of its present classes."""
     maps = cam.full()
     return heat(image, maps.max(0) if len(maps) else np.zeros(cam.size, np.float32))
 
@@ -84,12 +85,9 @@ def training_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Image:
 
     def cells(entry: Entry) -> Row:
         image, cam = load_image(entry.path), cams[entry.name]
-        labels = {
-            "seed": seed(cam.full(), cam.labels, threshold),
-            "pseudo label": read_labels(pseudo, entry),
-            "truth": read_truth(entry),
-        }
-        return image, {"CAM": heat_of(image, cam)}, labels
+        seed_labels = seed(cam.full(), cam.labels, threshold)
+        labels = [seed_labels, read_labels(pseudo, entry), read_truth(entry)]
+        return Row(image, [heat_of(image, cam)], labels)
 
     heads = ("image", "CAM", f"seed (> {threshold:g})", "pseudo label", "truth")
     return sheet(index, heads, [cells(entry) for entry in chosen(index, names)])
@@ -100,24 +98,45 @@ def validation_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Imag
     masks = Reader(run.path("masks.zip"))
 
     def cells(entry: Entry) -> Row:
-        labels = {"prediction": read_labels(masks, entry), "truth": read_truth(entry)}
-        return load_image(entry.path), {}, labels
+        labels = [read_labels(masks, entry), read_truth(entry)]
+        return Row(load_image(entry.path), labels=labels)
 
     heads = ("image", "prediction", "truth")
     return sheet(index, heads, [cells(entry) for entry in chosen(index, names)])
 
 
-# One image: itself, what is drawn already, and labels by column (none: there is no mask).
-Row = tuple[Picture, dict[str, Picture], dict[str, Labels | None]]
+@dataclass(frozen=True)
+class Row:
+    """The pictures of one image in a panel, in the order of its columns.
+
+    drawn: finished pictures. labels: labels to be laid over the image; None if it has no mask.
+    """
+
+    image: Picture
+    drawn: Sequence[Picture] = ()
+    labels: Sequence[Labels | None] = ()
+
+    def pictures(self) -> list[Picture]:
+        """Return the pictures of all columns; a missing mask is an empty picture."""
+        blank = np.full_like(self.image, NOTHING)
+        tinted = [
+            blank if pixels is None else overlay(self.image, pixels) for pixels in self.labels
+        ]
+        return [self.image, *self.drawn, *tinted]
+
+    def classes(self) -> set[int]:
+        """Return the labels that occur in the row."""
+        arrays = [pixels for pixels in self.labels if pixels is not None]
+        return {int(label) for pixels in arrays for label in np.unique(pixels)}
 
 
 def chosen(index: Index, names: Sequence[str]) -> list[Entry]:
     """Return the images called `names`."""
-    known = {entry.name: entry for entry in index.images}
-    unknown = [name for name in names if name not in known]
+    entries = {entry.name: entry for entry in index.images}
+    unknown = [name for name in names if name not in entries]
     if unknown:
         raise DatasetError(f"{index.dataset} has no image {unknown[0]!r}. Name one of its index.")
-    return [known[name] for name in names]
+    return [entries[name] for name in names]
 
 
 def read_labels(reader: Reader, entry: Entry) -> Labels:
@@ -132,9 +151,9 @@ def read_truth(entry: Entry) -> Labels | None:
 
 
 def sheet(index: Index, heads: Sequence[str], rows: Sequence[Row]) -> Image.Image:
-    """Lay out rows of pictures under column heads, with the classes that occur as a key below."""
-    lines = [[_fit(picture) for picture in _pictures(row)] for row in rows]
-    present = sorted(set().union(*(_present(labels.values()) for _, _, labels in rows)) - {0})
+    """Lay out rows of pictures under column heads; below, a key of the classes that occur."""
+    lines = [[_fit(picture) for picture in row.pictures()] for row in rows]
+    present = sorted({label for row in rows for label in row.classes()} - {labelmap.BACKGROUND})
     heights = [max(picture.height for picture in line) for line in lines]
     width = len(heads) * (CELL + GAP) + GAP
     key = _key_lines(index, present, width)
@@ -153,38 +172,27 @@ def sheet(index: Index, heads: Sequence[str], rows: Sequence[Row]) -> Image.Imag
     return sheet
 
 
-def _present(columns: Iterable[Labels | None]) -> set[int]:
-    return {int(label) for each in columns if each is not None for label in np.unique(each)}
-
-
-def _pictures(row: Row) -> list[Picture]:
-    image, drawn, labels = row
-    unknown = np.full_like(image, NOTHING)
-    tinted = [unknown if each is None else overlay(image, each) for each in labels.values()]
-    return [image, *drawn.values(), *tinted]
-
-
 def _fit(picture: Picture) -> Image.Image:
-    """Enlarge a small picture by a whole factor, so that pixels stay sharp; shrink a large one."""
+    """Enlarge a small picture by a whole factor, so that pixels stay sharp; reduce a large one."""
     height, width = picture.shape[:2]
     longest = max(height, width)
     factor = CELL // longest if longest <= CELL else CELL / longest
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    way = Image.Resampling.NEAREST if longest <= CELL else Image.Resampling.LANCZOS
-    return Image.fromarray(picture).resize(size, way)
+    kernel = Image.Resampling.NEAREST if longest <= CELL else Image.Resampling.LANCZOS
+    return Image.fromarray(picture).resize(size, kernel)
 
 
 Item = tuple[int, tuple[int, ...], str]  # left edge, colour, name
 
 
 def _key_lines(index: Index, present: Sequence[int], width: int) -> list[list[Item]]:
-    """Return the swatches and names of the classes, broken into lines of `width` pixels."""
+    """Return the colours and names of the classes, broken into lines of `width` pixels."""
     colours = np.array(labelmap.palette()).reshape(256, 3)
     lines: list[list[Item]] = [[]]
     left = GAP
     for label in present:
         is_open = label == labelmap.IGNORE
-        name = "left open" if is_open else _class_name(index, label)
+        name = "no label" if is_open else _class_name(index, label)
         length = FONT + 6 + int(_font().getlength(name)) + 2 * GAP
         if left + length > width and lines[-1]:
             lines.append([])
@@ -212,8 +220,8 @@ def _draw_key(pen: ImageDraw.ImageDraw, key: Sequence[Sequence[Item]], top: int)
 
 @functools.cache
 def _font() -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans, which comes with matplotlib and knows most scripts."""
-    import matplotlib as mpl  # noqa: PLC0415  # heavy, and of use here alone
+    """Return DejaVu Sans, which comes with matplotlib and covers most scripts."""
+    import matplotlib as mpl  # noqa: PLC0415  # heavy, and only needed here
 
     path = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(path), FONT)

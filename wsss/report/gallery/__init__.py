@@ -1,1 +1,1 @@
-"""A gallery of images and what each stage of some runs makes of them: one page, no network."""
+"""The gallery: one page without a network that shows images beside the results of every stage."""

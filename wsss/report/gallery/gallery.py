@@ -1,7 +1,7 @@
 """Write a gallery: a folder with `index.html`, its pictures and `mistakes.csv`.
 
-It is a folder and not one file because a browser reads pictures beside a page when they come into
-view, and pictures inside a page at once: 1,449 images open as fast as 24.
+The pictures are files beside the page, because a browser loads such files when they come into view,
+but reads pictures inside a page at once. 1,449 images open as fast as 24.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from wsss.report.figures.panels import Labels, choose, chosen, read_truth
 from wsss.report.gallery import page, pictures
 from wsss.report.gallery.material import SPLITS, STAGES, Material, split_of, titles
 from wsss.report.tables.long import csv_text
+from wsss.report.tables.rows import Line
 from wsss.runs import staleness
 from wsss.runs.run import Run
 from wsss.scores.metrics import Counts
@@ -31,15 +31,16 @@ from wsss.storage.files import write_text
 
 PAGE, TABLE, PICTURES = "index.html", "mistakes.csv", "pictures"
 HEADS = ("dataset", "method", "protocol", "seed", "stage", "images", "pixels", "wrong", *KINDS)
-DIGITS = 6  # kept of a share of pixels
+DIGITS = 6  # decimals of a share of pixels
 
-Totals = dict[tuple[str, str], list[Counts]]  # run, stage -> of each image: pixels, mistakes
+# By run and stage: for every image its scored pixels, and its wrong ones by kind.
+Totals = dict[tuple[str, str], list[Counts]]
 
 
 def gallery(runs: Sequence[Run], count: int | None, folder: Path) -> int:
     """Write the gallery of `runs` and return how many images it has.
 
-    count: training images, and as many validation images, spread evenly; None for all.
+    count: number of training images and of validation images, spread evenly; None for all.
 
     Raises:
         ConfigError: the runs are of several datasets, or `folder` holds something else.
@@ -62,38 +63,43 @@ def gallery(runs: Sequence[Run], count: int | None, folder: Path) -> int:
             _image(entry, place, materials, temporary, totals)
             for place, entry in enumerate(progress(entries, "gallery"))
         ]
-        lines = [_line(material, totals) for material in materials]
-        flat = [line for each in lines for line in each.values()]
+        lines = [_lines(material, totals) for material in materials]
+        flat = [line for run_lines in lines for line in run_lines.values()]
         write_text(temporary / TABLE, csv_text(flat, HEADS))
-        described = [page.run(*each) for each in zip(materials, lines, strict=True)]
-        write_text(temporary / PAGE, page.to_html(index, described, shown))
+        runs_data = [
+            page.run(material, run_lines)
+            for material, run_lines in zip(materials, lines, strict=True)
+        ]
+        write_text(temporary / PAGE, page.to_html(index, runs_data, shown))
     return len(entries)
 
 
 def _names(materials: Sequence[Material], count: int | None) -> list[str]:
-    """Return the images that are shown: of each split that a column of some run is about."""
+    """Return the names of the images that are shown, from every split that fills a column."""
     index = materials[0].index
     splits = {split_of(what) for material in materials for what in material.columns}
-    found: list[str] = []
+    shown: list[str] = []
     for split in (split for split in SPLITS if split in splits):
         names = [entry.name for entry in index.split(split)]
-        found += names if count is None else choose(names, count)
-    return found
+        shown += names if count is None else choose(names, count)
+    return shown
 
 
 def _image(
     entry: Entry, place: int, materials: Sequence[Material], folder: Path, totals: Totals
-) -> dict[str, Any]:
-    """Write the pictures of one image and return what the page says of it."""
+) -> dict[str, object]:
+    """Write the pictures of one image and return its data for the page."""
     longest = materials[0].run.params.report.gallery_px
     truth = read_truth(entry)
 
     def save(name: str, content: bytes) -> str:
-        path = f"{PICTURES}/{place:05d}{name}"  # no name of an image: those may be anything
+        path = (
+            f"{PICTURES}/{place:05d}{name}"  # a number: the name of an image may hold any character
+        )
         (folder / path).write_bytes(content)
         return path
 
-    def cell(number: int, material: Material, what: str) -> dict[str, Any]:
+    def cell(number: int, material: Material, what: str) -> dict[str, object]:
         stem = f"-{number}-{what}.png"
         if what == "cam":
             content, covered = pictures.heat(material.cam(entry), longest)
@@ -110,8 +116,8 @@ def _image(
         "photo": save(".webp", pictures.photo(load_image(entry.path), longest)),
         "truth": None if truth is None else save("-truth.png", pictures.labels(truth, longest)),
         "cells": [
-            {what: cell(number, each, what) for what in _columns(each, entry)}
-            for number, each in enumerate(materials)
+            {what: cell(number, material, what) for what in _columns(material, entry)}
+            for number, material in enumerate(materials)
         ],
     }
 
@@ -127,7 +133,7 @@ def _scored(
     truth: Labels | None,
     labels: Labels,
     totals: Totals,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the scores of one image in one column, and add its mistakes to the totals."""
     if truth is None:
         return {}
@@ -136,26 +142,26 @@ def _scored(
     return {**material.score(what, entry), "mistakes": counts.tolist()}
 
 
-def _line(material: Material, totals: Totals) -> dict[str, dict[str, Any]]:
-    """Return, by column of a run, how many pixels of the images shown are wrong in which way."""
-    run, found = material.run, {}
+def _lines(material: Material, totals: Totals) -> dict[str, Line]:
+    """Return the lines of a run in `mistakes.csv`, by column: shares of the pixels of all images."""
+    run, lines = material.run, {}
     for what in STAGES:
         images = totals.get((str(run), what))
         if images:
             pixels, *kinds = np.sum(images, axis=0).tolist()
-            whose = (run.dataset, run.method, run.protocol, run.seed, what)
+            names = (run.dataset, run.method, run.protocol, run.seed, what)
             shares = [round(kind / max(pixels, 1), DIGITS) for kind in (sum(kinds), *kinds)]
-            found[what] = dict(zip(HEADS, (*whose, len(images), pixels, *shares), strict=True))
-    return found
+            lines[what] = dict(zip(HEADS, (*names, len(images), pixels, *shares), strict=True))
+    return lines
 
 
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield a folder that takes the place of the gallery in `folder` only if the block succeeds."""
+    """Yield a new folder that replaces the gallery in `folder` only if the block succeeds."""
     target = folder.resolve()
-    if target.exists() and not _may_go(target):
+    if target.exists() and not _is_replaceable(target):
         raise ConfigError(
-            f"{folder} holds other things than a gallery, which would be lost. Choose another "
+            f"{folder} holds files that are not of a gallery and would be lost. Choose another "
             "--output, or empty it."
         )
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -169,16 +175,16 @@ def _replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _may_go(folder: Path) -> bool:
-    """Say whether a folder is empty or a gallery."""
+def _is_replaceable(folder: Path) -> bool:
+    """Return whether a folder is empty or a gallery."""
     if not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir()}
     return not names or (PAGE in names and names <= {PAGE, TABLE, PICTURES})
 
 
-def wanted(text: str) -> int | None:
-    """Return the number of images that `--images` asks for, None for `all`."""
+def image_count(text: str) -> int | None:
+    """Return the number of images that `--images` asks for; None for `all`."""
     if text == "all":
         return None
     if not text.isdecimal() or int(text) < 1:

@@ -1,11 +1,10 @@
-"""What a run has to show of an image: its pictures, its scores, and what is not made yet."""
+"""The pictures and scores of one run for the gallery, and the stages that are still missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -15,6 +14,7 @@ from wsss.errors import ConfigError, MissingError
 from wsss.report.figures.panels import Labels, read_labels
 from wsss.report.tables.rows import Score, read, stage_title
 from wsss.runs import staleness
+from wsss.runs.evaluation import Scoring
 from wsss.runs.run import RESULTS, VALIDATED, Run, scored_artifact
 from wsss.scores.bootstrap import read_images
 from wsss.scores.metrics import Counts, class_scores, erode, mean_iou, seed
@@ -22,8 +22,8 @@ from wsss.scores.mistakes import mistakes
 from wsss.storage.archive import Reader
 from wsss.storage.cam_archive import Cam, CamReader
 
-# The columns of the gallery between the image and the truth, in the order of the flow, and which
-# images have them. Those after the CAM are scored.
+# The columns of the gallery between the image and the truth, in the order of the flow. All but the
+# CAM are scored.
 STAGES = {
     "cam": "CAM",
     "seed": "seed",
@@ -31,8 +31,8 @@ STAGES = {
     "decode": "own decoder",
     "segmentation": "prediction",
 }
-SPLITS = ("train", "val")  # of the images that are shown; images of `aug` are not scored
-DIGITS = 4  # kept of a score of one image
+SPLITS = ("train", "val")  # the splits with scored images; `aug` has none
+DIGITS = 4  # decimals of the score of one image
 
 
 def split_of(what: str) -> str:
@@ -41,31 +41,32 @@ def split_of(what: str) -> str:
 
 
 def titles(runs: Sequence[Run]) -> list[str]:
-    """Return the runs of a dataset in words: the method, and what else tells them apart."""
-    are_many = len({run.protocol for run in runs}) > 1, len({run.seed for run in runs}) > 1
-    return [
-        ", ".join(
-            (run.spec.title, *[run.protocol] * are_many[0], *[f"seed {run.seed}"] * are_many[1])
-        )
-        for run in runs
-    ]
+    """Return the runs of a dataset in words: the method, with protocol and seed if they differ."""
+    has_protocols = len({run.protocol for run in runs}) > 1
+    has_seeds = len({run.seed for run in runs}) > 1
+    names = []
+    for run in runs:
+        words = [run.spec.title]
+        words += [run.protocol] * has_protocols + [f"seed {run.seed}"] * has_seeds
+        names.append(", ".join(words))
+    return names
 
 
 @dataclass(frozen=True)
 class Material:
-    """A run, its index, and which of its stages are finished."""
+    """A run, its index, and its finished stages; title: the run in words."""
 
     run: Run
-    title: str  # the run in words
+    title: str
     index: Index
     finished: frozenset[str]
 
     @classmethod
     def of(cls, run: Run, title: str, index: Index) -> Material:
-        """Return what a run has to show; an error if that is nothing."""
+        """Return the material of a run; an error if it can fill no column."""
         if run.spec.localizes:
             raise ConfigError(
-                f"{run} makes boxes, not masks, so a gallery has nothing of it. Its panels are in "
+                f"{run} makes boxes, not masks, so it has no gallery. Its panels are in "
                 f"{RESULTS}/figures."
             )
         material = cls(run, title, index, frozenset(staleness.present(run)))
@@ -77,19 +78,19 @@ class Material:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that this run can fill."""
+        """The columns that the finished stages of this run can fill."""
         return [what for what in STAGES if _artifact(what) in self.finished]
 
     @property
     def notes(self) -> list[str]:
-        """What of this run is not in the gallery, and how to get it, a sentence each."""
-        wanted = {_artifact(what): what for what in reversed(STAGES)}
-        lacking = [
+        """A sentence for each stage or score that is missing, with the command that makes it."""
+        columns = {_artifact(what): what for what in reversed(STAGES)}
+        missing = [
             f"No {STAGES[what]} of {self.title}: run snakemake {self.run.path(artifact)}.zip."
-            for artifact, what in wanted.items()
+            for artifact, what in columns.items()
             if artifact in self.run.stages() and artifact not in self.finished
         ]
-        return lacking[::-1] + [
+        return missing[::-1] + [
             f"No scores of the {stage_title(what)} of {self.title}: run snakemake "
             f"{self.run.path(f'eval/{what}')}.json."
             for what in self.run.scored
@@ -110,16 +111,18 @@ class Material:
         return self._cams[entry.name]
 
     def labels(self, what: str, entry: Entry) -> Labels:
-        """Return the labels (H, W) of an image in a scored column, as they are scored."""
+        """Return the labels (H, W) of an image in a scored column, exactly as they are scored."""
         if what != "seed":
             return read_labels(self._archives[what], entry)
-        params = self.run.slice("eval/seed")
-        cam = self.cam(entry)
-        found = seed(cam.full(), cam.labels, params["threshold"])
-        return erode(found, params["erode_px"]) if params["erode_px"] else found
+        scoring, cam = self.run.settings.evaluation, self.cam(entry)
+        labels = seed(cam.full(), cam.labels, scoring.seed_threshold)
+        return erode(labels, scoring.erode_px) if scoring.erode_px else labels
 
-    def score(self, what: str, entry: Entry) -> dict[str, Any]:
-        """Return the IoU of one image: the mean over the classes that occur in it, and of each."""
+    def score(self, what: str, entry: Entry) -> dict[str, object]:
+        """Return the IoU of one image: the mean over its classes, and of every class by number.
+
+        The classes are those in the truth or in the prediction. Empty without an evaluation.
+        """
         if what not in self._confusions or entry.name not in self._places[entry.split]:
             return {}
         classes = len(self.index.classes) + 1
@@ -127,13 +130,14 @@ class Material:
         counts: Counts = row.reshape(classes, classes + 1)
         if not counts.any():
             return {}
-        own = class_scores(counts)["iou"]
-        each = {int(k): round(float(own[k]), DIGITS) for k in np.flatnonzero(~np.isnan(own))}
-        return {"iou": round(float(mean_iou(counts)), DIGITS), "classes": each}
+        ious = class_scores(counts)["iou"]
+        defined = np.flatnonzero(~np.isnan(ious)).tolist()
+        by_class = {label: round(float(ious[label]), DIGITS) for label in defined}
+        return {"iou": round(float(mean_iou(counts)), DIGITS), "classes": by_class}
 
     def mistakes(self, what: str, truth: Labels, labels: Labels) -> Counts:
-        """Return the scored pixels of one image and its wrong ones by kind."""
-        unlabelled = self.run.slice(f"eval/{what}").get("unlabelled")
+        """Return the number of scored pixels of one image, and of wrong ones by kind."""
+        unlabelled = Scoring.of(self.run, what).unlabelled
         return mistakes(truth, labels, self.run.params.report.boundary_px, unlabelled)
 
     @cached_property
@@ -146,6 +150,7 @@ class Material:
 
     @cached_property
     def _places(self) -> dict[str, dict[str, int]]:
+        """The place of every scored image among the scored images of its split."""
         scored = {split: [e for e in self.index.split(split) if e.mask] for split in SPLITS}
         return {s: {e.name: k for k, e in enumerate(entries)} for s, entries in scored.items()}
 
@@ -166,5 +171,5 @@ def _artifact(what: str) -> str:
 
 
 def _first(run: Run) -> str:
-    """Return the first file of a run that a gallery could show."""
+    """Return the first file of a run that a gallery can show."""
     return next(f"{_artifact(what)}.zip" for what in STAGES if _artifact(what) in run.stages())

@@ -1,11 +1,11 @@
 "use strict";
-// Names of images and classes come from anyone: they are only ever set as text, never as markup.
+// Names of images and classes may hold markup, so they are only ever set as text.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const PER_PAGE = 24;
 const ALL = "";
-const MADE = new Set(data.runs.flatMap((run) => run.columns));
-const STAGES = Object.entries(data.stages).filter(([stage]) => MADE.has(stage));
+const FINISHED = new Set(data.runs.flatMap((run) => run.columns));
+const STAGES = Object.entries(data.stages).filter(([stage]) => FINISHED.has(stage));
 const COLUMNS = { photo: "image", ...Object.fromEntries(STAGES), truth: "truth" };
 const KIND_NAMES = Object.keys(data.kinds);
 const KIND_COLOURS = [data.series[0], data.series[1], data.series[3], "#8c8c8c"];
@@ -14,7 +14,7 @@ const state = {
   query: "", label: ALL, split: ALL, sort: "name", score: "0 ", page: 0, current: -1,
   runs: new Set(data.runs.keys()), columns: new Set(Object.keys(COLUMNS)), confusion: 0,
 };
-let found = [];
+let matching = [];  // the images that fit the filters, sorted
 
 // Small helpers
 
@@ -44,7 +44,7 @@ const text = (tag, content, className = "") => make(tag, { textContent: content,
 const key = (entries) => make("ul", { className: "key" }, ...entries.map(([name, colour]) =>
   make("li", {}, make("i", { "--colour": colour }), name)));
 
-// Which images, in which order
+// Filter and sort the images
 
 function matches(image) {
   const words = state.query.toLowerCase();
@@ -66,25 +66,25 @@ function rank(image) {
 }
 
 function find() {
-  found = data.images.filter(matches);
+  matching = data.images.filter(matches);
   if (state.sort === "name") return;
-  const ranks = new Map(found.map((image) => [image, rank(image)]));
+  const ranks = new Map(matching.map((image) => [image, rank(image)]));
   const last = (image) => ranks.get(image) === null;
-  found.sort((one, other) => last(one) - last(other) || ranks.get(one) - ranks.get(other));
+  matching.sort((one, other) => last(one) - last(other) || ranks.get(one) - ranks.get(other));
 }
 
 // One image
 
 function chip(label, isTrue) {
   const name = data.classes[label] ?? `label ${label}`;
-  const title = isTrue ? name : `${name}: found by a stage, not a label of the image`;
+  const title = isTrue ? name : `${name}: predicted by a stage, not a label of the image`;
   return make("span", { className: isTrue ? "class" : "class false", "--colour": data.colours[label], title },
     text("span", name));
 }
 
 function legend(image) {
-  const cells = image.cells.filter((_, run) => state.runs.has(run)).flatMap((each) =>
-    Object.entries(each).filter(([stage]) => state.columns.has(stage)).map(([, cell]) => cell));
+  const cells = image.cells.filter((_, run) => state.runs.has(run)).flatMap((columns) =>
+    Object.entries(columns).filter(([stage]) => state.columns.has(stage)).map(([, cell]) => cell));
   const present = new Set(cells.flatMap((cell) => Object.keys(cell.classes ?? {}).map(Number)));
   const others = [...present].filter((label) => label && !image.labels.includes(label));
   return [...image.labels.map((label) => chip(label, true)),
@@ -97,15 +97,15 @@ function layer(src, alt, className) {
 
 function picture(image, column, src, covered) {
   const small = Math.max(...image.size) <= data.enlarged_px ? "sharp" : "";
-  const of = `${COLUMNS[column]} of ${image.name}`;
+  const description = `${COLUMNS[column]} of ${image.name}`;
   const box = make("div", { className: "picture" });
   box.style.aspectRatio = `${image.size[1]} / ${image.size[0]}`;
   if (!src) box.append("no true mask");
   if (!src) return box;
-  box.append(layer(image.photo, column === "photo" ? of : "", small));
+  box.append(layer(image.photo, column === "photo" ? description : "", small));
   if (column === "photo") return box;
   box.classList.add(covered ? "heated" : "coloured");
-  const over = layer(src, of, covered ? "heat" : "labels");
+  const over = layer(src, description, covered ? "heat" : "labels");
   if (covered) [over.style.height, over.style.width] = covered.map((times) => `${100 * times}%`);
   box.append(over);
   return box;
@@ -114,9 +114,10 @@ function picture(image, column, src, covered) {
 function figure(image, column, cell, name = COLUMNS[column]) {
   const caption = make("figcaption", {}, text("span", name));
   if (cell?.iou !== undefined) {
-    const own = cell.classes[state.label];
+    const classIou = cell.classes[state.label];
     const kinds = KIND_NAMES.map((kind, place) => `${kind} ${percent(mistaken(cell, place))} %`).join(", ");
-    const shown = own === undefined ? percent(cell.iou) : `${percent(cell.iou)}, class ${percent(own)}`;
+    const shown = classIou === undefined ? percent(cell.iou)
+      : `${percent(cell.iou)}, class ${percent(classIou)}`;
     caption.append(make("span", { title: `wrong pixels: ${kinds}` }, "IoU ", text("b", shown)));
   }
   return make("figure", {}, picture(image, column, cell?.src, cell?.covered), caption);
@@ -128,7 +129,7 @@ function row(figures, title) {
   return node;
 }
 
-// What several runs predict stands side by side, and so does one stage; else each run has its row.
+// Predictions of several runs share one row, and so does a single stage; otherwise every run has a row.
 function rows(image, runs, stages) {
   const has = (column) => state.columns.has(column);
   const photo = has("photo") ? [figure(image, "photo", { src: image.photo })] : [];
@@ -142,8 +143,8 @@ function rows(image, runs, stages) {
   const blank = () => make("div", { className: "blank" });
   const cell = (run, stage) => image.cells[run][stage] ? figure(image, stage, image.cells[run][stage]) : blank();
   return runs.map((run, number) => row(
-    [...photo.map((each) => number ? blank() : each), ...stages.map((stage) => cell(run, stage)),
-      ...truth.map((each) => number ? blank() : each)], title(run)));
+    [...photo.map((node) => number ? blank() : node), ...stages.map((stage) => cell(run, stage)),
+      ...truth.map((node) => number ? blank() : node)], title(run)));
 }
 
 function article(image, place) {
@@ -161,14 +162,14 @@ function article(image, place) {
 // The list
 
 function showPage() {
-  const pages = Math.max(1, Math.ceil(found.length / PER_PAGE));
+  const pages = Math.max(1, Math.ceil(matching.length / PER_PAGE));
   state.page = Math.min(Math.max(state.page, 0), pages - 1);
   const first = state.page * PER_PAGE;
-  const shown = found.slice(first, first + PER_PAGE);
+  const shown = matching.slice(first, first + PER_PAGE);
   byId("list").replaceChildren(...shown.map((image, number) => article(image, first + number)));
   if (!shown.length) byId("list").append(text("p", "No image fits these filters. Esc shows all again.", "none"));
   const range = shown.length ? `, ${first + 1}–${first + shown.length} on this page` : "";
-  byId("count").textContent = `${found.length} of ${data.images.length} images${range}`;
+  byId("count").textContent = `${matching.length} of ${data.images.length} images${range}`;
   byId("previous").disabled = state.page === 0;
   byId("next").disabled = state.page === pages - 1;
 }
@@ -191,7 +192,7 @@ function turn(by) {
 }
 
 function goTo(place) {
-  if (place < 0 || place >= found.length) return;
+  if (place < 0 || place >= matching.length) return;
   if (Math.floor(place / PER_PAGE) !== state.page) {
     state.page = Math.floor(place / PER_PAGE);
     showPage();
@@ -225,7 +226,7 @@ function scoreTable() {
 
 function curveChart() {
   const scores = scoresShown().filter((score) => score.curve);
-  if (!scores.length) return text("p", "No run shown has a threshold curve.");
+  if (!scores.length) return text("p", "None of the runs has a threshold curve.");
   const ticks = Math.max(1, Math.ceil(10 * Math.max(...scores.flatMap((score) => score.curve.miou))));
   const top = ticks / 10;
   const x = (threshold) => 44 + 560 * threshold;
@@ -248,13 +249,13 @@ function curveChart() {
   });
   const names = scores.map(({ run, stage }, number) => [`${run.title}: ${stage}`, colour(number)]);
   return make("div", {}, chart, key(names),
-    text("p", "mIoU % by threshold; the dot is the threshold that is scored, the ring the best one, an oracle."));
+    text("p", "mIoU % by threshold; the dot is the fixed threshold, the ring the best one, an oracle."));
 }
 
 function mistakeBars() {
   const lines = runsShown().flatMap((run) =>
     Object.entries(run.mistakes).map(([stage, line]) => ({ run, stage, line })));
-  if (!lines.length) return text("p", "No image shown has a true mask.");
+  if (!lines.length) return text("p", "None of the images has a true mask.");
   const most = Math.max(...lines.map(({ line }) => line.wrong), 1e-9);
   const rows = lines.map(({ run, stage, line }) => {
     const bar = make("div", { className: "bar" }, ...KIND_NAMES.map((kind, place) => make("i",
@@ -264,7 +265,7 @@ function mistakeBars() {
   });
   return make("div", {}, key(Object.values(data.kinds).map((words, place) => [words, KIND_COLOURS[place]])),
     table(["run", "stage", "images", "wrong %", ...KIND_NAMES.map((kind) => `${kind} %`), ""], rows),
-    text("p", "Share of the scored pixels of the images of this gallery; the kinds add up to the wrong ones."));
+    text("p", "Share of the scored pixels of all images of this gallery; the kinds add up to the wrong pixels."));
 }
 
 function confusionMatrix(score) {
@@ -283,13 +284,13 @@ function confusionMatrix(score) {
   });
   const heads = [...data.classes, ...(hasMissed ? ["no class"] : [])];
   return make("div", { className: "scroll" }, make("table", { className: "matrix" },
-    make("thead", {}, make("tr", {}, text("th", "truth \\ given"), ...heads.map((name) => text("th", name)))),
+    make("thead", {}, make("tr", {}, text("th", "true \\ predicted"), ...heads.map((name) => text("th", name)))),
     make("tbody", {}, ...rows)));
 }
 
 function confusions() {
   const scores = scoresShown();
-  if (!scores.length) return text("p", "No run shown is scored yet.");
+  if (!scores.length) return text("p", "None of the runs has scores yet.");
   const number = Math.min(state.confusion, scores.length - 1);
   const select = make("select", { ariaLabel: "Run and stage of the matrix" },
     ...scores.map(({ run, stage }, place) => new Option(`${run.title}: ${stage}`, place, false, place === number)));
@@ -298,7 +299,7 @@ function confusions() {
     state.confusion = Number(select.value);
     place.replaceChildren(confusionMatrix(scores[state.confusion]));
   });
-  const words = "Percent of the pixels of a true class (row) that were given each class (column).";
+  const words = "Percent of the pixels of a true class (row) that are predicted as a class (column).";
   return make("div", {}, select, text("p", words), place);
 }
 
@@ -350,8 +351,8 @@ function prepare() {
   const scored = data.runs.flatMap((run, number) => Object.keys(run.mistakes).map((stage) =>
     [`${number} ${stage}`, `${data.runs.length > 1 ? `${run.title}: ` : ""}${data.stages[stage]}`]));
   const labels = new Set(data.images.flatMap((image) => image.labels));
-  const known = [...data.classes.keys()].filter((label) => labels.has(label));
-  options("class", [[ALL, "all"], ...known.map((label) => [label, data.classes[label]])]);
+  const used = [...data.classes.keys()].filter((label) => labels.has(label));
+  options("class", [[ALL, "all"], ...used.map((label) => [label, data.classes[label]])]);
   options("split", [[ALL, "all"], ["train", "training"], ["val", "validation"]]);
   options("sort", [["name", "name"], ["worst", "IoU, worst first"], ["best", "IoU, best first"],
     ...KIND_NAMES.map((kind) => [kind, `${kind}, most first`])]);

@@ -1,1 +1,1 @@
-"""Evaluation records as tables."""
+"""Tables of evaluations."""

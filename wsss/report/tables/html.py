@@ -8,7 +8,7 @@ from wsss.report.tables.long import CONVENTIONS, Column, layout
 from wsss.report.tables.rows import STAGE_TITLES, Row
 from wsss.report.tables.summary import Wide
 
-# Of our pages, in the light and in the dark.
+# The colours of all pages, for light and for dark screens.
 COLOURS = """\
 :root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6875; --line: #d9dfe5; --bar: #4d9bd0;
   --paper: #ffffff; --band: #f5f7f9; }
@@ -76,8 +76,8 @@ dd { margin: 0 0 .25rem 12.5rem; }
 </head>
 <body>
 <h1>Results</h1>
-<p>Mean intersection over union in percent; the mean and the standard deviation over seeds where
-there are several. Every number stands with the protocol it was measured under.</p>
+<p>Mean intersection over union in percent; mean and standard deviation over seeds if there are
+several. Every number stands beside the protocol it was measured under.</p>
 {% for part in parts %}
 <h2>{{ part.dataset }}</h2>
 {{ wide(part.summaries) }}
@@ -108,26 +108,25 @@ there are several. Every number stands with the protocol it was measured under.<
 <h2>How to read this</h2>
 <dl>
 <dt>stage</dt><dd>{{ stages | join(", ") }}, in the order of the pipeline</dd>
-<dt>oracle mIoU</dt><dd>the mIoU at the background score that suits the true masks best: an
-oracle, not a result. The mIoU before it is at the fixed threshold of the configuration</dd>
+<dt>oracle mIoU</dt><dd>the mIoU at the threshold that fits the true masks best: an oracle, not a
+result. The mIoU before it is at the fixed threshold of the configuration</dd>
 <dt>classes averaged</dt><dd>{% for letter, text in conventions.items() %}{{ letter }}: {{ text }}
 {{- "; " if not loop.last }}{% endfor %}</dd>
-<dt>labels at test</dt><dd>whether the image-level labels of the scored images were known</dd>
-<dt>labelled pixels</dt><dd>predicted pixels that are not left open; open ones count as
-background</dd>
+<dt>labels at test</dt><dd>known: the stage was given the image-level labels of the scored images</dd>
+<dt>labelled pixels</dt><dd>pixels with a predicted label; the others are 255 in the prediction</dd>
 </dl>
 </body>
 </html>
 """
 WIDE = "networks, initial weights"
-REPEATED = ("method", "protocol")  # paler in the further rows of a run
+REPEATED = ("method", "protocol")  # columns that are paler below the first row of a run
 
 
 def to_html(
     rows: Sequence[Row], summaries: Sequence[Wide] = (), classes: Sequence[Wide] = ()
 ) -> str:
     """Return the page: for each dataset its summary, the long table, and its classes."""
-    import jinja2  # noqa: PLC0415  # of use here alone
+    import jinja2  # noqa: PLC0415  # only this function needs it
 
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     datasets = dict.fromkeys(row.dataset for row in rows)

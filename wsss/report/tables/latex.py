@@ -1,4 +1,4 @@
-"""Tables for a paper: booktabs, ready to be pasted, with every name made harmless."""
+"""Tables for a paper: booktabs, ready to be pasted, with every name escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGES = r"% Needs \usepackage{booktabs,graphicx}."
 
 
 def latex_text(text: str) -> str:
-    """Return text with everything that LaTeX would take for a command made literal."""
+    """Return text on one line, with the special characters of LaTeX escaped."""
     return "".join(LATEX.get(mark, mark) for mark in " ".join(text.split()))
 
 
@@ -24,9 +24,9 @@ def environment(
     caption: str,
     groups: Sequence[tuple[str, int]] = (),
 ) -> str:
-    """Return a table as wide as the text; columns of `numbers` are set to the right.
+    """Return a table as wide as the text; `numbers` marks the right-aligned columns.
 
-    groups: names above the heads, each with how many columns it spans; "" for no name.
+    groups: names above the heads, each with the number of its columns; "" for no name.
     """
     kinds = "".join("r" if is_number else "l" for is_number in numbers)
     rows = [" & ".join(map(latex_text, line)) + r" \\" for line in (heads, *lines)]
@@ -50,7 +50,7 @@ def environment(
 
 
 def _spanning(groups: Sequence[tuple[str, int]]) -> list[str]:
-    """Return the line of names above the heads, and the rules below them."""
+    """Return the line with the names of the groups, and the rules below them."""
     if not groups:
         return []
     cells, rules, first = [], [], 1

@@ -1,25 +1,25 @@
-"""Localization in a table of its own: how many objects are found, and how the other answers fail.
+"""The table of localization: how many objects are found, and how the other answers fail.
 
-Plain data in, text out; shares are in [0, 1].
+Shares are in [0, 1].
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from wsss.errors import MissingError, StaleError
+from wsss.errors import StaleError
 from wsss.report.tables import published
 from wsss.report.tables.long import grid, percent
 from wsss.report.tables.rows import DIGITS
+from wsss.runs.evaluation import BoxEvaluation
+from wsss.runs.record import read_record
 from wsss.runs.run import Run
 from wsss.scores.boxes import OUTCOMES
 from wsss.settings import Params
-from wsss.storage.files import read_json
 
-SHARES = ("top1", "top5", "gt_known", "top1_class", "top5_class")
 HEADS = {
     "top1": "Top-1 %",
     "top5": "Top-5 %",
@@ -34,13 +34,13 @@ FAILURES = {
     "more": "too much",
     "wrong": "elsewhere",
 }
-COMPARED = SHARES[:3]  # of which papers give numbers
+PUBLISHED = ("top1", "top5", "gt_known")  # the criteria for which papers give numbers
 RUN = ("dataset", "method", "title", "protocol", "seeds", "split", "images", "threshold")
 COLUMNS = (
     *RUN,
-    *(name for share in SHARES for name in (share, f"{share}_sd")),
+    *(name for criterion in HEADS for name in (criterion, f"{criterion}_sd")),
     *OUTCOMES,
-    *(f"{share}_published" for share in COMPARED),
+    *(f"{criterion}_published" for criterion in PUBLISHED),
     "source",
     "networks",
 )
@@ -51,84 +51,141 @@ NOTE = (
 )
 
 
-def collect(runs: Iterable[Run]) -> list[tuple[Run, dict[str, Any]]]:
-    """Return those of the runs that localize, each with its evaluation."""
-    found = []
+@dataclass(frozen=True)
+class BoxScore:
+    """One evaluation of boxes with its run."""
+
+    run: Run
+    evaluation: BoxEvaluation
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Dataset, method and protocol: the evaluations of all seeds share them."""
+        return (self.run.dataset, self.run.method, self.run.protocol)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of the images: mean and standard deviation over seeds, None for one seed."""
+
+    mean: float
+    sd: float | None
+
+
+@dataclass(frozen=True)
+class BoxRow:
+    """One line of the table: means over seeds.
+
+    shares: by criterion. outcomes: share of the images by outcome. published: by criterion, None
+    if the paper does not give it.
+    """
+
+    dataset: str
+    method: str
+    title: str
+    protocol: str
+    seeds: int
+    split: str
+    images: int
+    threshold: float
+    shares: Mapping[str, Share]
+    outcomes: Mapping[str, float]
+    published: Mapping[str, float | None]
+    source: str
+    networks: str
+
+    def cells(self) -> dict[str, object]:
+        """Return the values of all `COLUMNS`."""
+        line: dict[str, object] = {name: getattr(self, name) for name in RUN}
+        for criterion, share in self.shares.items():
+            line |= {criterion: share.mean, f"{criterion}_sd": share.sd}
+        line |= self.outcomes
+        line |= {f"{criterion}_published": value for criterion, value in self.published.items()}
+        return line | {"source": self.source, "networks": self.networks}
+
+
+def collect(runs: Iterable[Run]) -> list[BoxScore]:
+    """Return the evaluation of every run whose method localizes."""
+    scores = []
     for run in (run for run in runs if run.spec.localizes):
         path = run.path("eval/boxes.json")
-        of, record = read(path, run.params)
-        if str(of) != str(run):
-            raise StaleError(f"{path} is of {of}. Delete it and run again.")
-        found.append((run, record))
-    return found
+        score = read(path, run.params)
+        if str(score.run) != str(run):
+            raise StaleError(f"{path} is of {score.run}. Delete it and run again.")
+        scores.append(score)
+    return scores
 
 
-def read(path: Path, params: Params) -> tuple[Run, dict[str, Any]]:
-    """Return the evaluation in a file with its run; refuse one that lacks something."""
-    record = read_json(path)
-    absent = [
-        key for key in ("run", "protocol", "outcomes", *SHARES, "described") if key not in record
-    ]
-    if absent:
-        raise MissingError(f"{path} does not say {absent[0]!r}. Delete it and run again.")
-    return Run.named(record["run"], params), record
+def read(path: Path, params: Params) -> BoxScore:
+    """Return the evaluation of boxes in a file; refuse a number without its protocol."""
+    evaluation = read_record(path, BoxEvaluation, "an evaluation of boxes")
+    return BoxScore(Run.named(evaluation.run, params), evaluation)
 
 
-def table_rows(found: Iterable[tuple[Run, dict[str, Any]]]) -> list[dict[str, Any]]:
+def table_rows(scores: Iterable[BoxScore]) -> list[BoxRow]:
     """Return one row per dataset, method and protocol: means over seeds."""
-    grouped: dict[tuple[str, ...], list[tuple[Run, dict[str, Any]]]] = {}
-    for run, record in found:
-        grouped.setdefault((run.dataset, run.method, run.protocol), []).append((run, record))
-    return [_row(group) for group in grouped.values()]
+    grouped: dict[tuple[str, str, str], list[BoxScore]] = {}
+    for score in scores:
+        grouped.setdefault(score.group, []).append(score)
+    return [_row(seeds) for seeds in grouped.values()]
 
 
-def _row(group: Sequence[tuple[Run, dict[str, Any]]]) -> dict[str, Any]:
-    run, first = group[0]
-    row: dict[str, Any] = {
-        "dataset": run.dataset,
-        "method": run.method,
-        "title": first["described"]["title"],
-        "protocol": run.protocol,
-        "seeds": len(group),
-        **first["protocol"],
-        "networks": first["described"]["networks"],
-    }
-    for share in SHARES:
-        values = [float(record[share]) for _, record in group]
-        row[share] = round(statistics.fmean(values), DIGITS)
-        spread = round(statistics.stdev(values), DIGITS) if len(values) > 1 else None
-        row[f"{share}_sd"] = spread
-    for outcome in OUTCOMES:
-        parts = [record["outcomes"][outcome] / first["protocol"]["images"] for _, record in group]
-        row[outcome] = round(statistics.fmean(parts), DIGITS)
-    reference = published.find_localization(run.method, run.dataset)
-    known = reference if run.protocol == "published" else None
-    for share in COMPARED:
-        number = getattr(known[0], share) if known else None
-        row[f"{share}_published"] = None if number is None else round(number / 100, DIGITS)
-    row["source"] = f"{known[1].paper}; {known[1].source}" if known else ""
-    return row
+def _row(seeds: Sequence[BoxScore]) -> BoxRow:
+    run, first = seeds[0].run, seeds[0].evaluation
+    is_published = run.protocol == "published"
+    reference = published.find_localization(run.method, run.dataset) if is_published else None
+    return BoxRow(
+        dataset=run.dataset,
+        method=run.method,
+        title=first.described.title,
+        protocol=run.protocol,
+        seeds=len(seeds),
+        split=first.protocol.split,
+        images=first.protocol.images,
+        threshold=first.protocol.threshold,
+        shares={criterion: _share(criterion, seeds) for criterion in HEADS},
+        outcomes={outcome: _outcome_share(outcome, seeds) for outcome in OUTCOMES},
+        published={criterion: _published(criterion, reference) for criterion in PUBLISHED},
+        source=reference.words if reference else "",
+        networks=first.described.networks,
+    )
 
 
-def to_markdown(table: Sequence[dict[str, Any]]) -> str:
-    """Return the table with what the papers report and how the answers fail."""
-    with_papers = any(row["source"] for row in table)
+def _share(criterion: str, seeds: Sequence[BoxScore]) -> Share:
+    values = [float(getattr(score.evaluation, criterion)) for score in seeds]
+    spread = round(statistics.stdev(values), DIGITS) if len(values) > 1 else None
+    return Share(round(statistics.fmean(values), DIGITS), spread)
+
+
+def _outcome_share(outcome: str, seeds: Sequence[BoxScore]) -> float:
+    images = seeds[0].evaluation.protocol.images
+    shares = [score.evaluation.outcomes.get(outcome, 0) / images for score in seeds]
+    return round(statistics.fmean(shares), DIGITS)
+
+
+def _published(criterion: str, reference: published.LocalizationReference | None) -> float | None:
+    return round(getattr(reference.scores, criterion) / 100, DIGITS) if reference else None
+
+
+def to_markdown(table: Sequence[BoxRow]) -> str:
+    """Return the table with the numbers of the papers and the kinds of failures."""
+    with_papers = any(row.source for row in table)
     heads = ["dataset", "method", "protocol", *HEADS.values()]
     if with_papers:
-        heads += [f"{HEADS[share]} published" for share in COMPARED]
+        heads += [f"{HEADS[criterion]} published" for criterion in PUBLISHED]
     heads += [f"{head} %" for head in FAILURES.values()] + ["images", "seeds", "networks"]
     lines = [_line(row, with_papers) for row in table]
     numbers = ["%" in head or head in ("images", "seeds") for head in heads]
-    sources = dict.fromkeys(f"{r['title']}: {r['source']}" for r in table if r["source"])
+    sources = dict.fromkeys(f"{row.title}: {row.source}" for row in table if row.source)
     return "\n".join([*grid(heads, lines, numbers), "", NOTE, *sources]) + "\n"
 
 
-def _line(row: dict[str, Any], with_papers: bool) -> list[str]:
-    shares = []
-    for share in SHARES:
-        spread = row[f"{share}_sd"]
-        shares.append(percent(row[share]) + ("" if spread is None else f" ± {percent(spread)}"))
-    papers = [percent(row[f"{share}_published"]) for share in COMPARED] if with_papers else []
-    failures = [percent(row[outcome]) for outcome in FAILURES]
-    last = [str(row["images"]), str(row["seeds"]), row["networks"]]
-    return [row["dataset"], row["title"], row["protocol"], *shares, *papers, *failures, *last]
+def _line(row: BoxRow, with_papers: bool) -> list[str]:
+    shares = [
+        percent(share.mean) + ("" if share.sd is None else f" ± {percent(share.sd)}")
+        for share in row.shares.values()
+    ]
+    papers = [percent(value) for value in row.published.values()] if with_papers else []
+    failures = [percent(row.outcomes[outcome]) for outcome in FAILURES]
+    last = [str(row.images), str(row.seeds), row.networks]
+    return [row.dataset, row.title, row.protocol, *shares, *papers, *failures, *last]

@@ -1,7 +1,7 @@
 """The results table in four formats: CSV for programs, Markdown, LaTeX and HTML for people.
 
-Names come from users and from other people's data, so each format has its own way of making them
-harmless. What is the same in all rows of a table is said once, above it.
+Names come from users and from the data of other people, so each format escapes them in its own
+way. Columns with the same value in all rows are left out and named once, above the table.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from wsss.report.tables import latex
-from wsss.report.tables.rows import Row, stage_title
+from wsss.report.tables.rows import Line, Row, stage_title
 
 CONVENTIONS = {
     "A": "classes in the truth or in the prediction",
@@ -25,7 +24,10 @@ CONVENTIONS = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its head, the text of a row, and whether it may be said once for all rows."""
+    """One column of the table.
+
+    text: from a row to its cell. is_protocol: the column may be left out if all rows agree.
+    """
 
     head: str
     text: Callable[[Row], str]
@@ -34,7 +36,7 @@ class Column:
 
 
 def percent(value: float | None, sign: str = "") -> str:
-    """Return a score in [0, 1] as percent with one decimal; nothing for none."""
+    """Return a score in [0, 1] as percent with one decimal; an empty text for None."""
     return "" if value is None else f"{100 * value:{sign}.1f}"
 
 
@@ -86,7 +88,11 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Layout:
-    """A table cut for reading: columns that differ between rows, and what is said once."""
+    """A table for reading: the columns that differ between rows, and the values that all share.
+
+    shared: from the head of a left-out column to its value. cells: by row and column. sources: the
+    papers with published numbers.
+    """
 
     columns: tuple[Column, ...]
     shared: Mapping[str, str]
@@ -99,14 +105,14 @@ class Layout:
         return [column.head for column in self.columns]
 
     def caption(self) -> str:
-        """Return what holds for all rows, in one sentence; empty if nothing does."""
-        said = "; ".join(f"{head}: {value}" for head, value in self.shared.items())
-        return f"In all rows {said}." if said else ""
+        """Return the shared values in one sentence, or an empty text."""
+        values = "; ".join(f"{head}: {value}" for head, value in self.shared.items())
+        return f"In all rows {values}." if values else ""
 
 
 def layout(rows: Sequence[Row]) -> Layout:
-    """Leave out columns that are empty; say once what is the same in all of several rows."""
-    kept, shared = [], {}
+    """Leave out empty columns, and protocol columns with one value in several rows."""
+    columns, shared = [], {}
     for column in COLUMNS:
         values = {column.text(row) for row in rows}
         if values <= {""}:
@@ -114,10 +120,10 @@ def layout(rows: Sequence[Row]) -> Layout:
         if column.is_protocol and len(values) == 1 and len(rows) > 1:
             shared[column.head] = _explained(column.head, values.pop())
         else:
-            kept.append(column)
+            columns.append(column)
     sources = tuple(dict.fromkeys(f"{row.title}: {row.source}" for row in rows if row.source))
-    cells = tuple(tuple(column.text(row) for column in kept) for row in rows)
-    return Layout(tuple(kept), shared, cells, sources)
+    cells = tuple(tuple(column.text(row) for column in columns) for row in rows)
+    return Layout(tuple(columns), shared, cells, sources)
 
 
 def _explained(head: str, value: str) -> str:
@@ -129,14 +135,14 @@ def to_csv(rows: Iterable[Row]) -> str:
     return csv_text([_flat(row) for row in rows], [*Row.__dataclass_fields__, "difference"])
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def _flat(row: Row) -> Line:
     levels = row.best_thresholds
     shown = None if levels is None else " to ".join(f"{level:g}" for level in dict.fromkeys(levels))
     return {**asdict(row), "best_thresholds": shown, "difference": row.difference}
 
 
-def csv_text(lines: Iterable[Mapping[str, Any]], heads: Sequence[str]) -> str:
-    """Return lines as CSV; a text that a spreadsheet would take for a formula gets a quote mark."""
+def csv_text(lines: Iterable[Mapping[str, object]], heads: Sequence[str]) -> str:
+    """Return lines as CSV; a text that a spreadsheet would run as a formula gets a quote mark."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, heads, lineterminator="\n")
     writer.writeheader()
@@ -146,15 +152,17 @@ def csv_text(lines: Iterable[Mapping[str, Any]], heads: Sequence[str]) -> str:
 
 
 def unguarded(text: str) -> str:
-    """Return a cell of such a CSV without the mark that kept a spreadsheet from running it."""
+    """Return a cell of `csv_text` without the quote mark that guards it."""
     return text[1:] if text[:1] == "'" and _harmless(text[1:]) == text else text
 
 
-def _harmless(value: Any) -> Any:
+def _harmless(value: object) -> object:
     if not isinstance(value, str):
         return value
     is_formula = value.lstrip()[:1] in ("=", "+", "-", "@") or value[:1] in ("\t", "\r")
-    text = value.replace("\r", " ")  # not quoted by the writer, and a line end to some readers
+    text = value.replace(
+        "\r", " "
+    )  # the writer does not quote it, and some readers end a line there
     return f"'{text}" if is_formula else text
 
 
@@ -172,7 +180,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
 def grid(
     heads: Sequence[str], lines: Sequence[Sequence[str]], numbers: Sequence[bool]
 ) -> list[str]:
-    """Return a table in Markdown with aligned columns, those of numbers to the right."""
+    """Return a table in Markdown with aligned columns; `numbers` marks the right-aligned ones."""
     cells = [[markdown(cell) for cell in line] for line in (heads, *lines)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
 
@@ -191,7 +199,7 @@ def grid(
 
 
 def markdown(text: str) -> str:
-    """Return text on one line, with everything that Markdown would take for a mark made literal."""
+    """Return text on one line, with the marks of Markdown escaped."""
     single = " ".join(text.split())
     return re.sub(r"([\\`*_\[\]<>|$])", r"\\\1", single)
 
@@ -199,6 +207,6 @@ def markdown(text: str) -> str:
 def to_latex(rows: Sequence[Row]) -> str:
     """Return a booktabs table; needs the packages booktabs and graphicx."""
     table = layout(rows)
-    caption = " ".join(("mIoU in %.", table.caption(), *(f"{each}." for each in table.sources)))
+    caption = " ".join(("mIoU in %.", table.caption(), *(f"{source}." for source in table.sources)))
     numbers = [column.is_number for column in table.columns]
     return latex.environment(table.heads, table.cells, numbers, caption)

@@ -1,8 +1,9 @@
-"""The papers' own numbers, each with its source, and which of them a result may stand beside."""
+"""The numbers of the papers with their sources, and the one that a result is compared with."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,14 +21,14 @@ class Value(Strict):
     dataset: Literal["voc12", "coco14"]
     stage: str = Field(
         pattern=r"^(seed(-\w+)?|decode|pseudo|segmentation)$",
-        description="what is scored; seed-pc: of the network pc, which is not the last",
+        description="the scored stage; seed-pc: the seed of the network pc, which is not the last",
     )
     split: Literal["train", "aug", "val", "test"]
     miou: float = Field(gt=0, lt=100, description="in %, as printed")
 
 
 class Localized(Strict):
-    """Shares of images of a paper, in %, as printed."""
+    """Localization scores of a paper: shares of the images, in %, as printed."""
 
     dataset: Literal["cub"]
     split: Literal["val"] = Field(description="val has CUB's test images")
@@ -37,15 +38,45 @@ class Localized(Strict):
 
 
 class Paper(Strict):
-    """What one paper, with one choice of networks, reports."""
+    """The numbers that one paper reports for one choice of networks."""
 
     method: str
     paper: str
     source: str
-    backbone: str | None = Field(None, description="of the classifier; none where not stated")
+    backbone: str | None = Field(None, description="backbone of the classifier; none if not stated")
     extra: str = Field("", description="knowledge beyond ImageNet-1k weights and image labels")
     values: tuple[Value, ...] = ()
     localization: tuple[Localized, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A published mIoU with its paper."""
+
+    value: Value
+    paper: Paper
+
+    @property
+    def words(self) -> str:
+        """The paper and the source of the number."""
+        return _words(self.paper)
+
+
+@dataclass(frozen=True)
+class LocalizationReference:
+    """Published localization scores with their paper."""
+
+    scores: Localized
+    paper: Paper
+
+    @property
+    def words(self) -> str:
+        """The paper and the source of the numbers."""
+        return _words(self.paper)
+
+
+def _words(paper: Paper) -> str:
+    return f"{paper.paper}; {paper.source}"
 
 
 @functools.cache
@@ -55,33 +86,31 @@ def papers() -> tuple[Paper, ...]:
     return tuple(Paper.model_validate(entry) for entry in content)
 
 
-def find(
-    method: str, dataset: str, stage: str, split: str, backbone: str
-) -> tuple[Value, Paper] | None:
-    """Return the published number for a result, or none.
+def find(method: str, dataset: str, stage: str, split: str, backbone: str) -> Reference | None:
+    """Return the published number for a result, or None.
 
-    Of several entries of a method only one with the same backbone is comparable.
+    If a method has several entries, only one with the same backbone is comparable.
     """
-    found = [
-        (value, paper)
+    references = [
+        Reference(value, paper)
         for paper in papers()
         if paper.method == method
         for value in paper.values
         if (value.dataset, value.stage, value.split) == (dataset, stage, split)
     ]
-    same = [pair for pair in found if pair[1].backbone == backbone]
-    return next(iter(same if len(found) > 1 else found), None)
+    same = [reference for reference in references if reference.paper.backbone == backbone]
+    return next(iter(same if len(references) > 1 else references), None)
 
 
-def find_localization(method: str, dataset: str) -> tuple[Localized, Paper] | None:
-    """Return the published shares of a method that localizes, or none."""
+def find_localization(method: str, dataset: str) -> LocalizationReference | None:
+    """Return the published scores of a method that localizes, or None."""
     return next(
         (
-            (shares, paper)
+            LocalizationReference(scores, paper)
             for paper in papers()
             if paper.method == method
-            for shares in paper.localization
-            if shares.dataset == dataset
+            for scores in paper.localization
+            if scores.dataset == dataset
         ),
         None,
     )

@@ -1,7 +1,7 @@
-"""From evaluations to results: one row per dataset x method x protocol x stage, over all seeds.
+"""From evaluations to results: one row per dataset, method, protocol and stage, over all seeds.
 
-Everything here is plain data in and plain data out; scores are in [0, 1]. `tables` and `figures`
-make them readable. Rows can be made from evaluation files alone: `rows([read(path, params), ...])`.
+Scores are in [0, 1]; the other modules of this folder turn rows into text. Rows can be made from
+evaluation files alone: `table_rows([read(path, params), ...])`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from wsss.data.index import load_index
 from wsss.errors import MissingError, StaleError
 from wsss.report.tables import published
+from wsss.runs.evaluation import Evaluation, Protocol
+from wsss.runs.record import Record, read_record
 from wsss.runs.run import Run, stage_kind
 from wsss.runs.staleness import data_record, records
 from wsss.scores.bootstrap import gain, read_images
 from wsss.settings import Params
-from wsss.storage.files import read_json
 
 STAGE_TITLES = {
     "seed": "seed",
@@ -31,48 +31,57 @@ STAGE_TITLES = {
 
 
 def stage_title(what: str) -> str:
-    """Return an evaluation in words: that of `seed-pc` is `seed of pc`."""
-    own, _, network = what.partition("-")
-    return f"{STAGE_TITLES[own]} of {network}" if network else STAGE_TITLES[own]
+    """Return an evaluation in words, such as `seed of pc` for `seed-pc`."""
+    kind, _, network = what.partition("-")
+    return f"{STAGE_TITLES[kind]} of {network}" if network else STAGE_TITLES[kind]
 
 
 def stage_order(what: str) -> tuple[int, bool]:
-    """Return where an evaluation stands in the flow; that of an earlier network comes first."""
+    """Return the sort key of an evaluation: the order of stages, and earlier networks first."""
     return list(STAGE_TITLES).index(stage_kind(what)), what == stage_kind(what)
 
 
-PROTOCOL = ("split", "images", "labels_used", "crf", "convention", "threshold")
-REQUIRED = ("miou", "best", "coverage", "classes", "curve", "described")
-DIGITS = 6  # kept of a score
+DIGITS = 6  # decimals of a score
 BASELINE = "cam"  # the method that gains are measured against
+
+Group = tuple[str, str, str, str]  # dataset, method, protocol, stage
 
 
 @dataclass(frozen=True)
 class Score:
-    """One evaluation of one run, as its file says."""
+    """One evaluation with its run."""
 
     run: Run
-    what: str
-    record: dict[str, Any]
+    evaluation: Evaluation
 
     @property
-    def group(self) -> tuple[str, str, str, str]:
-        """What stays the same over seeds: dataset, method, protocol, stage."""
+    def what(self) -> str:
+        """The scored stage, such as `seed` or `seed-pc`."""
+        return self.evaluation.what
+
+    @property
+    def protocol(self) -> Protocol:
+        """What the scores were measured under."""
+        return self.evaluation.protocol
+
+    @property
+    def group(self) -> Group:
+        """Dataset, method, protocol and stage: the evaluations of all seeds share them."""
         return (self.run.dataset, self.run.method, self.run.protocol, self.what)
 
     @property
     def title(self) -> str:
         """The name of the method, for people."""
-        return str(self.record["described"]["title"])
+        return self.evaluation.described.title
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of the table: a mean over seeds, with the whole protocol it was measured under.
 
-    best_miou: at the threshold that suits the truth best, an oracle; mean over seeds.
-    best_thresholds: the smallest and largest of these over seeds. published: the paper's number.
-    gain: mIoU above that of the baseline, with a 95 % interval over images.
+    sd: standard deviation over seeds. best_miou: mean over seeds of the mIoU at the best threshold,
+    an oracle. best_thresholds: the smallest and the largest best threshold. published: the paper's
+    number. gain: mIoU minus the mIoU of the baseline, with a 95 % interval over images.
     """
 
     dataset: str
@@ -102,23 +111,19 @@ class Row:
 
     @property
     def difference(self) -> float | None:
-        """Our number minus the published one."""
+        """The measured mIoU minus the published one."""
         return None if self.published is None else round(self.miou - self.published, DIGITS)
 
 
 def read(path: Path, params: Params) -> Score:
     """Return the evaluation in a file; refuse a number without its protocol."""
-    record = read_json(path)
-    try:
-        score = Score(Run.named(record["run"], params), record["what"], record)
-        absent = [key for key in PROTOCOL if key not in record["protocol"]]
-        absent += [key for key in REQUIRED if key not in record]
-    except (KeyError, TypeError) as error:
-        raise MissingError(f"{path} is no evaluation ({error}). Delete it and run again.") from None
-    if absent or stage_kind(score.what) not in STAGE_TITLES:
-        lack = f"does not say {absent[0]!r}" if absent else f"scores an unknown {score.what!r}"
-        raise MissingError(f"{path} {lack}, so it is not printed. Delete it and run again.")
-    return score
+    evaluation = read_record(path, Evaluation, "an evaluation of masks")
+    if stage_kind(evaluation.what) not in STAGE_TITLES:
+        raise MissingError(
+            f"{path} scores an unknown {evaluation.what!r}, so it is not printed. Delete it and run "
+            "again."
+        )
+    return Score(Run.named(evaluation.run, params), evaluation)
 
 
 def collect(runs: Iterable[Run]) -> list[Score]:
@@ -136,100 +141,121 @@ def collect(runs: Iterable[Run]) -> list[Score]:
 
 def table_rows(scores: Iterable[Score]) -> list[Row]:
     """Return one row per dataset, method, protocol and stage, in the order of the scores."""
-    grouped: dict[tuple[str, ...], list[Score]] = {}
+    return [_row(seeds) for seeds in _grouped(scores).values()]
+
+
+def _grouped(scores: Iterable[Score]) -> dict[Group, list[Score]]:
+    """Return the evaluations of all seeds by what they share."""
+    grouped: dict[Group, list[Score]] = {}
     for score in scores:
         grouped.setdefault(score.group, []).append(score)
-    return [_row(group) for group in grouped.values()]
+    return grouped
 
 
-def _row(scores: Sequence[Score]) -> Row:
-    """Return the row of one or more seeds; they must have been measured alike."""
-    first, run = scores[0], scores[0].run
-    protocol = first.record["protocol"]
-    for other in scores[1:]:
-        if other.record["protocol"] != protocol:
-            raise StaleError(
-                f"{other.run} {other.what} was measured under another protocol than {run}, so they "
-                "have no mean. Run `snakemake` again."
-            )
-    values = [float(score.record["miou"]) for score in scores]
-    best = [score.record["best"] for score in scores if score.record["best"]]
-    levels = [float(each["threshold"]) for each in best]
+def _row(seeds: Sequence[Score]) -> Row:
+    """Return the row of one or more seeds; all must have been measured alike."""
+    first = seeds[0]
+    _check_same_protocol(seeds)
+    values = [score.evaluation.miou for score in seeds]
+    best = [score.evaluation.best for score in seeds if score.evaluation.best]
+    levels = [threshold_score.threshold for threshold_score in best]
     reference = _published(first)
     return Row(
-        *(run.dataset, run.method, first.title, run.protocol, first.what),
+        *(first.run.dataset, first.run.method, first.title, first.run.protocol, first.what),
         miou=_mean(values),
         sd=round(statistics.stdev(values), DIGITS) if len(values) > 1 else None,
         seeds=len(values),
-        best_miou=_mean([float(each["miou"]) for each in best]) if best else None,
+        best_miou=_mean([threshold_score.miou for threshold_score in best]) if best else None,
         best_thresholds=(min(levels), max(levels)) if levels else None,
-        published=round(reference[0].miou / 100, DIGITS) if reference else None,
-        source=f"{reference[1].paper}; {reference[1].source}" if reference else "",
-        supervision=first.record["described"]["supervision"],
-        networks=first.record["described"]["networks"],
-        coverage=_mean([float(score.record["coverage"]) for score in scores]),
-        **{key: protocol[key] for key in PROTOCOL},
+        published=round(reference.value.miou / 100, DIGITS) if reference else None,
+        source=reference.words if reference else "",
+        split=first.protocol.split,
+        images=first.protocol.images,
+        supervision=first.evaluation.described.supervision,
+        networks=first.evaluation.described.networks,
+        crf=first.protocol.crf,
+        convention=first.protocol.convention,
+        threshold=first.protocol.threshold,
+        labels_used=first.protocol.labels_used,
+        coverage=_mean([score.evaluation.coverage for score in seeds]),
     )
 
 
-def compared(table: Iterable[Row], scores: Sequence[Score]) -> list[Row]:
-    """Return the rows, with their gain over the baseline where it was scored alike on the same images.
+def _check_same_protocol(seeds: Sequence[Score]) -> None:
+    first = seeds[0]
+    for other in seeds[1:]:
+        if other.protocol != first.protocol:
+            raise StaleError(
+                f"{other.run} {other.what} was measured under another protocol than {first.run}, so "
+                "they have no mean. Run `snakemake` again."
+            )
 
-    What learns from masks is no rival. Reads the confusions of the images beside the evaluations.
+
+def compared(table: Iterable[Row], scores: Sequence[Score]) -> list[Row]:
+    """Return the rows with their gain over the baseline, if it was scored alike on the same images.
+
+    A method that learns from masks is not compared. The confusion matrices of the images are read
+    from the files beside the evaluations.
     """
-    grouped: dict[tuple[str, ...], list[Score]] = {}
-    for score in scores:
-        grouped.setdefault(score.group, []).append(score)
+    grouped = _grouped(scores)
     return [_with_gain(row, grouped) for row in table]
 
 
-def _with_gain(row: Row, grouped: Mapping[tuple[str, ...], Sequence[Score]]) -> Row:
-    ours = grouped[row.dataset, row.method, row.protocol, row.stage]
-    theirs = grouped.get((row.dataset, BASELINE, row.protocol, row.stage))
-    alike = ("split", "images", "convention")
-    if row.method == BASELINE or not theirs or ours[0].record["described"]["learns_masks"]:
+def _with_gain(row: Row, grouped: Mapping[Group, Sequence[Score]]) -> Row:
+    method = grouped[row.dataset, row.method, row.protocol, row.stage]
+    baseline = grouped.get((row.dataset, BASELINE, row.protocol, row.stage))
+    if row.method == BASELINE or not baseline or method[0].evaluation.described.learns_masks:
         return row
-    if any(ours[0].record["protocol"][key] != theirs[0].record["protocol"][key] for key in alike):
+    if not _is_comparable(method[0].protocol, baseline[0].protocol):
         return row
-    index = load_index(ours[0].run.index)
+    index = load_index(method[0].run.index)
     names = [entry.name for entry in index.split(row.split) if entry.mask]
     classes = len(index.classes) + 1
-    both = [
-        [read_images(each.run.path(f"eval/{each.what}.csv"), names, classes) for each in group]
-        for group in (ours, theirs)
-    ]
-    found = gain(both[0], both[1], classes, row.convention)
-    low, high = round(found.low, DIGITS), round(found.high, DIGITS)
-    return replace(row, gain=round(found.mean, DIGITS), gain_low=low, gain_high=high)
+    method_images, baseline_images = (
+        [read_images(score.run.path(f"eval/{score.what}.csv"), names, classes) for score in seeds]
+        for seeds in (method, baseline)
+    )
+    interval = gain(method_images, baseline_images, classes, row.convention)
+    low, high = round(interval.low, DIGITS), round(interval.high, DIGITS)
+    return replace(row, gain=round(interval.mean, DIGITS), gain_low=low, gain_high=high)
+
+
+def _is_comparable(first: Protocol, second: Protocol) -> bool:
+    """Return whether two scores average the same classes over the same images."""
+    same_images = (first.split, first.images) == (second.split, second.images)
+    return same_images and first.convention == second.convention
 
 
 def _mean(values: Sequence[float]) -> float:
     return round(statistics.fmean(values), DIGITS)
 
 
-def _published(score: Score) -> tuple[published.Value, published.Paper] | None:
+def _published(score: Score) -> published.Reference | None:
     run = score.run
     if run.protocol != "published":
         return None
-    split, backbone = score.record["protocol"]["split"], score.record["described"]["backbone"]
+    split, backbone = score.protocol.split, score.evaluation.described.backbone
     return published.find(run.method, run.dataset, score.what, split, backbone)
 
 
-def metrics(table: Iterable[Row]) -> dict[str, Any]:
+def metrics(table: Iterable[Row]) -> dict[str, dict[str, dict[str, dict[str, dict[str, float]]]]]:
     """Return means over seeds as {dataset: {method: {protocol: {stage: {miou, ...}}}}}."""
-    nested: dict[str, Any] = {}
+    nested: dict[str, dict[str, dict[str, dict[str, dict[str, float]]]]] = {}
     for row in table:
-        chosen = {"miou": row.miou, "sd": row.sd, "best_miou": row.best_miou, "seeds": row.seeds}
-        chosen |= {"gain": row.gain, "gain_low": row.gain_low, "gain_high": row.gain_high}
-        inner = nested.setdefault(row.dataset, {}).setdefault(row.method, {})
-        inner.setdefault(row.protocol, {})[row.stage] = {
-            key: value for key, value in chosen.items() if value is not None
+        values = {"miou": row.miou, "sd": row.sd, "best_miou": row.best_miou, "seeds": row.seeds}
+        values |= {"gain": row.gain, "gain_low": row.gain_low, "gain_high": row.gain_high}
+        stages = nested.setdefault(row.dataset, {}).setdefault(row.method, {})
+        stages.setdefault(row.protocol, {})[row.stage] = {
+            key: value for key, value in values.items() if value is not None
         }
     return nested
 
 
-def seeded(score: Score) -> dict[str, Any]:
-    """Return the columns that say which evaluation a line is of."""
+Line = dict[str, object]  # one line of a CSV, by its heads
+
+
+def evaluation_columns(score: Score) -> Line:
+    """Return the columns that name the evaluation of a line."""
     dataset, method, protocol, stage = score.group
     return {
         "dataset": dataset,
@@ -240,62 +266,67 @@ def seeded(score: Score) -> dict[str, Any]:
     }
 
 
-def class_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
-    """Return IoU, precision and recall of every class of every evaluation; none where undefined."""
+def class_rows(scores: Iterable[Score]) -> list[Line]:
+    """Return IoU, precision and recall of every class of every evaluation; None where undefined."""
     return [
         {
-            **seeded(score),
-            "class": each["name"],
-            **{k: each[k] for k in ("iou", "precision", "recall")},
+            **evaluation_columns(score),
+            "class": class_scores.name,
+            "iou": class_scores.iou,
+            "precision": class_scores.precision,
+            "recall": class_scores.recall,
         }
         for score in scores
-        for each in score.record["classes"]
+        for class_scores in score.evaluation.classes
     ]
 
 
-def context_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
-    """Return how high classes with a constant context score on it, and how high on their objects.
+def context_rows(scores: Iterable[Score]) -> list[Line]:
+    """Return the mean CAM score of classes on their constant context, and on their objects.
 
     Only datasets with marks of contexts have such numbers.
     """
     return [
         {
-            **seeded(score),
-            "class": each["name"],
-            "context": each["context"],
-            "object": each["object"],
-            "ratio": round(each["context"] / each["object"], DIGITS) if each["object"] else None,
+            **evaluation_columns(score),
+            "class": mean.name,
+            "context": mean.context,
+            "object": mean.object,
+            "ratio": round(mean.context / mean.object, DIGITS) if mean.object else None,
         }
         for score in scores
-        for each in score.record.get("context", ())
+        for mean in score.evaluation.context
     ]
 
 
-def curve_rows(scores: Iterable[Score]) -> list[dict[str, Any]]:
+def curve_rows(scores: Iterable[Score]) -> list[Line]:
     """Return mIoU against threshold for every evaluation that has a curve."""
     return [
-        {**seeded(score), "threshold": threshold, "miou": miou}
+        {**evaluation_columns(score), "threshold": threshold, "miou": miou}
         for score in scores
-        if (curve := score.record["curve"])
-        for threshold, miou in zip(curve["thresholds"], curve["miou"], strict=True)
+        if (curve := score.evaluation.curve)
+        for threshold, miou in zip(curve.thresholds, curve.miou, strict=True)
     ]
 
 
-def provenance(runs: Iterable[Run]) -> dict[str, Any]:
-    """Return, by dataset and by run and stage, what made each artifact from what."""
-    kept = ("code", "params", "seed", "inputs", "outputs", "versions", "device", "wall_s")
-    data, made = {}, {}
+def provenance(runs: Iterable[Run]) -> dict[str, object]:
+    """Return the record of every artifact, by dataset, and by run and stage."""
+    data, stages = {}, {}
     for run in runs:
-        data[run.dataset] = data_record(run.dataset)
-        made[str(run)] = records(run)
+        data[run.dataset] = _record_fields(data_record(run.dataset))
+        stages[str(run)] = {name: _record_fields(record) for name, record in records(run).items()}
+    return {"data": data, "runs": stages}
 
-    def short(record: dict[str, Any]) -> dict[str, Any]:
-        return {key: record.get(key) for key in kept}
 
+def _record_fields(record: Record) -> dict[str, object]:
+    """Return the fields of a record that the provenance shows, in their order."""
     return {
-        "data": {dataset: short(record) for dataset, record in data.items()},
-        "runs": {
-            run: {stage: short(record) for stage, record in stages.items()}
-            for run, stages in made.items()
-        },
+        "code": record.code,
+        "params": record.params,
+        "seed": record.seed,
+        "inputs": record.inputs,
+        "outputs": record.outputs,
+        "versions": record.versions,
+        "device": record.device,
+        "wall_s": record.wall_s,
     }

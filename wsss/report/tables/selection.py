@@ -1,4 +1,4 @@
-"""Which evaluations a table is made of: those of a chosen subset, or of files from anywhere."""
+"""The evaluations of a table: a chosen subset of the runs, or files from anywhere."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from typing import Any
 
 from wsss.errors import ConfigError, MissingError
 from wsss.report.tables import localization, long
+from wsss.report.tables.localization import BoxScore
 from wsss.report.tables.rows import Row, Score, read, stage_order
 from wsss.runs.run import Run, planned_runs
 from wsss.settings import Params
 
-Localization = tuple[Run, dict[str, Any]]
-
 
 @dataclass(frozen=True)
 class Selection:
-    """What is wanted of each kind; nothing named means all of it. Stages: as `seed`, `seed-pc`."""
+    """The chosen names of each kind; no name means all. Stages are such as `seed` and `seed-pc`."""
 
     methods: Sequence[str] = ()
     datasets: Sequence[str] = ()
@@ -32,71 +31,73 @@ class Selection:
         return bool(self.methods or self.datasets or self.protocols or self.stages)
 
     def has(self, run: Run | Row) -> bool:
-        """Return whether a run or a row is of a wanted method, dataset and protocol."""
+        """Return whether method, dataset and protocol of a run or a row are chosen."""
         pairs = (
             (self.methods, run.method),
             (self.datasets, run.dataset),
             (self.protocols, run.protocol),
         )
-        return all(not wanted or own in wanted for wanted, own in pairs)
+        return all(not names or name in names for names, name in pairs)
 
     def has_stage(self, what: str) -> bool:
-        """Return whether an evaluation is of a wanted stage."""
+        """Return whether the stage of an evaluation is chosen."""
         return not self.stages or what in self.stages
 
-    def check(self, there: Iterable[tuple[str, str, str, str]]) -> None:
-        """Stop at a name that is not among what is there: (method, dataset, protocol, stage)."""
+    def check(self, existing: Iterable[tuple[str, str, str, str]]) -> None:
+        """Stop at a chosen name that nothing has; existing: (method, dataset, protocol, stage)."""
         kinds = ("method", "dataset", "protocol", "stage")
-        wanted = (self.methods, self.datasets, self.protocols, self.stages)
-        columns = [set(column) for column in zip(*there, strict=True)] or [set()] * len(kinds)
-        for kind, names, found in zip(kinds, wanted, columns, strict=True):
+        chosen = (self.methods, self.datasets, self.protocols, self.stages)
+        columns = [set(column) for column in zip(*existing, strict=True)] or [set()] * len(kinds)
+        for kind, names, valid in zip(kinds, chosen, columns, strict=True):
             for name in names:
-                if name not in found:
+                if name not in valid:
                     raise ConfigError(
-                        f"--{kind} {name}: there is none. There are: {', '.join(sorted(found))}."
+                        f"--{kind} {name}: there is none. There are: {', '.join(sorted(valid))}."
                     )
 
 
-def runs(params: Params, wanted: Selection) -> list[Run]:
+def runs(params: Params, selection: Selection) -> list[Run]:
     """Return the runs that the parameters and the selection name; an error if there is none."""
     planned = list(planned_runs(params))
     if not planned:
         raise ConfigError("No run is selected: no method of `methods` has a published protocol.")
-    wanted.check(
+    selection.check(
         (run.method, run.dataset, run.protocol, what) for run in planned for what in run.scored
     )
-    found = [run for run in planned if wanted.has(run)]
-    found = [run for run in found if any(map(wanted.has_stage, run.scored))]
-    if not found:
-        raise ConfigError("No run is of all that is named. Name fewer methods, datasets or stages.")
-    return found
+    chosen = [run for run in planned if selection.has(run)]
+    chosen = [run for run in chosen if any(map(selection.has_stage, run.scored))]
+    if not chosen:
+        raise ConfigError(
+            "No run has all the chosen names together. Name fewer methods, datasets or stages."
+        )
+    return chosen
 
 
-def evaluations(sources: Sequence[Path]) -> tuple[list[Score], list[Localization]]:
-    """Read evaluations: files, and all `eval/*.json` at any depth of folders.
+def evaluations(sources: Sequence[Path]) -> tuple[list[Score], list[BoxScore]]:
+    """Return the evaluations of masks and of boxes in files, and in `eval/*.json` below folders.
 
-    They say themselves what their runs were, so no parameters are needed.
+    An evaluation describes its run, so no parameters are needed.
 
     Raises:
-        MissingError: a file is no evaluation, or is one that another file is as well.
+        MissingError: a file is not an evaluation, or two files are the same evaluation.
     """
     scores: list[Score] = []
-    located: list[Localization] = []
-    seen: dict[tuple[str, str], Path] = {}
+    box_scores: list[BoxScore] = []
+    paths: dict[tuple[str, str], Path] = {}
     params = Params()
     for path in _files(sources):
         if path.stem == "boxes":
-            located.append(localization.read(path, params))
-            key = (str(located[-1][0]), "boxes")
+            box_scores.append(localization.read(path, params))
+            key = (str(box_scores[-1].run), "boxes")
         else:
             scores.append(read(path, params))
             key = (str(scores[-1].run), scores[-1].what)
-        if key in seen:
-            raise MissingError(f"{seen[key]} and {path} are both {key[1]} of {key[0]}. Name one.")
-        seen[key] = path
+        if key in paths:
+            raise MissingError(f"{paths[key]} and {path} are both {key[1]} of {key[0]}. Name one.")
+        paths[key] = path
     runs = list(dict.fromkeys(score.group[:3] for score in scores))
     scores.sort(key=lambda score: (runs.index(score.group[:3]), stage_order(score.what)))
-    return scores, located
+    return scores, box_scores
 
 
 def _files(sources: Sequence[Path]) -> Iterator[Path]:
@@ -108,7 +109,7 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
 
 
 def read_table(path: Path) -> list[Row]:
-    """Return the rows of a `table.csv`, which has every field in full.
+    """Return the rows of a `table.csv`, which has every field of every row.
 
     Raises:
         MissingError: the file is absent, or is another table.
@@ -119,7 +120,9 @@ def read_table(path: Path) -> list[Row]:
     except FileNotFoundError:
         raise MissingError(f"{path} is missing. Name a table.csv that is there.") from None
     except (KeyError, ValueError, TypeError) as error:
-        raise MissingError(f"{path} is no table.csv ({error}). Name one of `wsss table`.") from None
+        raise MissingError(
+            f"{path} is not a table.csv ({error}). Name one that `wsss table` has written."
+        ) from None
 
 
 def _row(line: dict[str, str]) -> Row:
@@ -127,8 +130,8 @@ def _row(line: dict[str, str]) -> Row:
     return Row(**{name: _value(long.unguarded(line[name]), kinds[name]) for name in kinds})
 
 
-def _value(text: str, kind: Any) -> Any:
-    """Return the value that a cell of the CSV stands for."""
+def _value(text: str, kind: object) -> Any:
+    """Return the value of a cell of the CSV; kind: the type of the row's field."""
     if kind is str:
         return text
     if kind is bool:
