@@ -5,16 +5,16 @@ SHELL := /bin/bash
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 PYTHON3 ?= python3
 
-# A uv that works, or a private one. Without Python 3.11 on the machine, 3.12 will do.
+# A uv that works, or a private one.
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 PRIVATE_UV := $(filter .uv/bin/uv,$(UV))
-ifeq ($(origin UV_PYTHON),undefined)
-  ifeq ($(shell command -v python3.11),)
-    ifneq ($(shell command -v python3.12),)
-      export UV_PYTHON := 3.12
-    endif
-  endif
-endif
+# The machine's own Python, if its version fits and it can compile the CRF (it has its headers, as with Debian's
+# python3-dev), else another one of the machine, else one that uv fetches.
+FITS := import os, sys, sysconfig; \
+  fits = (3, 11) <= sys.version_info < (3, 14) and os.path.isfile(sysconfig.get_path("include") + "/Python.h"); \
+  print(sys.executable if fits else ""); sys.exit(not fits)
+OWN = $(shell for p in $(PYTHON3) python3.13 python3.12 python3.11; do "$$p" -c '$(FITS)' 2>/dev/null && break; done)
+CHOICE = $(if $(UV_PYTHON),,$(if $(OWN),--python $(OWN),--python 3.13 --managed-python))
 RUN := $(UV) run --no-sync
 
 # One training per GPU; a machine without one has no use for the limit.
@@ -66,7 +66,7 @@ doctor: setup  ## what this machine has and what is missing
 setup: .venv/.made
 
 .venv/.made: pyproject.toml uv.lock | $(PRIVATE_UV)
-	$(UV) sync --frozen --all-extras --compile-bytecode
+	$(UV) sync --frozen --all-extras --compile-bytecode $(CHOICE)
 	@touch $@
 
 .uv/bin/uv:

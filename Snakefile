@@ -59,6 +59,7 @@ rule all:
     default_target: True
     input:
         rules.results.output,
+        flow.basis(workflow),
 
 
 onstart:

@@ -9,6 +9,7 @@ from typing import Any
 import made_datasets
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from made_data import mask, picture
 from PIL import Image
 
@@ -17,6 +18,8 @@ from wsss.data.index import Entry, Index
 from wsss.datasets.drawn import stamps
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")  # no property fails because the machine is busy
 
 TESTS = Path(__file__).parent
 

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,11 @@ def stages() -> Iterator[Row]:
 def _seconds(checkout: Checkout, stage: str, count: int) -> float:
     """Return how long the shards of a stage take when all are started at once."""
     run = RUN.removeprefix("work/")
+    shards = [f"{k + 1}-of-{count}" for k in range(count)]
     began = time.perf_counter()
-    started = [
-        checkout.start(*ONE_THREAD, stage, run, "--shard", f"{k + 1}-of-{count}")
-        for k in range(count)
-    ]
-    for process in started:
-        if process.wait():
+    with ExitStack() as stack:
+        commands = ((*ONE_THREAD, stage, run, "--shard", shard) for shard in shards)
+        processes = [stack.enter_context(checkout.running(*command)) for command in commands]
+        if any([process.wait() for process in processes]):
             raise SystemExit((checkout.folder / "said.txt").read_text())
-    return time.perf_counter() - began
+        return time.perf_counter() - began

@@ -125,8 +125,9 @@ def kill_stage(done: Whole, trial: Checkout, kind: str, chance: random.Random) -
     for _ in range(TRIES):
         keep(done.before[kind], trial.folder)
         after, began = moment(done.seconds[kind], done.loading_s, chance), time.monotonic()
-        if killed(trial.start(*command(kind)), after):
-            break
+        with trial.running(*command(kind)) as process:
+            if killed(process, after):
+                break
         done.seconds[kind] = time.monotonic() - began  # the machine has become faster
     else:
         return Outcome(kind, after, ["it always ended before the kill"])
@@ -204,7 +205,9 @@ def kill_heads(
     share, outcomes = sum(done.seconds.values()) / (len(kinds) + 1), []
     while len(outcomes) < len(kinds):
         kind, after = kinds[len(outcomes)], chance.uniform(0.3 * share, 1.2 * share)
-        if killed(trial.start(*resumed(trial)), after, group=kind == "head"):
+        with trial.running(*resumed(trial)) as process:
+            is_killed = killed(process, after, group=kind == "head")
+        if is_killed:
             outcomes.append(Outcome(kind, after))
         else:  # the machine has become faster: once more, with less time between two kills
             forget(trial)

@@ -20,7 +20,6 @@ def law(
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @settings(
             max_examples=round(EXAMPLES * share),
-            deadline=None,
             derandomize=True,
             database=None,
             suppress_health_check=SLOW,

@@ -14,6 +14,7 @@ import torch
 from answer import Answer, wsss
 from PIL import Image
 from pond import RUN
+from processes import SECONDS, running
 
 from wsss.errors import StorageError
 from wsss.machine.lock import Worker, _started
@@ -147,10 +148,10 @@ def test_times_of_files_change_no_byte(ponds: Path) -> None:
     assert MASKS.read_bytes() == first
 
 
-def claim(ponds: Path, process: subprocess.Popen[bytes]) -> Path:
+def claim(ponds: Path, process: int) -> Path:
     """Let a process hold the training of the segmenter."""
     path = ponds / "work" / RUN / "state/segmenter.job"
-    worker = replace(Worker.me(), process=process.pid, started=_started(process.pid))
+    worker = replace(Worker.me(), process=process, started=_started(process))
     write_json(path, {"worker": asdict(worker)})
     return path
 
@@ -159,15 +160,11 @@ def test_a_second_training_is_refused_and_the_first_one_not_disturbed(
     ponds: Path, tried: None
 ) -> None:
     before = files(ponds / "work" / RUN)
-    other = subprocess.Popen(["sleep", "60"])
-    try:
-        path = claim(ponds, other)
+    with running(["sleep", "600"]) as other:
+        path = claim(ponds, other.pid)
         answer = wsss("segmenter", RUN)
         answer.refuses(f"Wait for it, or stop it first: kill {other.pid}.")
         assert path.is_file()
-    finally:
-        other.kill()
-        other.wait()
     path.unlink()
     assert files(ponds / "work" / RUN) == before
 
@@ -181,16 +178,16 @@ def test_two_writers_of_one_file_leave_one_whole_file(tmp_path: Path) -> None:
     )
     path = tmp_path / "x.zip"
     commands = [[sys.executable, "-c", code, str(path), letter] for letter in "ab"]
-    both = [subprocess.Popen(command) for command in commands]
-    assert [process.wait(300) for process in both] == [0, 0]
+    with running(commands[0]) as first, running(commands[1]) as second:
+        assert [process.wait(SECONDS) for process in (first, second)] == [0, 0]
     reader = archive.Reader(path)
     assert {reader.read(name)[:1] for name in reader.names()} in ({b"a"}, {b"b"})
     assert [each.name for each in tmp_path.iterdir()] == ["x.zip"]
 
 
 def test_what_killed_processes_left_beside_a_file_is_swept(tmp_path: Path) -> None:
-    gone = subprocess.Popen(["true"])
-    gone.wait()
+    with running(["true"]) as gone:
+        gone.wait()
     mine = beside(tmp_path / "x.json", "tmp").name
     dead = tmp_path / mine.replace(f"-{os.getpid()}.", f"-{gone.pid}.")
     alive = tmp_path / mine.replace(f"-{os.getpid()}.", f"-{os.getppid()}.")

@@ -1,11 +1,11 @@
 """Who works on a file: the living are respected, the dead are not waited for."""
 
 import os
-import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from processes import running
 
 from wsss.errors import TrainingError
 from wsss.machine import slurm
@@ -26,14 +26,13 @@ def test_a_file_is_claimed_while_the_block_runs(tmp_path: Path) -> None:
 
 def test_a_living_process_keeps_its_claim(tmp_path: Path) -> None:
     path = tmp_path / "net.job"
-    parent = subprocess.Popen(["sleep", "60"])
-    started = (Path("/proc") / str(parent.pid) / "stat").read_text().rpartition(")")[2].split()[19]
-    boot = Worker.me().started.partition(":")[0]
-    hold(path, replace(Worker.me(), process=parent.pid, started=f"{boot}:{started}"))
-    with pytest.raises(TrainingError, match=f"kill {parent.pid}"), claimed(path):
-        pass
-    parent.kill()
-    parent.wait()
+    with running(["sleep", "600"]) as parent:
+        stat = (Path("/proc") / str(parent.pid) / "stat").read_text()
+        started = stat.rpartition(")")[2].split()[19]
+        boot = Worker.me().started.partition(":")[0]
+        hold(path, replace(Worker.me(), process=parent.pid, started=f"{boot}:{started}"))
+        with pytest.raises(TrainingError, match=f"kill {parent.pid}"), claimed(path):
+            pass
     with claimed(path):
         assert read_worker(path) == Worker.me()
 

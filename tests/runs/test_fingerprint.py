@@ -46,6 +46,30 @@ def test_comments_and_docstrings_do_not_count_and_code_does(
     assert (fresh("a") == before) is is_equal
 
 
+SOURCE = '''
+"""A module."""
+from __future__ import annotations
+
+@cached(1e-3, key=None)
+class Walk(Base):
+    """A walk."""
+    steps: int = 4
+
+    async def go(self, *rest: list[float], fast=True, **named) -> str | None:
+        """Go."""
+        return f"{self.steps:>{rest[0]}} \u00fc" if fast else "a" "b"
+
+match x[1:]:
+    case {"k": [1, *_], **others} | Walk(steps=2j):
+        y = lambda: (yield)
+'''
+
+
+def test_equal_code_has_one_fingerprint_on_every_version_of_python() -> None:
+    expected = "62e3f03a8de88c65de1b4582bcd239381ce62c393eeeb1363e3469dfe6fdb75a"
+    assert module.source_digest(SOURCE) == expected
+
+
 def test_a_stage_has_the_code_it_imports_and_no_other() -> None:
     cams, walk = closure(("stages.cam", "methods.cam.method")), closure(("stages.walk",))
     assert {

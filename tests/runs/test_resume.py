@@ -1,13 +1,13 @@
 """Going on after a dead head, as far as it needs no cluster (tests/slurm has the rest)."""
 
 import json
-import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from processes import SECONDS, running
 
 from wsss.errors import MissingError, StaleError
 from wsss.machine import slurm
@@ -74,14 +74,16 @@ def test_the_folder_is_unlocked_only_when_no_job_is_left(
 def test_stages_that_a_local_head_left_are_waited_for(work: Path) -> None:
     stage = work / "wsss"
     stage.mkdir()
-    (stage / "__main__.py").write_text("import time\ntime.sleep(60)\n")
-    left = subprocess.Popen([sys.executable, "-m", "wsss", "walk"], env={"PYTHONPATH": str(work)})
-    end = time.monotonic() + 30
-    while list(resume.local_jobs()) != [left.pid]:
-        assert time.monotonic() < end
-    head(DEAD)
-    resume.prepare(cancel=True, is_dead=False, poll_s=0.05)
-    assert left.wait(30) < 0
+    (stage / "__main__.py").write_text(f"import time\ntime.sleep({2 * SECONDS})\n")
+    command = [sys.executable, "-m", "wsss", "walk"]
+    with running(command, env={"PYTHONPATH": str(work)}) as left:
+        end = time.monotonic() + SECONDS
+        while list(resume.local_jobs()) != [left.pid]:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        head(DEAD)
+        resume.prepare(cancel=True, is_dead=False, poll_s=0.05)
+        assert left.wait(SECONDS) < 0
 
 
 def test_the_head_writes_down_how_it_was_called() -> None:

@@ -76,7 +76,7 @@ def test_counts_do_not_wrap_above_two_billion_pixels() -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_parts_add_up_and_order_does_not_matter(number: int) -> None:
     pairs = [random_masks(number + i) for i in range(3)]
     total = sum(confusion(t, p, CLASSES) for t, p in pairs)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -34,7 +34,6 @@ def near_plainly(truth: NDArray[np.uint8], distance_px: int) -> NDArray[np.bool_
     return (apart & differs).any(1).reshape(truth.shape)
 
 
-@settings(deadline=None)
 @given(pairs(), st.integers(0, 6))
 def test_near_a_boundary_is_what_the_definition_says(
     pair: tuple[NDArray[np.uint8], NDArray[np.uint8]], distance_px: int
@@ -44,7 +43,6 @@ def test_near_a_boundary_is_what_the_definition_says(
     )
 
 
-@settings(deadline=None)
 @given(pairs(), st.integers(0, 4), st.sampled_from(["background", "missed", "excluded"]))
 def test_the_kinds_add_up_to_the_wrong_pixels_of_the_confusion_matrix(
     pair: tuple[NDArray[np.uint8], NDArray[np.uint8]], boundary_px: int, unlabelled: str

@@ -1,9 +1,9 @@
 """Parameters: one schema, every problem at once, and a slice for each stage."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -207,10 +207,16 @@ def test_what_cannot_change_a_result_is_in_no_slice() -> None:
     assert [before.slice(s) for s in before.stages()] == [after.slice(s) for s in after.stages()]
 
 
-def test_a_bad_key_is_answered_in_under_a_second_with_exit_code_two(tmp_path: Path) -> None:
+def children_cpu_s() -> float:
+    """Return the CPU seconds of all children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_a_bad_key_is_answered_at_once_with_exit_code_two(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("segmentor: {}\n")
-    began = time.monotonic()
+    began = children_cpu_s()
     done = subprocess.run(
         [sys.executable, "-m", "wsss", "params", "--params", str(path)],
         capture_output=True,
@@ -220,7 +226,7 @@ def test_a_bad_key_is_answered_in_under_a_second_with_exit_code_two(tmp_path: Pa
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "did you mean 'segmenter'" in done.stderr
-    assert time.monotonic() - began < 10  # a hang; the time itself is printed by the benchmarks
+    assert children_cpu_s() - began < 5  # torch is not imported; a busy machine adds no CPU time
 
 
 def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:

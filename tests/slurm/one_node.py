@@ -5,14 +5,16 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import yaml
 from checkout import Checkout
+from processes import SECONDS
 
 SCRIPTS = Path(__file__).parent
-SECONDS = 240  # that anything may take on a busy machine
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,9 @@ def on_slurm(checkout: Checkout, **resources: dict[str, str]) -> Checkout:
     return checkout
 
 
-def start(checkout: Checkout, *command: str) -> subprocess.Popen[bytes]:
-    """Start a command whose words go to `said.txt`, in a session of its own."""
-    with (checkout.folder / "said.txt").open("ab") as said:
-        return subprocess.Popen(
-            ("env", "--default-signal=INT", *command),  # of a process in the background: ignored
-            cwd=checkout.folder,
-            env=checkout.environment(),
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+def start(checkout: Checkout, *command: str) -> AbstractContextManager[psutil.Popen]:
+    """Start a command for the time of a block; its output goes to `said.txt`."""
+    return checkout.running("env", "--default-signal=INT", *command)  # the background ignores it
 
 
 def said(checkout: Checkout) -> str:

@@ -2,14 +2,16 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
+import psutil
 import pytest
 from checkout import RUN, Checkout
-from one_node import SECONDS, Entry, history, on_slurm, said, start, until
+from one_node import Entry, history, on_slurm, said, start, until
+from processes import SECONDS
 
 from wsss.storage.files import read_json
 
@@ -41,27 +43,29 @@ def active(checkout: Checkout) -> list[str]:
 @pytest.fixture(scope="module")
 def overtime(
     fresh: Checkout, local: Checkout, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Checkout, subprocess.Popen[bytes]]:
-    """Return a head whose training takes longer than its first time limit; it works meanwhile."""
+) -> Iterator[tuple[Checkout, psutil.Popen]]:
+    """Yield a head whose training takes longer than its first time limit; it works meanwhile."""
     checkout = fresh.copy(tmp_path_factory.mktemp("overtime") / "repository")
     slow(checkout, local, LONG_S)
     on_slurm(checkout, train={"runtime": "1 if attempt == 1 else 10"})
-    return checkout, start(checkout, *SNAKEMAKE, f"{RUN}/classifier.safetensors")
+    with start(checkout, *SNAKEMAKE, f"{RUN}/classifier.safetensors") as head:
+        yield checkout, head
 
 
 class Story:
     """A run whose head is stopped, killed and resumed while its classifier is trained."""
 
-    def __init__(self, checkout: Checkout) -> None:
+    def __init__(self, checkout: Checkout, heads: ExitStack) -> None:
         self.checkout = checkout
-        self.head: subprocess.Popen[bytes] | None = None
+        self.heads = heads  # whoever is still alive at the end of the stack is killed
+        self.head: psutil.Popen | None = None
         self.most = 0
 
     def begin(self, *command: str) -> None:
         """Start a head and wait until a training that it submitted has saved its state."""
         state = self.checkout.folder / RUN / "state/classifier.pt"
         earlier = {entry.number for entry in trainings(self.checkout)}
-        self.head = start(self.checkout, *command)
+        self.head = self.heads.enter_context(start(self.checkout, *command))
         since: list[float] = []  # when the new job was first seen to run
 
         def saved() -> bool:
@@ -86,15 +90,16 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(
-    overtime: tuple[Checkout, subprocess.Popen[bytes]],
+    overtime: tuple[Checkout, psutil.Popen],
     fresh: Checkout,
     local: Checkout,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Story:
-    """Return a run that has not begun; the tests below go on with it in their order."""
+) -> Iterator[Story]:
+    """Yield a run that has not begun; the tests below go on with it in their order."""
     checkout = fresh.copy(tmp_path_factory.mktemp("story") / "repository")
     slow(checkout, local, STORY_S)
-    return Story(on_slurm(checkout))
+    with ExitStack() as heads:
+        yield Story(on_slurm(checkout), heads)
 
 
 def test_a_living_head_is_not_resumed_and_its_training_not_doubled(story: Story) -> None:
@@ -127,7 +132,7 @@ def test_resume_cancels_what_a_killed_head_left_and_goes_on(story: Story) -> Non
 def test_resume_waits_for_the_jobs_of_a_killed_head(story: Story) -> None:
     story.end(signal.SIGKILL)
     [left] = active(story.checkout)
-    story.head = start(story.checkout, *WSSS, "resume")
+    story.head = story.heads.enter_context(start(story.checkout, *WSSS, "resume"))
     assert story.head.wait(SECONDS) == 0, said(story.checkout)
     assert f"waiting for: {left} rule_train" in said(story.checkout)
     assert (story.checkout.folder / RUN / "cam.zip").is_file()
@@ -144,7 +149,7 @@ def test_a_file_never_had_two_jobs_at_once(story: Story) -> None:
 
 
 def test_a_training_out_of_time_is_retried_with_more_and_goes_on(
-    overtime: tuple[Checkout, subprocess.Popen[bytes]],
+    overtime: tuple[Checkout, psutil.Popen],
 ) -> None:
     checkout, head = overtime
     assert head.wait(SECONDS) == 0, said(checkout)

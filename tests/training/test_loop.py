@@ -1,9 +1,9 @@
 """The training loop: exact resumption, accumulation, processes, schedules, bad numbers."""
 
 import os
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import running
 from torch import Tensor, nn
 
 from wsss.data.index import Index, save_index
@@ -217,14 +218,7 @@ def test_two_processes_learn_what_one_learns(squares: Index, work: Path) -> None
     states = []
     arguments = ["train", "shapes/cam/common/s0", "classifier", "--params", str(overrides)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node=2",
-        "--master-port=29641",
-        "-m",
-        "wsss",
-    ]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "wsss"]
     for launch in (["-m", "wsss"], launcher):
         subprocess.run([sys.executable, *launch, *arguments], check=True, env=environment)
         states.append(checkpoint.load(run / "classifier.safetensors")[0])
@@ -251,11 +245,9 @@ def test_a_killed_training_goes_on_where_it_was(squares: Index, work: Path) -> N
     whole = weights.read_bytes()
     weights.unlink()
     state = weights.parent / "state/classifier.pt"
-    process = subprocess.Popen(command)
-    while process.poll() is None and not state.exists():
-        pass
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with running(command) as process:
+        while process.poll() is None and not state.exists():
+            time.sleep(0.01)
     assert state.exists()
     assert not weights.exists()
     done = subprocess.run(command, check=True, capture_output=True, text=True)

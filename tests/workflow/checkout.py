@@ -5,18 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
+from processes import running
 
 from wsss.settings.base import merge
 from wsss.settings.resolve import read_yaml
 
 ROOT = Path(__file__).parents[2]
+CODE = ("wsss", "workflow", "params", "profiles", "tests")
 RUN = "work/shapes/cam/common/s0"
 ONE_THREAD = [
     f"{rule}=1"
@@ -75,17 +78,17 @@ class Checkout:
         assert status is None or done.returncode == status, said
         return done
 
-    def start(self, *command: str) -> psutil.Popen:
-        """Start a command here, in a session of its own; what it says goes to said.txt."""
-        with (self.folder / "said.txt").open("ab") as said:
-            return psutil.Popen(
-                command,
-                cwd=self.folder,
-                env=self.environment(),
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
+    @contextmanager
+    def running(self, *command: str) -> Iterator[psutil.Popen]:
+        """Start a command here for the time of a block; its output goes to said.txt."""
+        options: dict[str, Any] = {"cwd": self.folder, "env": self.environment()}
+        with (
+            (self.folder / "said.txt").open("ab") as said,
+            running(
+                command, stdout=said, stderr=said, start_new_session=True, **options
+            ) as process,
+        ):
+            yield process
 
     def snakemake(self, *arguments: str, status: int | None = 0) -> str:
         """Run Snakemake on two cores, each job on one, and return all it said."""
@@ -136,11 +139,27 @@ class Checkout:
         file.write_text(yaml.safe_dump(merge(read_yaml(file), changes), sort_keys=False))
 
 
+def sources() -> list[str]:
+    """Return the files that Git tracks, and new ones in the folders of the code.
+
+    A developer's new module is tested before it is committed; what runs of the pipeline left in
+    the checkout is not copied, and neither are results that Git tracks.
+    """
+    tracked = ["--cached", "--", ".", ":!results"]
+    untracked = ["--others", "--exclude-standard", "--", *CODE]
+    return [
+        name
+        for selection in (tracked, untracked)
+        for name in subprocess.check_output(
+            ["git", "ls-files", "-z", *selection], cwd=ROOT, text=True
+        ).split("\0")
+        if name
+    ]
+
+
 def fresh_checkout(folder: Path) -> Checkout:
     """Return a copy of the repository whose params.yaml is the smoke preset; nothing is made yet."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, listed.decode().split("\0")):
+    for name in sources():
         source, target = ROOT / name, folder / name
         if source.is_file() or source.is_symlink():
             target.parent.mkdir(parents=True, exist_ok=True)

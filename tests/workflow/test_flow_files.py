@@ -91,9 +91,10 @@ def test_the_conda_environment_lacks_nothing_that_a_stage_needs() -> None:
 
 def test_the_container_is_made_from_the_lock() -> None:
     recipe = (ROOT / "envs/wsss.def").read_text()
-    python = (ROOT / ".python-version").read_text().strip()
-    assert f"From: python:{python}-" in recipe
-    assert f"python={python}" in parsed("envs/wsss.yaml")["dependencies"]
+    python = re.findall(r"From: python:([\d.]+)-", recipe)
+    assert [f"python={version}" for version in python] == parsed("envs/wsss.yaml")["dependencies"][
+        :1
+    ]
     assert "uv.lock /opt/wsss/uv.lock" in recipe
     assert "uv sync --frozen" in recipe
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

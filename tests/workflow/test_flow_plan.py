@@ -1,11 +1,13 @@
 """Which jobs there are, and which of them run again after a change: dry runs alone."""
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import ROOT, Checkout
+from checkout import ROOT, RUN, Checkout
 
 from wsss.runs.run import planned_runs
 from wsss.settings import Params
@@ -258,6 +260,50 @@ def test_a_method_can_be_finished_alone(fresh: Checkout) -> None:
 
 def test_a_second_run_does_nothing(made: Checkout) -> None:
     assert "Nothing to be done" in made.snakemake()
+
+
+def test_results_without_what_they_rest_on_are_made_again(mine: Checkout, fresh: Checkout) -> None:
+    shutil.rmtree(mine.folder / "work")
+    shutil.rmtree(mine.folder / ".snakemake/metadata")
+    assert mine.dry({}, targets=("all", "table")) == fresh.dry({}, targets=("all", "table"))
+
+
+MISSING = {
+    "eval/walk.csv": {"evaluate walk"} | END,
+    "classifier.json": {"train"} | LOCALIZED,
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_missing_file_that_the_table_rests_on_is_made_again(mine: Checkout, name: str) -> None:
+    (mine.folder / RUN / name).unlink()
+    [jobs] = mine.dry({})
+    assert rules(jobs) == MISSING[name]
+    assert not any("supervised" in job for job in jobs)
+
+
+STALE = {
+    "eval/seed.json": ({"code": "0123456789abcdef"}, {"evaluate seed"} | END),
+    "walk.json": ({"params": {}}, WALKED),
+    "segmenter.json": ({"inputs": {f"{RUN}/pseudo.zip": "0" * 64}}, SEGMENTED),
+}
+
+
+@pytest.mark.parametrize("name", STALE)
+def test_a_record_that_does_not_match_is_made_again(mine: Checkout, name: str) -> None:
+    changes, expected = STALE[name]
+    path = mine.folder / RUN / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    [jobs] = mine.dry({})
+    assert rules(jobs) == expected
+    assert not any("supervised" in job for job in jobs)
+
+
+def test_a_damaged_record_is_made_again_though_snakemake_has_no_notes(mine: Checkout) -> None:
+    shutil.rmtree(mine.folder / ".snakemake/metadata")
+    (mine.folder / RUN / "eval/walk.json").write_text("{")
+    [jobs] = mine.dry({})
+    assert rules(jobs) == {"evaluate walk"} | END
 
 
 def test_the_table_of_consequences_names_every_key() -> None:

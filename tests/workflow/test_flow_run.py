@@ -12,10 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 from checkout import ONE_THREAD, RUN, Checkout
+from processes import SECONDS
 
 from wsss.runs.flow import FIGURES
-
-SECONDS = 120  # that a stage may take to begin, on a busy machine
 
 
 def test_the_table_is_printed_at_the_end(made: Checkout) -> None:
@@ -137,7 +136,9 @@ def battered(fresh: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Check
     checkout = fresh.copy(tmp_path_factory.mktemp("battered") / "repository")
     checkout.set({"methods": ["cam"], "shards": 3})
     for kill, name in KILLS:
-        kill(checkout.start("snakemake", "--cores", "2", "--set-threads", *ONE_THREAD), name)
+        command = ("snakemake", "--cores", "2", "--set-threads", *ONE_THREAD)
+        with checkout.running(*command) as head:
+            kill(head, name)
         checkout.snakemake("--unlock")
     checkout.snakemake()
     return checkout

@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from checkout import Checkout, ran
+from processes import SECONDS, running
 
-SECONDS = 60  # that the server may take to come up
 TABLES = ("results/table.csv", "results/metrics.json", "results/classes.csv")
 
 
@@ -24,16 +25,12 @@ def bucket() -> Iterator[str]:
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with running(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         _create(port, server)
         yield address
-    finally:
-        server.terminate()
-        server.wait()
 
 
-def _create(port: int, server: subprocess.Popen[bytes]) -> None:
+def _create(port: int, server: psutil.Popen) -> None:
     """Make the bucket once the server answers."""
     end = time.monotonic() + SECONDS
     while True:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-SUPPORTED = ((3, 11), (3, 12))
+SUPPORTED = ((3, 11), (3, 12), (3, 13))
 
 Finding = tuple[str, str, str]  # state (ok, missing, broken), item, version or advice
 
@@ -25,7 +25,7 @@ def report() -> tuple[list[str], bool]:
 
 def _python() -> Iterator[Finding]:
     state = "ok" if sys.version_info[:2] in SUPPORTED else "broken"
-    yield state, "python", f"{platform.python_version()} (3.11 and 3.12 are supported)"
+    yield state, "python", f"{platform.python_version()} (3.11 to 3.13 are supported)"
 
 
 def _torch() -> Iterator[Finding]:

@@ -31,7 +31,7 @@ def check_installed() -> None:
     except ImportError:
         raise MissingError(
             "pydensecrf2 is not installed, and the parameters ask for a CRF. Install it with "
-            "`uv sync --extra crf` (needs a C++ compiler and Python 3.11 or 3.12) or set crf: none."
+            "`uv sync --extra crf` (needs a C++ compiler) or set crf: none."
         ) from None
 
 

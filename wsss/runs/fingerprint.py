@@ -57,7 +57,11 @@ def _path(name: str) -> Path:
 
 @functools.cache
 def _tree(name: str) -> ast.Module:
-    tree = ast.parse(_path(name).read_text(encoding="utf-8"))
+    return _without_docstrings(_path(name).read_text(encoding="utf-8"))
+
+
+def _without_docstrings(source: str) -> ast.Module:
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
@@ -75,7 +79,34 @@ def _is_docstring(node: object) -> bool:
 
 @functools.cache
 def _module_digest(name: str) -> str:
-    return hashlib.sha256(ast.dump(_tree(name)).encode()).hexdigest()
+    return _digest(_tree(name))
+
+
+def source_digest(source: str) -> str:
+    """Return the SHA-256 of a module's text, without its docstrings, comments and formatting."""
+    return _digest(_without_docstrings(source))
+
+
+def _digest(tree: ast.Module) -> str:
+    return hashlib.sha256(_dump(tree).encode()).hexdigest()
+
+
+def _dump(node: object) -> str:
+    """Return a syntax tree as text that does not depend on the version of Python.
+
+    Fields without content are left out: `ast.dump` writes them on some versions, and later versions
+    add fields, such as the type parameters of a function. So are empty parts of f-strings, which
+    the parser of Python 3.12 adds to nested formats.
+    """
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    if isinstance(node, ast.JoinedStr):
+        node = ast.JoinedStr([part for part in node.values if getattr(part, "value", None) != ""])
+    fields = ((name, getattr(node, name, None)) for name in node._fields)
+    filled = (f"{name}={_dump(value)}" for name, value in fields if value not in (None, []))
+    return f"{type(node).__name__}({', '.join(filled)})"
 
 
 @functools.cache

@@ -31,6 +31,7 @@ from wsss.runs.run import (
     scored_artifact,
     weights_code,
 )
+from wsss.runs.staleness import stale
 from wsss.settings import method_spec
 from wsss.settings.resolve import BUILT_IN, read_yaml, validate_params
 from wsss.storage.files import write_text
@@ -295,6 +296,23 @@ class Flow:
         for stage in run.trained:
             for name in initial_weights(run.settings, stage).values():
                 yield initial_weights_path(name).with_suffix(".json").as_posix()
+
+    def basis(self, workflow: Any) -> Function:
+        """Return the function that asks for all that the results are made from.
+
+        Snakemake does not remake the missing inputs of a file that is there, unless a target asks
+        for them. What it knows of finished files is in its own notes, which a clone may lack, so
+        records that do not match the configuration are made again too.
+
+        workflow: Snakemake's; its graph of jobs exists when the function is called.
+        """
+
+        def files(wildcards: Wildcards) -> list[str]:
+            stale = {path.as_posix() for run in self.runs for path in stale(run)}
+            workflow.dag.forcefiles.update(stale)
+            return self.results_inputs()
+
+        return files
 
     def localization(self) -> list[str]:
         """Return the tables of the methods that localize, if there are such."""

@@ -6,11 +6,12 @@ stage before says it wrote.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsss.errors import StaleError
+from wsss.errors import MissingError, StaleError
 from wsss.runs.run import (
     WORK,
     Run,
@@ -35,6 +36,17 @@ SECTIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Difference:
+    """One way in which a record is not what the present configuration would make."""
+
+    record: Path
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def records(run: Run) -> dict[str, Record]:
     """Return the record of every stage of a run, in order; `MissingError` if one is absent."""
     return {stage: read_json(run.path(f"{stage}.json")) for stage in run.stages()}
@@ -48,8 +60,12 @@ def present(run: Run) -> dict[str, Record]:
 
 def data_record(dataset: str) -> Record:
     """Return the record of a dataset."""
-    found: Record = read_json(WORK / dataset / "data.json")
-    return found
+    record: Record = read_json(_data_path(dataset))
+    return record
+
+
+def _data_path(dataset: str) -> Path:
+    return WORK / dataset / "data.json"
 
 
 def verify(*runs: Run, partly: bool = False) -> None:
@@ -60,7 +76,7 @@ def verify(*runs: Run, partly: bool = False) -> None:
     Raises:
         StaleError: with the differing keys of all runs.
     """
-    found = list(dict.fromkeys(line for run in runs for line in differences(run, partly)))
+    found = list(dict.fromkeys(str(d) for run in runs for d in differences(run, partly)))
     if found:
         more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
         raise StaleError(
@@ -69,32 +85,48 @@ def verify(*runs: Run, partly: bool = False) -> None:
         )
 
 
-def differences(run: Run, partly: bool = False) -> Iterator[str]:
-    """Yield a phrase for each way in which the records of a run are not the current ones."""
+def stale(run: Run) -> set[Path]:
+    """Return the records of a run that are present, and damaged or not the current ones."""
+    paths = {run.path(f"{stage}.json") for stage in run.stages()}
+    paths |= {_data_path(run.dataset), *_pretrained(run, run.stages())}
+    damaged = {path for path in paths if path.is_file() and not _is_readable(path)}
+    if damaged or not _data_path(run.dataset).is_file():
+        return damaged  # all that depends on what is missing or damaged is made again anyway
+    return {difference.record for difference in differences(run, partly=True)}
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        return isinstance(read_json(path), Mapping)
+    except MissingError:
+        return False
+
+
+def differences(run: Run, partly: bool = False) -> Iterator[Difference]:
+    """Yield each way in which the records of a run are not the current ones."""
     made = present(run) if partly else records(run)
-    yield from _against(
-        f"{run.dataset} data",
-        data_record(run.dataset),
-        data_slice(run.params, run.dataset),
-        data_code(run.dataset),
-        f"data.{run.dataset}",
-    )
+    path, section = _data_path(run.dataset), f"data.{run.dataset}"
+    settings, code = data_slice(run.params, run.dataset), data_code(run.dataset)
+    for text in _against(data_record(run.dataset), settings, code, section):
+        yield Difference(path, f"{run.dataset} data: {text}")
     for stage, record in made.items():
+        path = run.path(f"{stage}.json")
         section = "" if stage.startswith("eval/") else SECTIONS.get(stage, stage_kind(stage))
-        yield from _against(f"{run} {stage}", record, run.slice(stage), run.code(stage), section)
+        for text in _against(record, run.slice(stage), run.code(stage), section):
+            yield Difference(path, f"{run} {stage}: {text}")
         if record.get("seed") is not None and record["seed"] != run.seed:
-            yield f"{run} {stage}: seed was {record['seed']}, is {run.seed}"
-    yield from _broken_chain(run, made)
+            yield Difference(path, f"{run} {stage}: seed was {record['seed']}, is {run.seed}")
+    yield from _broken_chain(run, made, partly)
 
 
 def _against(
-    who: str, record: Mapping[str, Any], params: Mapping[str, Any], code: str, section: str
+    record: Mapping[str, Any], params: Mapping[str, Any], code: str, section: str
 ) -> Iterator[str]:
     """Yield how the settings and the code of a record differ from the present ones."""
     for key, was, now in changes(record.get("params", {}), params, section):
-        yield f"{who}: {key} was {was}, is {now}"
+        yield f"{key} was {was}, is {now}"
     if record.get("code") != code:
-        yield f"{who}: code was {record.get('code')}, is {code}"
+        yield f"code was {record.get('code')}, is {code}"
 
 
 def changes(was: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -107,23 +139,27 @@ def changes(was: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]
         yield key, was, now
 
 
-def _broken_chain(run: Run, made: Mapping[str, Record]) -> Iterator[str]:
+def _broken_chain(run: Run, made: Mapping[str, Record], partly: bool) -> Iterator[Difference]:
     """Yield every input whose checksum is not that of the output it should be."""
-    written = _written(run, made)
+    written = _written(run, made, partly)
     for stage, record in made.items():
-        for path, checksum in record.get("inputs", {}).items():
-            maker, output = written.get(path, ("", checksum))
+        path = run.path(f"{stage}.json")
+        for name, checksum in record.get("inputs", {}).items():
+            maker, output = written.get(name, ("", checksum))
             if output != checksum:
-                yield f"{run} {stage}: it read another {path} than {maker} has written"
+                text = f"{run} {stage}: it read another {name} than {maker} has written"
+                yield Difference(path, text)
         missing = _needed(run, stage) - set(record.get("inputs", {}))
         if missing:
-            yield f"{run} {stage}: its record does not say which {min(missing)} it read"
+            text = f"{run} {stage}: its record does not say which {min(missing)} it read"
+            yield Difference(path, text)
 
 
-def _written(run: Run, made: Mapping[str, Record]) -> dict[str, tuple[str, str]]:
+def _written(run: Run, made: Mapping[str, Record], partly: bool) -> dict[str, tuple[str, str]]:
     """Return who made each file, and its checksum, by path."""
     sources = {f"{run.dataset} data": data_record(run.dataset)}
-    sources |= {f"weights {path.stem}": read_json(path) for path in _pretrained(run, made)}
+    weights = [path for path in _pretrained(run, made) if path.is_file() or not partly]
+    sources |= {f"weights {path.stem}": read_json(path) for path in weights}
     sources |= {f"{run} {stage}": record for stage, record in made.items()}
     return {
         path: (maker, checksum)
@@ -132,10 +168,10 @@ def _written(run: Run, made: Mapping[str, Record]) -> dict[str, tuple[str, str]]
     }
 
 
-def _pretrained(run: Run, made: Mapping[str, Record]) -> list[Path]:
-    """Return the records of the initial weights that the trained networks of a run start from."""
-    stages = (initial_weights(run.settings, stage) for stage in run.trained if stage in made)
-    names = {name for found in stages for name in found.values()}
+def _pretrained(run: Run, stages: Collection[str]) -> list[Path]:
+    """Return the records of the initial weights that the trainings among `stages` start from."""
+    trained = (initial_weights(run.settings, stage) for stage in run.trained if stage in stages)
+    names = {name for weights in trained for name in weights.values()}
     return [initial_weights_path(name).with_suffix(".json") for name in sorted(names)]
 
 

@@ -36,7 +36,7 @@ from wsss.report.tables.rows import (
 from wsss.runs import describe
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run, data_slice, planned_runs
-from wsss.runs.staleness import changes, differences, verify
+from wsss.runs.staleness import changes, differences, stale, verify
 from wsss.scores.bootstrap import read_images
 from wsss.settings import Params
 from wsss.settings.base import merge
@@ -142,6 +142,19 @@ def test_a_changed_parameter_is_refused_by_its_key(
     assert "Run `snakemake` again" in str(error.value)
     assert "\n" not in str(error.value)
     assert not Path("results").exists()
+
+
+def test_records_that_have_to_be_made_again_are_those_that_differ(made: Path) -> None:
+    run = run_of(params())
+    assert stale(run) == set()
+    edit(run.path("walk.json"), code="0123456789abcdef")
+    run.path("cam.json").unlink()
+    assert stale(run) == {run.path("walk.json")}
+    run.path("pseudo.json").write_text("[]")
+    assert stale(run) == {run.path("pseudo.json")}
+    Path("work/shapes/data.json").unlink()
+    run.path("pseudo.json").unlink()
+    assert stale(run) == set()  # the whole run is made again
 
 
 def test_settings_that_cannot_change_a_result_are_not_stale(made: Path) -> None:

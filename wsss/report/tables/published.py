@@ -19,7 +19,7 @@ class Value(Strict):
 
     dataset: Literal["voc12", "coco14"]
     stage: str = Field(
-        pattern=r"^(seed(-\w+)?|decoder|pseudo|segmentation)$",
+        pattern=r"^(seed(-\w+)?|decode|pseudo|segmentation)$",
         description="what is scored; seed-pc: of the network pc, which is not the last",
     )
     split: Literal["train", "aug", "val", "test"]
