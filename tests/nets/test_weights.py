@@ -8,7 +8,8 @@ import torch
 
 from wsss.errors import DatasetError
 from wsss.nets.weights import FOLDER, PublishedWeights, fetch_weights, published_weights
-from wsss.runs.run import initial_weights, initial_weights_path, planned_runs
+from wsss.runs.inputs import initial_weights, initial_weights_path
+from wsss.runs.run import planned_runs
 from wsss.settings import FIXED
 from wsss.settings.resolve import load_params
 from wsss.stages import weights as stage

@@ -22,6 +22,7 @@ SILENT = {
     "machine.slurm",
     "progress",
     "runs.fingerprint",
+    "runs.inputs",
     "runs.record",
     "runs.run",
     "settings",

@@ -27,6 +27,28 @@ def memory(run: Run, stage: str | None, megabytes: int) -> Callable[[int], int]:
     return lambda attempt: first * attempt
 
 
+def executor_limits(workflow: object) -> tuple[str | None, int | None]:
+    """Return the settings `slurm-array-jobs` and `jobs` of a Snakemake workflow.
+
+    None stands for a setting that is not set, or that this version of Snakemake keeps elsewhere.
+    """
+    executor = getattr(workflow, "executor_settings", None)
+    resources = getattr(workflow, "resource_settings", None)
+    return getattr(executor, "array_jobs", None), getattr(resources, "nodes", None)
+
+
+def lift_rate_limit(workflow: object) -> None:
+    """Remove Snakemake's default limit of 100 job starts per second, if this version has it.
+
+    The limit wakes the scheduler once per second more for every job that has ended: after 230 jobs,
+    230 times a second. Without the limit, ends of jobs wake it. A limit that the user chose stays.
+    """
+    scheduler = getattr(workflow, "scheduler", None)
+    limit = getattr(scheduler, "job_rate_limiter", None)
+    if (getattr(limit, "max_jobs", None), getattr(limit, "timespan", None)) == (100, 1):
+        setattr(scheduler, "job_rate_limiter", None)  # noqa: B010  # not declared on `object`
+
+
 def check_arrays(runs: Sequence[Run], shards: int, arrays: str | None, jobs: int | None) -> None:
     """Stop if the Slurm executor would wait forever instead of submitting an array.
 

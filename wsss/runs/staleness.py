@@ -12,16 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import MissingError, StaleError
-from wsss.runs.run import (
-    WORK,
-    Run,
-    data_code,
-    data_slice,
-    initial_weights,
-    initial_weights_path,
-    scored_artifact,
-    stage_kind,
-)
+from wsss.runs.inputs import data_code, data_slice, initial_weights, initial_weights_path
+from wsss.runs.run import WORK, Run, scored_artifact, stage_kind
 from wsss.storage.files import read_json
 
 Record = dict[str, Any]

@@ -17,7 +17,8 @@ from wsss.datasets import coco, cub, facts, user_table, voc
 from wsss.datasets.drawn import stamps
 from wsss.errors import WsssError
 from wsss.progress import progress
-from wsss.runs.run import WORK, data_archive
+from wsss.runs.inputs import data_archive
+from wsss.runs.run import WORK
 from wsss.settings import Params
 
 

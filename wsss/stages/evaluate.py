@@ -15,8 +15,9 @@ from wsss.data.index import Entry, Index, load_index
 from wsss.errors import ConfigError, DatasetError
 from wsss.progress import log, progress
 from wsss.runs.describe import described
+from wsss.runs.inputs import data_archive
 from wsss.runs.record import Recorder
-from wsss.runs.run import VALIDATED, Run, data_archive, scored_artifact, stage_kind
+from wsss.runs.run import VALIDATED, Run, scored_artifact, stage_kind
 from wsss.scores import co_occurrence
 from wsss.scores.bootstrap import write_images
 from wsss.scores.metrics import (

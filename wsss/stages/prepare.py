@@ -10,8 +10,9 @@ from wsss.data.problems import fatal, stop_at, unscored
 from wsss.datasets.facts import unlike
 from wsss.errors import ConfigError
 from wsss.progress import log
+from wsss.runs.inputs import data_archive, data_code, data_reader, data_slice
 from wsss.runs.record import Recorder
-from wsss.runs.run import WORK, data_archive, data_code, data_reader, data_slice
+from wsss.runs.run import WORK
 from wsss.settings import Params
 from wsss.settings.resolve import BUILT_IN, DRAWN
 
