@@ -141,7 +141,7 @@ def change(edit: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
         (lambda r: annotations(r).write_text("[1, 2]"), "is not an instances file of COCO (it has"),
         (lambda r: annotations(r).write_bytes(annotations(r).read_bytes()[:900]), "(parse error: premature EOF)"),
         (lambda r: annotations(r).write_bytes(b"\x89PNG"), "(lexical error: invalid char in json text.)"),
-        (change(lambda c: c.update(images=[7])), "an entry of its images is no mapping"),
+        (change(lambda c: c.update(images=[7])), "an entry of its images is not a mapping"),
         (change(lambda c: c["annotations"][0].pop("area")), "an entry has no 'area'"),
         (change(lambda c: c["annotations"][0].update(category_id=12)), "is of category 12, not listed"),
         (change(lambda c: c["categories"].pop()), "the category 90 is 'absent', not 'toothbrush'"),

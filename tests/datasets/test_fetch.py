@@ -176,7 +176,7 @@ def test_unreachable_files_are_named_with_what_to_do(server: Server, tmp_path: P
 
 def test_too_little_room_is_said_before(server: Server, tmp_path: Path) -> None:
     own = source(server.url("f.zip"), server.content, bytes=10**18)
-    with pytest.raises(DatasetError, match="f.zip wants 2000000000.0 GB"):
+    with pytest.raises(DatasetError, match="f.zip needs 2000000000.0 GB"):
         fetch("mine", tmp_path, {"mine": ([own], [])})
     assert server.asked == []
 

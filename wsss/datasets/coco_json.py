@@ -1,4 +1,4 @@
-"""Read a COCO instances file one image at a time: half a gigabyte of JSON would take ten times that in memory.
+"""Read a COCO instances file one image at a time: parsed as a whole, it would take gigabytes of memory.
 
 The annotations of an image are scattered over the file. One pass copies them to a temporary file and
 notes where each one begins; then they are read back image by image.
@@ -20,6 +20,8 @@ import ijson
 
 from wsss.errors import DatasetError
 from wsss.storage.files import storing
+
+Element = Mapping[str, Any]  # an entry of a list of the file, as parsed
 
 INT64 = "q"  # type code of `array`
 
@@ -87,7 +89,7 @@ class Instances:
                 spool.write(json.dumps(self._checked(annotation)).encode() + b"\n")
         return starts
 
-    def _checked(self, annotation: Mapping[str, Any]) -> Annotation:
+    def _checked(self, annotation: Element) -> Annotation:
         if annotation["category_id"] not in self.categories:
             raise ValueError(
                 f"an annotation is of category {annotation['category_id']}, not listed"
@@ -99,12 +101,12 @@ class Instances:
             area=annotation["area"],
         )
 
-    def _elements(self, section: str) -> Iterator[Mapping[str, Any]]:
+    def _elements(self, section: str) -> Iterator[Element]:
         """Yield the elements of a list of the file, one in memory at a time."""
         with self.path.open("rb") as file:
             for element in ijson.items(file, f"{section}.item", use_float=True):
                 if not isinstance(element, dict):
-                    raise ValueError(f"an entry of its {section} is no mapping")
+                    raise ValueError(f"an entry of its {section} is not a mapping")
                 yield element
 
     @contextmanager
@@ -132,7 +134,7 @@ def _reason(error: Exception) -> str:
     return " ".join(text.splitlines()[:1])  # the parser's further lines show the place in the text
 
 
-def _image(image: Mapping[str, Any]) -> CocoImage:
+def _image(image: Element) -> CocoImage:
     return CocoImage(image["id"], image["file_name"], (int(image["height"]), int(image["width"])))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +85,7 @@ class TimmBackbone(Backbone):
         super().__init__()
         import timm  # noqa: PLC0415  # takes four seconds to import
 
-        options = {} if stride == 32 else {"output_stride": stride}
+        options: dict[str, Any] = {} if stride == 32 else {"output_stride": stride}
         body: Any = timm.create_model(name, num_classes=0, global_pool="", **options)
         self.body = body
         normalisation = body.default_cfg

@@ -101,7 +101,7 @@ def _hub(backbone: str) -> tuple[dict[str, Tensor], str]:
             "weights: none."
         ) from None
     state = {key: value.to(torch.float32) for key, value in net.state_dict().items()}
-    origin = net.default_cfg
+    origin: Any = net.default_cfg
     return state, f"timm {origin.get('hf_hub_id') or origin.get('url')}"
 
 

@@ -177,7 +177,7 @@ def displacement_loss(
 
 
 def from_thresholds(
-    foreground: NDArray[Any], background: NDArray[Any], labels: Sequence[int]
+    foreground: NDArray[np.integer], background: NDArray[np.integer], labels: Sequence[int]
 ) -> NDArray[np.uint8]:
     """Return affinity labels (H, W) from two label images (H, W) with compact labels 0..K.
 

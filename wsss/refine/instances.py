@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -59,7 +58,7 @@ def clusters(field: NDArray[np.float32], steps: int = STEPS) -> NDArray[np.intp]
     return np.asarray(numbers.reshape(still.shape))
 
 
-def per_object(maps: NDArray[Any], objects: NDArray[np.intp]) -> NDArray[Any]:
+def per_object(maps: NDArray[np.floating], objects: NDArray[np.intp]) -> NDArray[np.floating]:
     """Return class maps (K, h, w) split by object: (K * M, h, w), the M objects of a class in a row."""
     masks = objects == np.arange(objects.max() + 1)[:, None, None]
     return np.asarray((maps[:, None] * masks[None]).reshape(-1, *objects.shape))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.sparse
@@ -14,8 +14,10 @@ from wsss.refine.affinity import windows
 
 SMALLEST = 1e-30  # smaller affinities count as 0; denormal numbers would be slow
 
-Step = scipy.sparse.csr_array[Any, tuple[int, int]]
-Offsets = Iterable[tuple[tuple[int, int], NDArray[Any]]]
+Maps = NDArray[np.floating]
+Scores = NDArray[np.float64]
+Step = scipy.sparse.csr_array[np.float64, tuple[int, int]]
+Offsets = Iterable[tuple[tuple[int, int], Maps]]
 
 
 def transition(affinities: Offsets, height: int, width: int, beta: float, margin: int = 0) -> Step:
@@ -44,9 +46,7 @@ def transition(affinities: Offsets, height: int, width: int, beta: float, margin
     return step
 
 
-def random_walk(
-    maps: NDArray[Any], step: Step, steps: int, device: str = "cpu"
-) -> NDArray[np.float64]:
+def random_walk(maps: Maps, step: Step, steps: int, device: str = "cpu") -> NDArray[np.float64]:
     """Return class maps (K, h, w) after `steps` steps with the matrix of `transition`.
 
     The result equals a product with the matrix to the power `steps`, which would be dense (cells**2
@@ -56,16 +56,16 @@ def random_walk(
     walked = (
         _walk_cpu(flat, step, steps) if device == "cpu" else _walk_gpu(flat, step, steps, device)
     )
-    return np.ascontiguousarray(walked.T).reshape(maps.shape)
+    return np.ascontiguousarray(walked.T, np.float64).reshape(*maps.shape)
 
 
-def _walk_cpu(flat: NDArray[Any], step: Step, steps: int) -> NDArray[Any]:
+def _walk_cpu(flat: Scores, step: Step, steps: int) -> Scores:
     for _ in range(steps):
         flat = step @ flat
     return flat
 
 
-def _walk_gpu(flat: NDArray[Any], step: Step, steps: int, device: str) -> NDArray[Any]:
+def _walk_gpu(flat: Scores, step: Step, steps: int, device: str) -> Scores:
     import torch  # noqa: PLC0415  # a walk on the CPU does not need it
 
     rows, columns, values = (
@@ -83,7 +83,7 @@ def _walk_gpu(flat: NDArray[Any], step: Step, steps: int, device: str) -> NDArra
 
 
 def with_background(
-    maps: NDArray[Any], kind: Literal["constant", "power"], value: float
+    maps: Maps, kind: Literal["constant", "power"], value: float
 ) -> NDArray[np.float32]:
     """Return maps (1 + K, h, w): a background score, which takes part in the walk, and the maps.
 
@@ -95,7 +95,7 @@ def with_background(
     return np.concatenate([background, maps]).astype(np.float32)
 
 
-def cells(maps: NDArray[Any], stride: int) -> NDArray[np.float32]:
+def cells(maps: Maps, stride: int) -> NDArray[np.float32]:
     """Return the means (K, h, w) of maps (K, H, W) over cells of `stride` pixels, padded with 0."""
     count, height, width = maps.shape
     rows, columns = -(-height // stride), -(-width // stride)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsss.data.labelmap import IGNORE
 
-Array = NDArray[Any]
 # Values of PCSformer's code.
 LEAST = 0.4  # smaller scores count as 0
 SURE = 0.9  # two classes above this score conflict
@@ -19,7 +17,9 @@ SALIENT = 32  # of 255; a pixel at least this salient is not background
 FEWEST = 0.01  # an image with a smaller share of labelled object pixels becomes unlabelled
 
 
-def attention_image(scores: Array, *, wraps: bool = False) -> NDArray[np.uint8] | None:
+def attention_image(
+    scores: NDArray[np.floating], *, wraps: bool = False
+) -> NDArray[np.uint8] | None:
     """Return a class map (H, W) as 8-bit values up to 255; None if no score is positive.
 
     wraps: as in the published code, negative values wrap around, and a map without positive scores

@@ -30,7 +30,7 @@ def problems(params: Params, dataset: str) -> Iterator[str]:
         return  # what follows would only say the same in other words
     yield from fatal(index)
     yield from unscored(index)
-    yield from facts.unlike(index)
+    yield from facts.differences(index)
     yield from _labels(index)
     yield from _copies(index)
     without_void: dict[str, list[bool]] = defaultdict(list)

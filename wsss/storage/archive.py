@@ -28,6 +28,8 @@ from wsss.storage.files import absent, beside, replacing, storing
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, struct.error)
 # What numpy raises for damaged arrays in addition.
 UNREADABLE = (KeyError, TypeError, SyntaxError, MemoryError, tokenize.TokenError)
+Array = NDArray[Any]
+
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 
 
@@ -123,7 +125,7 @@ def join(parts: Iterable[Path], path: Path) -> None:
                 writer.add(name, reader.read(name))
 
 
-def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def pack_arrays(arrays: Mapping[str, Array]) -> bytes:
     """Return arrays as an uncompressed npz file; equal arrays give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -134,7 +136,7 @@ def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+def unpack_arrays(content: bytes) -> dict[str, Array]:
     """Return the arrays of an npz file; pickled objects are refused.
 
     Raises:

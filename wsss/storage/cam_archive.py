@@ -12,14 +12,13 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from wsss.errors import DatasetError
-from wsss.storage.archive import Reader, pack_arrays, unpack_arrays
+from wsss.storage.archive import Array, Reader, pack_arrays, unpack_arrays
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Cam:
         return enlarge(self.background, self.size, self.stride)
 
 
-def enlarge(maps: NDArray[Any], size: tuple[int, int], stride: int) -> NDArray[np.float32]:
+def enlarge(maps: Array, size: tuple[int, int], stride: int) -> NDArray[np.float32]:
     """Return maps (K, h, w) enlarged bilinearly by the factor `stride`, then cropped to `size` (H, W)."""
     height, width = size
     large = np.zeros((len(maps), height, width), np.float32)
@@ -68,7 +67,7 @@ def grid(size: Sequence[int], stride: int) -> tuple[int, int]:
 
 def pack(cam: Cam) -> bytes:
     """Return the bytes of an archive member; equal maps give equal bytes."""
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, Array] = {
         "labels": cam.labels.astype(np.int16),
         "cam": cam.cam.astype(np.float16),
         "size": np.array(cam.size, np.int32),
@@ -83,7 +82,7 @@ def pack(cam: Cam) -> bytes:
 def unpack(content: bytes, name: str) -> Cam:
     """Return the maps of the image `name` from the bytes of a member; `DatasetError` if they are damaged."""
     try:
-        arrays: dict[str, NDArray[Any]] = unpack_arrays(content)
+        arrays = unpack_arrays(content)
         size = (int(arrays["size"][0]), int(arrays["size"][1]))
         labels, maps = arrays["labels"], arrays["cam"]
         if labels.ndim != 1 or maps.ndim != 3 or len(labels) != len(maps):

@@ -46,7 +46,7 @@ class Layout:
     absent: tuple[str, ...] = ()
 
 
-def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, object]) -> None:
     """Write tensors as safetensors; equal tensors and header give equal bytes."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     content = serialize(tensors, {HEADER: json.dumps(header, sort_keys=True)})
