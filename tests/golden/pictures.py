@@ -63,7 +63,7 @@ def localized(
         sizes,
         normalisation(net),
         CPU,
-        resizing=Resizing(multiple=params.multiple),
+        resizing=Resizing(multiple=params.size_multiple),
     )
     (_, (maps, high)) = next(found)
     return to_cam(maps[0], labels, entry.size, params.stride, high[0], params.normalise)
