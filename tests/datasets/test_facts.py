@@ -30,7 +30,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Index:
         "images_per_class": [2, 2],
     }
     more = {"splits": ["train"], "images": 5, "names": "other"}
-    monkeypatch.setattr(facts, "known", lambda _: {"five": more, "three": fact})
+    monkeypatch.setattr(facts, "expected_lists", lambda _: {"five": more, "three": fact})
     return Index("known", CLASSES, tuple(images))
 
 

@@ -154,7 +154,7 @@ def test_another_hash_is_refused_and_nothing_is_kept(
     server: Server, tmp_path: Path, kind: str
 ) -> None:
     own = source(server.url("f.zip"), server.content, **{kind: "0" * 32})
-    with pytest.raises(DatasetError, match=f"another {kind} than the known one"):
+    with pytest.raises(DatasetError, match=f"another {kind} than expected"):
         download(own, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -60,7 +60,7 @@ def test_weights_are_fetched_verified_and_recorded(
 
 def test_a_file_with_another_hash_is_refused(work: Path) -> None:
     row = published(work / "server").model_copy(update={"sha256": "00000000"})
-    with pytest.raises(DatasetError, match="another sha256 than the known one"):
+    with pytest.raises(DatasetError, match="another sha256 than expected"):
         fetch_weights(row)
 
 

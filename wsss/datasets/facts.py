@@ -1,4 +1,4 @@
-"""Facts about public datasets, and a check of an index against them: a wrong list changes every number."""
+"""Facts about public datasets, to check indexes with: a wrong list changes every number."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def labels_hash(matrix: NDArray[np.uint8]) -> str:
 
 
 def differences(index: Index) -> Iterator[str]:
-    """Yield a line for each list of a public dataset that differs from the facts; absent splits may lack."""
+    """Yield a line for each list of a public dataset that differs; absent splits are skipped."""
     facts = sorted(expected_lists(index.dataset).values(), key=lambda fact: list(fact["splits"]))
     for splits, group in groupby(facts, key=lambda fact: tuple(fact["splits"])):
         entries = index.split(*splits)
@@ -64,7 +64,7 @@ def differences(index: Index) -> Iterator[str]:
 def _differences(
     entries: list[Entry], index: Index, where: str, facts: Sequence[Fact]
 ) -> Iterator[str]:
-    """Yield the coarsest difference between `entries` and the lists in `facts`: size, names or labels."""
+    """Yield the coarsest difference from the lists in `facts`: size, names or labels."""
     counts = " or ".join(str(fact["images"]) for fact in facts)
     same_size = [fact for fact in facts if fact["images"] == len(entries)]
     if not same_size:

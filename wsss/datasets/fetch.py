@@ -32,7 +32,10 @@ BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError)
 
 
 class File(Strict):
-    """One public file. md5, sha256: the hash or its first digits. citation: where size and hashes are from."""
+    """One public file.
+
+    md5, sha256: the hash or its first digits. citation: the source of size and hashes.
+    """
 
     url: str
     bytes: PositiveInt | None = None

@@ -104,7 +104,7 @@ def _row(where: str, cells: dict[str, str]) -> Row:
 
 
 def _names(rows: list[Row]) -> list[str]:
-    """Return the name of each image: its cell `name`, else its file stem, or its path if stems collide."""
+    """Return the names of the images: the cell `name`, or the file stem (the path if stems collide)."""
     stems = Counter(PurePosixPath(row.cells["image"]).stem for row in rows)
     collide = any(count > 1 for count in stems.values())
     return [row.cells.get("name") or _name(row.cells["image"], collide) for row in rows]
@@ -118,7 +118,7 @@ def _name(image: str, from_path: bool) -> str:
 
 
 def _check(row: Row, name: str, first_lines: dict[str, str]) -> None:
-    """Stop if a row is wrong. first_lines: where images and names occurred before; this adds its own."""
+    """Stop if a row is wrong. first_lines: where each image and name first occurred; is updated."""
     for column in ("image", "mask"):
         _check_path(row, column)
     if not row.cells["image"]:
@@ -158,7 +158,8 @@ def _entry(row: Row, name: str, params: CsvParams) -> Entry:
     labels = row.labels(params.separator)
     if BACKGROUND_NAME in labels:
         raise DatasetError(
-            f"{row.where}: {BACKGROUND_NAME!r} is the name of unlabelled pixels. Leave it out, or rename the class."
+            f"{row.where}: {BACKGROUND_NAME!r} is the name of unlabelled pixels. Leave it out, or "
+            "rename the class."
         )
     image = Path(params.root, row.cells["image"])
     mask = Path(params.root, row.cells["mask"]) if row.cells.get("mask") else None

@@ -153,7 +153,7 @@ def _entry(params: VocParams, name: str, split: str, archive: Path | None) -> En
 
 
 def _mask(params: VocParams, name: str, archive: Path | None) -> str | None:
-    """Return the path of an image's mask; the devkit's masks come first, because they have void contours."""
+    """Return the path of an image's mask; the devkit's mask is preferred for its void contours."""
     root = Path(params.root)
     folders = ["SegmentationClass"] if params.sbd else ["SegmentationClass", params.sbd_masks]
     masks = (root / folder / f"{name}.png" for folder in folders)

@@ -46,7 +46,7 @@ def _on_nodes(nodes: int, environment: Mapping[str, str]) -> list[str]:
 
 
 def _rendezvous(nodes: int, environment: Mapping[str, str]) -> list[str]:
-    """Return the rendezvous options: the processes of a job meet at this machine and a port of the job."""
+    """Return the rendezvous options: processes of a job meet at this machine, at the job's port."""
     job = environment["SLURM_JOB_ID"]
     host = environment.get("SLURMD_NODENAME") or os.uname().nodename
     return [

@@ -19,7 +19,10 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Worker:
-    """A process, identified by host, PID and start time (PIDs are reused); job: its Slurm job, if any."""
+    """A process, identified by host, PID and start time (PIDs are reused).
+
+    job: its Slurm job, if it runs in one.
+    """
 
     host: str
     process: int

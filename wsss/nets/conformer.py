@@ -205,7 +205,7 @@ class Conformer(Backbone):
         return [self.look(images).maps]
 
     def look(self, images: Tensor, attention: bool = False) -> Sight:
-        """Return the output of both branches; the sides of images (B, 3, H, W) are multiples of a token."""
+        """Return the output of both branches for images (B, 3, H, W) whose sides are whole tokens."""
         stem = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, 2, 1)
         x, _ = self.conv_1(stem)
         patches = self.trans_patch_conv(stem).flatten(2).transpose(1, 2)

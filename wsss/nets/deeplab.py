@@ -123,7 +123,7 @@ def _conv_norm(channels: int, out: int, kernel: int = 1, dilation: int = 1) -> n
 
 
 class Pyramid(nn.Module):
-    """DeepLab-v3+'s ASPP: a 1x1 branch, dilated 3x3 branches and global average pooling, concatenated."""
+    """DeepLab-v3+'s ASPP: a 1x1 branch, dilated 3x3 branches and global average pooling."""
 
     def __init__(self, channels: int, rates: Sequence[int]) -> None:
         super().__init__()
@@ -245,7 +245,7 @@ def pixel_loss(
 
 
 def reduce_labels(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """Return masks (B, H, W) reduced to `size` (h, w): the labels at the centres of cells, as in Pillow."""
+    """Return masks (B, H, W) reduced to `size` (h, w): labels at centres of cells, as in Pillow."""
     reduced = F.interpolate(masks[:, None].float(), tuple(size), mode="nearest-exact")
     return reduced[:, 0].to(masks.dtype)
 

@@ -1,4 +1,4 @@
-"""The ResNets of IRNet (Ahn et al., CVPR 2019) and CRT: stride 16 without dilation, five feature maps."""
+"""The ResNets of IRNet (Ahn et al., CVPR 2019) and CRT: stride 16 without dilation."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Computes one token for each whole patch of an image; the rest at the right and below is cropped."""
+    """Computes one token for each whole patch of an image; partial patches are cropped."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -239,7 +239,7 @@ class ViT(Backbone):
         return tokens[:, self.special :].transpose(1, 2).reshape(len(tokens), -1, *grid)
 
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return initial weights with one class token, adapted to the class tokens and grid of this network."""
+        """Return initial weights of one class token, adapted to this network's tokens and grid."""
         adapted = dict(state)
         table = adapted.pop("pos_embed")
         special = 1 + ("dist_token" in adapted)

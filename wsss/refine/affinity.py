@@ -1,4 +1,4 @@
-"""Labels, pairs and losses of AffinityNet (Ahn and Kwak, CVPR 2018) and IRNet (Ahn et al., CVPR 2019)."""
+"""Labels, pairs and losses of AffinityNet (Ahn, CVPR 2018) and IRNet (Ahn et al., CVPR 2019)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dense CRF (Kraehenbuehl and Koltun, NeurIPS 2011) by pydensecrf2, with the CRF sets of `settings.base`."""
+"""Dense CRF (Kraehenbuehl and Koltun, NeurIPS 2011), computed by pydensecrf2."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Candidates:
 
 
 def candidates(name: str, picture: Array, scores: Array) -> Candidates:
-    """Return the candidates of an image: labels that are not negligible everywhere (a few of COCO's 81).
+    """Return the labels of an image that are not negligible everywhere (a few of COCO's 81).
 
     scores: probabilities (labels, height, width).
     """

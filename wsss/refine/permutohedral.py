@@ -56,7 +56,7 @@ class Lattice:
 
 
 def _simplices(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the vertices (n, d + 1, d) of the simplex around each point, and barycentric shares (n, d + 1)."""
+    """Return the vertices (n, d + 1, d) of each point's simplex and its shares of them (n, d + 1)."""
     d = points.shape[1]
     high = _elevated(points)
     floors = (high / (d + 1)).round()

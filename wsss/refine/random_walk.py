@@ -61,7 +61,7 @@ def random_walk(maps: Maps, step: Step, steps: int, device: str = "cpu") -> NDAr
 
 def _walk_cpu(flat: Scores, step: Step, steps: int) -> Scores:
     for _ in range(steps):
-        flat = step @ flat
+        flat = np.asarray(step @ flat)
     return flat
 
 

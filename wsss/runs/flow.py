@@ -74,7 +74,7 @@ class Flow:
             "WSSS_PARAMS": str(self.save_params()),
             "PATH": _first(str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)),
             "PYTHONHASHSEED": "0",
-            # Let glibc keep the memory of freed tensors; to allocate it anew doubles the time of networks.
+            # Let glibc keep the memory of freed tensors; allocating it anew doubles the time of networks.
             "MALLOC_MMAP_MAX_": "0",
             "MALLOC_TRIM_THRESHOLD_": str(2**32),
             "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads leave the core to other jobs
@@ -109,7 +109,7 @@ class Flow:
         return (*BUILT_IN, *self.params.data.csv)
 
     def made_with(self, archive: str | None) -> str:
-        """Return the wildcard pattern of the datasets with an archive of this name; None: with no archive."""
+        """Return the pattern of the datasets with an archive of this name (None: without one)."""
         datasets = [
             dataset
             for dataset in self._datasets()
@@ -127,7 +127,7 @@ class Flow:
         return str(self.run(wildcards))
 
     def settings(self, stage: str) -> Callable[[Wildcards], PlainSettings]:
-        """Return the function that gives a job its settings; `stage` may contain `{network}` and the like."""
+        """Return the function that gives a job its settings; `stage` may contain wildcards."""
         return lambda wildcards: self.run(wildcards).slice(_filled(stage, wildcards))
 
     def code(self, stage: str) -> Callable[[Wildcards], str]:
@@ -147,7 +147,7 @@ class Flow:
         return mem_mb
 
     def check_arrays(self, arrays: str | None, jobs: int | None) -> None:
-        """Stop if job arrays would hang. arrays: the executor's setting `slurm-array-jobs`; jobs: `--jobs`."""
+        """Stop if job arrays would hang. arrays, jobs: the options --slurm-array-jobs and --jobs."""
         resources.check_arrays(self.runs, self.params.shards, arrays, jobs)
 
     def data_settings(self, wildcards: Wildcards) -> PlainSettings:
@@ -208,7 +208,7 @@ class Flow:
         return self.run(wildcards).path(f"{self.cam_source(wildcards)}.safetensors").as_posix()
 
     def maps(self, wildcards: Wildcards) -> list[str]:
-        """Return the maps that become pseudo labels; with saliency, the CAMs that it is compared with, too."""
+        """Return the maps that become pseudo labels and, if saliency is used, the CAMs."""
         run = self.run(wildcards)
         params = run.settings.pseudo
         sources = dict.fromkeys([params.source, *(["cam"] if params.saliency.use else [])])

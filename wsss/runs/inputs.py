@@ -50,7 +50,7 @@ def data_code(dataset: str) -> str:
 
 
 def initial_weights(settings: RunSettings, stage: str) -> dict[str, str]:
-    """Return the names of the initial weights that a training needs, by the attribute that takes them."""
+    """Return the names of a training's initial weights, by the attribute that takes them."""
     network = network_settings(settings, stage)
     names: dict[str, str | None] = {"backbone": network.initial}
     if isinstance(network, ClassifierParams) and network.auxiliary_cnn and not network.checkpoint:

@@ -45,7 +45,7 @@ def results_inputs(params: Params, runs: Iterable[Run]) -> list[str]:
 
 
 def _run_files(run: Run) -> Iterator[str]:
-    """Yield the records, curves, scores and archives of a run, and the records of its initial weights."""
+    """Yield the records, curves, scores and archives of a run, and its initial weights' records."""
     stages = run.stages()
     names = {f"{stage}.json" for stage in stages}
     names |= {f"{stage}.csv" for stage in run.trained}

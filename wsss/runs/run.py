@@ -123,7 +123,7 @@ class Run:
         return WORK / self.dataset / "index.json"
 
     def after(self, network: str) -> tuple[str, ...]:
-        """Return the networks that must be trained before `network`; none if its weights are published."""
+        """Return the networks that `network` is trained after; none if it takes published weights."""
         published = self.settings.networks[network].checkpoint
         return () if published else self.spec.networks[network].after
 

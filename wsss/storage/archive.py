@@ -76,7 +76,7 @@ class Writer:
 
 
 class Reader:
-    """Read members by name; each process opens the archive on first use, so workers can share a reader."""
+    """Read members by name; each process opens the archive itself, so workers can share a reader."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

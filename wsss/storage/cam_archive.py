@@ -37,20 +37,20 @@ class Cam:
     background: NDArray[np.float16] | None = None
 
     def full(self) -> NDArray[np.float32]:
-        """Return the maps at image size (K, H, W): `high`, or `cam` enlarged by the stride and cropped."""
+        """Return the maps at image size (K, H, W): `high`, or else `cam` enlarged by the stride."""
         if self.high is not None:
             return self.high.astype(np.float32)
         return enlarge(self.cam, self.size, self.stride)
 
     def full_background(self, threshold: float) -> NDArray[np.float32]:
-        """Return the background score at image size (1, H, W); without `background` it is `threshold`."""
+        """Return the background score at image size (1, H, W): `background`, or else `threshold`."""
         if self.background is None:
             return np.full((1, *self.size), threshold, np.float32)
         return enlarge(self.background, self.size, self.stride)
 
 
 def enlarge(maps: Array, size: tuple[int, int], stride: int) -> NDArray[np.float32]:
-    """Return maps (K, h, w) enlarged bilinearly by the factor `stride`, then cropped to `size` (H, W)."""
+    """Return maps (K, h, w) enlarged bilinearly by `stride` and cropped to `size` (H, W)."""
     height, width = size
     large = np.zeros((len(maps), height, width), np.float32)
     for target, source in zip(large, maps.astype(np.float32), strict=True):
@@ -61,7 +61,7 @@ def enlarge(maps: Array, size: tuple[int, int], stride: int) -> NDArray[np.float
 
 
 def grid(size: Sequence[int], stride: int) -> tuple[int, int]:
-    """Return the grid (h, w) of cells that covers an image of `size` (H, W), the last ones partly outside."""
+    """Return the number of cells (h, w) that cover an image of `size` (H, W)."""
     return (size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1
 
 
@@ -80,7 +80,7 @@ def pack(cam: Cam) -> bytes:
 
 
 def unpack(content: bytes, name: str) -> Cam:
-    """Return the maps of the image `name` from the bytes of a member; `DatasetError` if they are damaged."""
+    """Return the maps of the image `name` from a member's bytes; `DatasetError` if damaged."""
     try:
         arrays = unpack_arrays(content)
         size = (int(arrays["size"][0]), int(arrays["size"][1]))

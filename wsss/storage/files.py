@@ -59,7 +59,7 @@ def _is_full(error: Exception, folder: Path) -> bool:
 
 
 def beside(path: Path, kind: str) -> Path:
-    """Return this process's temporary path beside `path`; delete those of processes that were killed."""
+    """Return this process's temporary path beside `path`; delete those of killed processes."""
     start, host = f".{path.name}.", platform.node()
     for leftover in path.parent.glob(f"{glob.escape(start)}*.{kind}"):
         owner, _, process = leftover.name[len(start) : -len(kind) - 1].rpartition("-")

@@ -50,7 +50,7 @@ def parse(text: str) -> Any:
 
 
 def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Return how many values a node expands to. sizes: by node id; 0 while the node is being counted."""
+    """Return how many values a node expands to. sizes: by node id; 0 while a node is counted."""
     if id(node) in sizes:
         if not sizes[id(node)]:
             raise yaml.YAMLError("an alias contains itself")

@@ -17,7 +17,7 @@ CURVE_POINTS = 28  # corners of a drawn ellipse
 
 @dataclass(frozen=True)
 class Piece:
-    """A polygon (points, 2) of x and y; paint: one of PAINTS, or "body" or "second", drawn per object."""
+    """A polygon (points, 2) of x and y. paint: one of PAINTS, or the object's "body" or "second"."""
 
     outline: Outline
     paint: str

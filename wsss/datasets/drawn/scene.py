@@ -1,4 +1,4 @@
-"""Shared by the drawn datasets: choose classes and places, and write pictures and masks to an archive."""
+"""Parts shared by the drawn datasets: choose classes and places, write pictures and masks."""
 
 from __future__ import annotations
 

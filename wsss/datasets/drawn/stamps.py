@@ -69,7 +69,7 @@ Stamp = Image.Image
 
 @dataclass(frozen=True)
 class Placed:
-    """An object in a picture: its class (from 0), its photograph, already mirrored and turned, its box."""
+    """An object in a picture: its class (from 0), its photograph, mirrored and turned, its box."""
 
     label: int
     stamp: Stamp
