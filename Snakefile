@@ -12,7 +12,15 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from wsss.errors import WsssError
-from wsss.runs.flow import FIGURES, TABLES, Flow
+from wsss.runs.flow import Flow
+from wsss.runs.outputs import (
+    FIGURES,
+    TABLES,
+    localization_tables,
+    panels,
+    results_inputs,
+)
+from wsss.runs.resources import executor_limits, lift_rate_limit
 from wsss.runs.resume import note_head
 
 
@@ -21,10 +29,7 @@ configfile: "params.yaml"
 
 try:
     flow = Flow(config, workflow.configfiles)
-    flow.check_arrays(
-        getattr(workflow.executor_settings, "array_jobs", None),
-        workflow.resource_settings.nodes,
-    )
+    flow.check_arrays(*executor_limits(workflow))
 except WsssError as error:
     raise WorkflowError(str(error)) from None
 
@@ -64,11 +69,7 @@ rule all:
 
 onstart:
     note_head(sys.argv[1:])
-    # Snakemake's default limit of 100 jobs a second wakes the scheduler every second once more for
-    # each job that has ended: after 230 jobs 230 times a second. Without it, ends of jobs wake it.
-    limit = workflow.scheduler.job_rate_limiter
-    if limit and (limit.max_jobs, limit.timespan) == (100, 1):
-        workflow.scheduler.job_rate_limiter = None
+    lift_rate_limit(workflow)
 
 
 onsuccess:

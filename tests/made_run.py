@@ -9,8 +9,9 @@ import numpy as np
 from wsss.data import labelmap
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, save_index
+from wsss.runs.inputs import data_code, data_slice
 from wsss.runs.record import Recorder
-from wsss.runs.run import WORK, Run, data_code, data_slice, stage_kind
+from wsss.runs.run import WORK, Run, stage_kind
 from wsss.scores.metrics import seed
 from wsss.settings import Params
 from wsss.stages.evaluate import evaluate

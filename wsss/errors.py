@@ -1,17 +1,17 @@
-"""Errors a user can act on: the command line prints them in one line and exits with code 2."""
+"""Errors that a user can fix: the command line prints one line and exits with code 2."""
 
 
 def one_line(text: str) -> str:
-    """Return text with what a terminal would act on, such as line ends, as visible escapes."""
-    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)
+    """Return text whose control characters, such as line ends, are visible escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class WsssError(Exception):
-    """Something the user can mend; the message names the file or key and the way out."""
+    """An error that the user can fix; the message names the file or key and says what to do."""
 
 
 class ConfigError(WsssError):
-    """The parameters are unknown, of the wrong type or impossible together."""
+    """Settings are unknown, of the wrong type, or contradict each other."""
 
 
 class DatasetError(WsssError):
@@ -19,15 +19,15 @@ class DatasetError(WsssError):
 
 
 class CheckpointError(WsssError):
-    """A weights file is damaged, hostile or of another network."""
+    """A weights file is damaged, hostile, or belongs to another network."""
 
 
 class TrainingError(WsssError):
-    """Training cannot go on, for example because the loss is not a number."""
+    """Training cannot continue, for example because the loss is not a number."""
 
 
 class MissingError(WsssError):
-    """A file or program that a stage needs is not there."""
+    """A file or program that a stage needs does not exist."""
 
 
 class StorageError(WsssError):
@@ -35,4 +35,4 @@ class StorageError(WsssError):
 
 
 class StaleError(WsssError):
-    """A result was made with other parameters, code or inputs than the current ones."""
+    """A result was made with settings, code or inputs that have changed since."""

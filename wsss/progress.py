@@ -1,4 +1,4 @@
-"""What the user sees while a stage works: a banner, one progress line, an end line."""
+"""Messages to the user while a stage runs: progress lines and errors."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Item = TypeVar("Item")
 log = logging.getLogger("wsss")
 
 _with_traceback = False
-QUIET_SECONDS = 10.0  # between two lines where the output is no terminal
+QUIET_SECONDS = 10.0  # between two progress lines if the output is not a terminal
 
 
 def setup(level: int = logging.INFO, with_traceback: bool = False) -> None:
-    """Send messages of the package to standard error, bare; say whether errors show their origin."""
+    """Print messages of the package to standard error. with_traceback: errors show their traceback."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers[:] = [handler]
@@ -31,7 +31,7 @@ def setup(level: int = logging.INFO, with_traceback: bool = False) -> None:
 
 
 def fail(message: str) -> NoReturn:
-    """End the program with one line and exit code 2; with the traceback where that was asked for."""
+    """Print one line (and the traceback, if `setup` asked for it) and exit with code 2."""
     log.error("error: %s", one_line(message), exc_info=_with_traceback)
     sys.exit(2)
 
@@ -39,7 +39,10 @@ def fail(message: str) -> NoReturn:
 def progress(
     items: Iterable[Item], what: str, total: int | None = None, start: int = 0
 ) -> Iterator[Item]:
-    """Yield `items` behind one progress line with rate and time left; plain lines in a log."""
+    """Yield `items` and show progress: one live line in a terminal, a line every 10 s in a log.
+
+    what: the line's first words. start: how many items were done before.
+    """
     if sys.stderr.isatty():
         yield from tqdm(items, what, total=total, initial=start, dynamic_ncols=True, leave=False)
         return

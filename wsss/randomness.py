@@ -1,4 +1,4 @@
-"""Random numbers that belong to a seed and a purpose. Imports no torch."""
+"""Random numbers that depend only on a seed and a purpose. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def rng(seed: int, *scope: str | int) -> np.random.Generator:
 
 
 def number(seed: int, *scope: str | int) -> int:
-    """Return 63 random bits that belong to a seed and a scope."""
+    """Return a 63-bit integer that depends only on the seed and the scope."""
     digest = hashlib.sha256(repr((seed, *scope)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

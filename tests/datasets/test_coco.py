@@ -1,7 +1,8 @@
 """COCO: what a half-gigabyte file becomes, an image at a time, and what is refused."""
 
-import io
 import json
+import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,13 @@ from typing import Any
 import made_datasets
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from wsss.data import labelmap
 from wsss.data.images import load_image, load_mask
 from wsss.data.index import Index
-from wsss.datasets import coco, coco_json
-from wsss.datasets.coco_json import Instances, elements
-from wsss.errors import DatasetError, MissingError
+from wsss.datasets import coco
+from wsss.datasets.coco_json import Annotation, Instances
+from wsss.errors import DatasetError, MissingError, StorageError
 from wsss.settings import CocoParams
 from wsss.storage.archive import Reader
 
@@ -114,7 +113,7 @@ def test_compressed_run_lengths_are_read_too(root: Path) -> None:
     inside[3:9, 2:20] = 1
     runs = routines.encode(np.asfortranarray(inside))
     shape = {"size": runs["size"], "counts": runs["counts"].decode()}
-    annotation = {"id": 1, "category_id": 90, "segmentation": shape, "area": 1}
+    annotation = Annotation(id=1, category_id=90, segmentation=shape, area=1)
     assert np.array_equal(coco.paint([annotation], (SIDE, SIDE), "area"), inside * 80)
 
 
@@ -139,11 +138,15 @@ def change(edit: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
     ("spoil", "message"),
     [
         (lambda r: annotations(r).unlink(), "instances_train2014.json cannot be read (No such"),
-        (lambda r: annotations(r).write_text("[1, 2]"), "is not an instances file of COCO (no '{'"),
-        (lambda r: annotations(r).write_bytes(annotations(r).read_bytes()[:900]), "of COCO (no "),
+        (lambda r: annotations(r).write_text("[1, 2]"), "is not an instances file of COCO (it has"),
+        (lambda r: annotations(r).write_bytes(annotations(r).read_bytes()[:900]), "(parse error: premature EOF)"),
+        (lambda r: annotations(r).write_bytes(b"\x89PNG"), "(lexical error: invalid char in json text.)"),
+        (change(lambda c: c.update(images=[7])), "an entry of its images is not a mapping"),
+        (change(lambda c: c["annotations"][0].pop("area")), "an entry has no 'area'"),
+        (change(lambda c: c["annotations"][0].update(category_id=12)), "is of category 12, not listed"),
         (change(lambda c: c["categories"].pop()), "the category 90 is 'absent', not 'toothbrush'"),
         (change(lambda c: c["categories"][10].update(id=12)), "the category 11 is 'absent', not"),
-        (change(lambda c: c["images"][0].pop("height")), "is not an instances file of COCO ('height')"),
+        (change(lambda c: c["images"][0].pop("height")), "is not an instances file of COCO (an entry has no 'height')"),
         (change(lambda c: c["images"][0].update(height=9)), "000009.jpg is 24 x 24 px, not 24 x 9"),
         (lambda r: (r / "train2014/COCO_train2014_000000000009.jpg").unlink(), "000009.jpg is missing"),
     ],
@@ -165,38 +168,39 @@ def test_a_broken_annotation_leaves_no_archive(root: Path) -> None:
     assert [path.name for path in root.iterdir() if "zip" in path.name] == []
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
+def test_each_image_has_its_own_annotations_though_they_are_scattered(root: Path) -> None:
+    content = json.loads(annotations(root).read_text(encoding="utf-8"))
+    instances = Instances(annotations(root))
+    assert [image.image_id for image in instances.images] == [e["id"] for e in content["images"]]
+    for image, objects in instances.annotations():
+        expected = [a for a in content["annotations"] if a["image_id"] == image.image_id]
+        keys = Annotation.__annotations__
+        assert objects == [{key: entry[key] for key in keys} for entry in expected]
 
 
-@given(
-    st.dictionaries(st.text(), st.lists(VALUES, max_size=4) | VALUES, max_size=4),
-    st.integers(1, 40),
-    st.sampled_from([None, 1]),
-)
-@settings(max_examples=60)
-def test_a_text_read_in_pieces_has_the_elements_of_its_lists(
-    content: dict[str, Any], chunk: int, indent: int | None
+def test_memory_does_not_grow_with_the_annotations(root: Path) -> None:
+    def repeat(content: dict[str, Any]) -> None:
+        polygon = [float(number % SIDE) for number in range(2000)]
+        one = {**content["annotations"][0], "segmentation": [polygon]}
+        content["images"] = [{**content["images"][0], "id": number} for number in range(500)]
+        content["annotations"] = [{**one, "image_id": number} for number in range(500)]
+
+    change(repeat)(root)
+    tracemalloc.start()
+    for _, objects in Instances(annotations(root)).annotations():
+        assert len(objects) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert annotations(root).stat().st_size > 4e6
+    assert peak < 2e6
+
+
+def test_a_full_disk_for_temporary_files_is_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = json.dumps(content, indent=indent)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coco_json, "CHUNK", chunk)
-        found = list(elements(io.StringIO(text)))
-    expected = [(k, v) for k, values in content.items() if isinstance(values, list) for v in values]
-    assert [(section, value) for section, _, _, value in found] == expected
-    assert [json.loads(text[start : start + length]) for _, start, length, _ in found] == [
-        value for _, value in expected
-    ]
-
-
-def test_places_are_bytes_even_where_letters_are_longer(root: Path) -> None:
-    text = annotations(root).read_text(encoding="utf-8")
-    assert "ö" in text
-    found = dict(Instances(annotations(root)).annotations())
-    assert [a["category_id"] for a in next(iter(found.values()))] == [90, 17, 1, 76]
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b", 0))  # noqa: PTH123, SIM115
+    with pytest.raises(StorageError, match="the disk is full"):
+        list(Instances(annotations(root)).annotations())
 
 
 def test_palette_pngs_are_what_the_archive_holds(root: Path) -> None:

@@ -30,14 +30,14 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Index:
         "images_per_class": [2, 2],
     }
     more = {"splits": ["train"], "images": 5, "names": "other"}
-    monkeypatch.setattr(facts, "known", lambda _: {"five": more, "three": fact})
+    monkeypatch.setattr(facts, "expected_lists", lambda _: {"five": more, "three": fact})
     return Index("known", CLASSES, tuple(images))
 
 
 def test_the_known_list_has_no_problem_in_whatever_order(index: Index) -> None:
-    assert list(facts.unlike(index)) == []
+    assert list(facts.differences(index)) == []
     turned = Index("known", CLASSES, index.images[::-1])
-    assert list(facts.unlike(turned)) == []
+    assert list(facts.differences(turned)) == []
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ def test_the_known_list_has_no_problem_in_whatever_order(index: Index) -> None:
         (lambda i: (*i[:2], entry("a11", ("cat",))), "names other images than the official one"),
         (lambda i: (*i[:2], entry("a10", ("cat", "dog"))), "(dog 3 instead of 2)"),
         (lambda i: (i[0], entry("a2", ("cat",)), entry("a10", ("dog",))),
-         "(some images have each other's)"),
+         "(some images have the labels of others)"),
     ],
 )  # fmt: skip
 def test_a_list_that_differs_is_named_with_what_differs(
     index: Index, change: Callable[[tuple[Entry, ...]], tuple[Entry, ...]], message: str
 ) -> None:
-    (problem,) = facts.unlike(Index("known", CLASSES, change(index.images)))
+    (problem,) = facts.differences(Index("known", CLASSES, change(index.images)))
     assert message in problem
 
 
@@ -67,13 +67,13 @@ def test_hashes_do_not_depend_on_the_order_or_type_of_what_is_hashed() -> None:
 
 
 def test_what_is_known_adds_up() -> None:
-    lists = facts.known("voc12")
+    lists = facts.expected_lists("voc12")
     assert lists["train_aug"]["splits"] == ["train", "aug"]
     assert lists["train"]["images"] + lists["val"]["images"] == 2913
     assert all(
         len(f["images_per_class"]) == len(voc.CLASSES) for f in lists.values() if "labels" in f
     )
-    assert facts.known("coco14")["coco2014_val_with_annotations"]["images"] == 40137
+    assert facts.expected_lists("coco14")["coco2014_val_with_annotations"]["images"] == 40137
     assert len(coco.CLASSES) == 80
-    assert sum(fact["images"] for fact in facts.known("cub").values()) == 11788
-    assert facts.known("shapes") == {}
+    assert sum(fact["images"] for fact in facts.expected_lists("cub").values()) == 11788
+    assert facts.expected_lists("shapes") == {}

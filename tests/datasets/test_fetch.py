@@ -154,7 +154,7 @@ def test_another_hash_is_refused_and_nothing_is_kept(
     server: Server, tmp_path: Path, kind: str
 ) -> None:
     own = source(server.url("f.zip"), server.content, **{kind: "0" * 32})
-    with pytest.raises(DatasetError, match=f"another {kind} than the known one"):
+    with pytest.raises(DatasetError, match=f"another {kind} than expected"):
         download(own, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -176,7 +176,7 @@ def test_unreachable_files_are_named_with_what_to_do(server: Server, tmp_path: P
 
 def test_too_little_room_is_said_before(server: Server, tmp_path: Path) -> None:
     own = source(server.url("f.zip"), server.content, bytes=10**18)
-    with pytest.raises(DatasetError, match="f.zip wants 2000000000.0 GB"):
+    with pytest.raises(DatasetError, match="f.zip needs 2000000000.0 GB"):
         fetch("mine", tmp_path, {"mine": ([own], [])})
     assert server.asked == []
 

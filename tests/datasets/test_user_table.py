@@ -80,7 +80,7 @@ GOOD = "photos/p0.png,frog,train"
         ([f"{HEAD},name", f"{GOOD},a/b"], "line 2: 'a/b' cannot name a file"),
         ([HEAD, "photos/none.png,frog,train"], "photos/none.png is missing"),
         ([HEAD, "images.csv,frog,train"], "images.csv is not an image"),
-        ([HEAD, "photos/p0.png,background,train"], "line 2: 'background' is what has no label"),
+        ([HEAD, "photos/p0.png,background,train"], "line 2: 'background' is the name of unlabelled pixels"),
         ([HEAD, '"photos/p0.png,frog,train'], "is not a CSV table in UTF-8"),
     ],
 )  # fmt: skip

@@ -138,7 +138,7 @@ def test_masks_of_sbd_become_indexed_pngs_and_the_devkits_keep_their_void(
         (lambda f: (f / "cls/2008_000004.mat").write_bytes(b"text"), "2008_000004.mat holds no"),
         (lambda f: savemat(f / "cls/2008_000004.mat", {"GTinst": 1}), "('GTcls')"),
         (lambda f: savemat(f / "cls/2008_000004.mat", {"GTcls": {"Segmentation": 1.5}}),
-         "2008_000004.mat is no label image"),
+         "2008_000004.mat is not a label image"),
         (lambda f: savemat(f / "cls/2008_000004.mat",
                                {"GTcls": {"Segmentation": np.ones((24, 9), np.uint8)}}),
          "is 9 x 24 px, its image 24 x 24"),

@@ -24,7 +24,7 @@ BAD = [
     Params("a tag of a name", "a: !!python/name:os.system", NOT_YAML),
     Params("a tag of its own", "a: !mine 3", NOT_YAML),
     Params("a billion laughs", WIDE, "its aliases stand for more than 100000 values"),
-    Params("an alias of itself", "a: &a [*a]", "an alias stands for what it is in"),
+    Params("an alias of itself", "a: &a [*a]", "an alias contains itself"),
     Params("an alias of nothing", "a: *a", NOT_YAML),
     Params("nested without end", "a: " + "[" * 20_000, NOT_YAML),
     Params("a key twice", "cam: {batch: 1, batch: 2}", "the key 'batch' is there twice, again in line 1"),

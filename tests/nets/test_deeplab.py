@@ -32,22 +32,22 @@ def test_every_head_answers_for_every_class_at_its_size(head: str) -> None:
 
 
 @torch.inference_mode()
-def test_several_looks_are_trained_alone_and_together_and_the_largest_counts() -> None:
-    images, looking = torch.rand(1, 3, 64, 96), net(smaller=(0.5, 0.75))
-    outputs = looking.outputs(images)
+def test_several_scales_are_trained_alone_and_together_and_the_largest_counts() -> None:
+    images, scales = torch.rand(1, 3, 64, 96), net(extra_scales=(0.5, 0.75))
+    outputs = scales.outputs(images)
     assert list(outputs) == ["pixels_1", "pixels_0.5", "pixels_0.75", "pixels_max"]
     assert [tuple(o.shape[2:]) for o in outputs.values()] == [(8, 12), (4, 6), (6, 9), (8, 12)]
     assert torch.equal(outputs["pixels_1"], net()(images))
     assert (outputs["pixels_max"] >= outputs["pixels_1"]).all()
     assert (outputs["pixels_max"] > outputs["pixels_1"]).any()
-    assert torch.equal(looking(images), outputs["pixels_max"])
+    assert torch.equal(scales(images), outputs["pixels_max"])
 
 
 @torch.inference_mode()
 def test_factors_from_whole_sizes_differ_where_the_size_is_odd() -> None:
     for side, alike in ((64, True), (65, False)):
         images = torch.rand(1, 3, side, side)
-        given, again = (net(smaller=(0.5,), recompute_factor=r)(images) for r in (False, True))
+        given, again = (net(extra_scales=(0.5,), recompute_factor=r)(images) for r in (False, True))
         assert torch.allclose(given, again, atol=1e-6) == alike
 
 
@@ -81,7 +81,7 @@ def test_each_output_of_the_network_has_a_term_of_the_loss() -> None:
     batch: dict[str, Tensor] = {
         "image": torch.rand(1, 3, 32, 32), "mask": torch.randint(0, 4, (1, 32, 32)),
     }  # fmt: skip
-    terms = Segmentation(net(smaller=(0.5,)), params)(batch, 0)
+    terms = Segmentation(net(extra_scales=(0.5,)), params)(batch, 0)
     assert list(terms) == ["pixels_1", "pixels_0.5", "pixels_max"]
     assert list(Segmentation(net(), SegmenterParams())(batch, 0)) == ["pixels"]
 

@@ -8,7 +8,8 @@ import torch
 
 from wsss.errors import DatasetError
 from wsss.nets.weights import FOLDER, PublishedWeights, fetch_weights, published_weights
-from wsss.runs.run import initial_weights, initial_weights_path, planned_runs
+from wsss.runs.inputs import initial_weights, initial_weights_path
+from wsss.runs.run import planned_runs
 from wsss.settings import FIXED
 from wsss.settings.resolve import load_params
 from wsss.stages import weights as stage
@@ -59,7 +60,7 @@ def test_weights_are_fetched_verified_and_recorded(
 
 def test_a_file_with_another_hash_is_refused(work: Path) -> None:
     row = published(work / "server").model_copy(update={"sha256": "00000000"})
-    with pytest.raises(DatasetError, match="another sha256 than the known one"):
+    with pytest.raises(DatasetError, match="another sha256 than expected"):
         fetch_weights(row)
 
 

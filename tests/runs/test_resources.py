@@ -1,9 +1,12 @@
 """What jobs ask of a cluster."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from wsss.errors import ConfigError
-from wsss.runs.resources import SMALL_MB, check_arrays, memory
+from wsss.runs.resources import SMALL_MB, check_arrays, executor_limits, lift_rate_limit, memory
 from wsss.runs.run import Run, planned_runs
 from wsss.settings.resolve import validate_params
 
@@ -33,3 +36,38 @@ def test_arrays_are_refused_where_the_queue_is_too_short_for_them() -> None:
     check_arrays(runs, 8, "cam_shard", 24)
     check_arrays(runs, 8, None, 1)
     check_arrays(runs, 8, "cam_shard", None)
+
+
+def test_limits_are_read_from_snakemake_and_none_where_it_has_no_such_attribute() -> None:
+    workflow = SimpleNamespace(
+        executor_settings=SimpleNamespace(array_jobs="cam_shard"),
+        resource_settings=SimpleNamespace(nodes=7),
+    )
+    assert executor_limits(workflow) == ("cam_shard", 7)
+    workflow.executor_settings = None
+    assert executor_limits(workflow) == (None, 7)
+    assert executor_limits(SimpleNamespace()) == (None, None)
+
+
+def test_the_default_limit_of_job_starts_is_lifted_and_a_chosen_one_stays() -> None:
+    def workflow(max_jobs: int) -> SimpleNamespace:
+        limit = SimpleNamespace(max_jobs=max_jobs, timespan=1)
+        return SimpleNamespace(scheduler=SimpleNamespace(job_rate_limiter=limit))
+
+    default, chosen = workflow(100), workflow(5)
+    lift_rate_limit(default)
+    lift_rate_limit(chosen)
+    assert default.scheduler.job_rate_limiter is None
+    assert chosen.scheduler.job_rate_limiter.max_jobs == 5
+
+
+def test_a_snakemake_without_these_attributes_is_left_alone() -> None:
+    for workflow in (SimpleNamespace(), SimpleNamespace(scheduler=SimpleNamespace())):
+        before = repr(workflow)
+        lift_rate_limit(workflow)
+        assert repr(workflow) == before
+
+
+def test_this_snakemake_has_the_limit_that_is_lifted() -> None:
+    snakemake = pytest.importorskip("snakemake.scheduling.job_scheduler")
+    assert "job_rate_limiter" in Path(snakemake.__file__).read_text(encoding="utf-8")

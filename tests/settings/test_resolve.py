@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from wsss.errors import ConfigError
-from wsss.runs.run import Run, initial_weights
+from wsss.runs.inputs import initial_weights
+from wsss.runs.run import Run
 from wsss.settings import Params, method_spec, presets
 from wsss.settings.base import merge
 from wsss.settings.render import explain, json_schema, params_text, setting_rows

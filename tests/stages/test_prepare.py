@@ -10,7 +10,7 @@ from wsss.data.images import load_image, load_mask
 from wsss.data.index import load_index
 from wsss.errors import ConfigError, DatasetError
 from wsss.runs.fingerprint import closure
-from wsss.runs.run import data_code, data_files, data_slice
+from wsss.runs.inputs import data_code, data_files, data_slice
 from wsss.settings import (
     CocoParams,
     CsvParams,

@@ -14,7 +14,7 @@ import pytest
 from checkout import ONE_THREAD, RUN, Checkout
 from processes import SECONDS
 
-from wsss.runs.flow import FIGURES
+from wsss.runs.outputs import FIGURES
 
 
 def test_the_table_is_printed_at_the_end(made: Checkout) -> None:

@@ -1,10 +1,10 @@
-# CAMs of the training images, in shards; boxes of the methods that localize.
+# CAMs of the training images, computed in shards; boxes, for methods that localize.
 
 
 rule cam_shard:
     input:
         data=flow.data,
-        network=flow.viewer_file,
+        network=flow.cam_source_file,
     output:
         temp(f"work/{RUN}/{{cams}}/{{scatteritem}}.zip"),
     log:
@@ -20,7 +20,7 @@ rule cam_shard:
         runtime=lambda w, attempt: 60 * attempt,
     params:
         run=flow.name,
-        network=flow.viewer,
+        network=flow.cam_source,
         settings=flow.settings("{cams}"),
         code=flow.code("{cams}"),
     shell:
@@ -56,9 +56,9 @@ rule boxes:
 
 rule cam:
     input:
-        # The shards are temporary: a new network would go unnoticed without its own line.
+        # The shards are temporary: without this line Snakemake would not notice a new network.
         data=flow.data,
-        network=flow.viewer_file,
+        network=flow.cam_source_file,
         shards=gather.shard(
             f"work/{RUN}/{{cams}}/{{scatteritem}}.zip", allow_missing=True
         ),

@@ -1,5 +1,5 @@
-# Datasets and initial weights. `draw` and `weights` can be shared between checkouts (--cache), so they
-# have no benchmark.
+# Datasets and initial weights. Checkouts can share the results of `draw` and `weights` (--cache);
+# Snakemake forbids a benchmark for such rules.
 
 
 rule draw:

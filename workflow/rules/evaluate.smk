@@ -1,4 +1,4 @@
-# Scores of everything that yields a mask, each with its protocol.
+# Scores of seeds, walks, pseudo labels, masks and boxes, each with its protocol.
 
 
 rule evaluate:

@@ -1,12 +1,12 @@
-# Tables, figures and panels from the records.
+# Tables, figures and panels, made from the records.
 
 
 rule results:
     input:
-        flow.results_inputs(),
+        results_inputs(flow.params, flow.runs),
     output:
         expand("results/{name}", name=TABLES),
-        flow.localization(),
+        localization_tables(flow.runs),
         report(
             "results/table.html",
             caption="../report/table.rst",
@@ -36,7 +36,7 @@ rule results:
                 subcategory=labels["method"],
                 labels=labels,
             )
-            for path, labels in flow.panels()
+            for path, labels in panels(flow.runs)
         ],
     log:
         "logs/results.log",

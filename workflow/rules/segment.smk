@@ -1,5 +1,5 @@
-# The segmenter, trained on pseudo labels or on true masks, and its predictions; and those of a method's
-# own decoder.
+# The segmenter, trained on pseudo labels or true masks, and its predictions; the predictions of a
+# method's own decoder.
 
 
 rule segmenter:

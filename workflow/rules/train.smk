@@ -1,4 +1,4 @@
-# Every network of a method's chain, from image-level labels.
+# Trainings of every network in a method's chain, on image-level labels.
 
 
 rule train:

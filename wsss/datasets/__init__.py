@@ -1,1 +1,1 @@
-"""One reader per source."""
+"""Datasets: one reader per source."""

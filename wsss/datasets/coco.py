@@ -1,7 +1,8 @@
-"""MS COCO 2014: the 80 things as classes, and masks painted from polygons and run lengths.
+"""MS COCO 2014: its 80 object categories as classes, and masks painted from polygons and run lengths.
 
-There are no official masks of this kind; which object wins where two overlap is a parameter. Labels
-come from the annotations, crowds included: from masks, hidden and tiny objects would be lost.
+COCO has no official semantic masks of these classes; a setting decides which object wins where two
+overlap. Image labels come from the annotations, crowds included: masks would lose hidden and tiny
+objects.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from wsss.data import labelmap
 from wsss.data.images import measure
 from wsss.data.index import Entry, Index
 from wsss.data.problems import stop_at
-from wsss.datasets.coco_json import Annotation, Instances, Picture
+from wsss.datasets.coco_json import Annotation, CocoImage, Instances
 from wsss.errors import DatasetError, MissingError, WsssError
 from wsss.progress import progress
 from wsss.settings import CocoParams
@@ -35,11 +36,11 @@ CLASSES = (
     "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
     "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
-GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # ids below 91 that name no category
+GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # unused ids below 91
 IDS = tuple(number for number in range(1, 91) if number not in GAPS)
 LABELS: Mapping[int, int] = {number: label for label, number in enumerate(IDS, 1)}  # id -> 1 .. 80
 SPLITS = {"train": "train2014", "val": "val2014"}
-# MCTformer's and PCSS's train14_small: ids of train2014 from, to, and those left out between them.
+# train14_small of MCTformer and PCSS: ranges of train2014 ids (first, last, ids left out).
 SMALL = (
     (9, 12953, {
         250, 508, 1111, 1472, 1997, 3640, 3692, 3941, 4308, 4481, 4517, 5500, 6426, 7592, 7625, 7721,
@@ -55,8 +56,6 @@ SMALL = (
     }),
 )  # fmt: skip
 
-Job = tuple[str, Picture, list[Annotation]]
-
 
 def convert(params: CocoParams, dataset: str, archive: Path) -> Index:
     """Return the index, and write the mask of every image into `archive`."""
@@ -64,11 +63,11 @@ def convert(params: CocoParams, dataset: str, archive: Path) -> Index:
     problems: list[str] = []
     entries: list[Entry] = []
     with Writer(archive) as writer:
-        for split, picture, things in _images(params):
+        for split, image, objects in _images(params):
             try:
-                mask = f"{picture.name}.png"
-                entries.append(_entry(params, split, picture, things, f"{archive}/{mask}"))
-                labels = paint(things, picture.size, params.overlap)
+                mask = f"{image.name}.png"
+                entries.append(_entry(params, split, image, objects, f"{archive}/{mask}"))
+                labels = paint(objects, image.size, params.overlap)
                 writer.add(mask, labelmap.encode(labels))
             except WsssError as error:
                 problems.append(str(error))
@@ -77,13 +76,13 @@ def convert(params: CocoParams, dataset: str, archive: Path) -> Index:
 
 
 def scan(params: CocoParams, dataset: str) -> tuple[Index, list[str]]:
-    """Return the index of all usable images, without masks, and one line for each that is not."""
+    """Return the index of all usable images, without masks, and one line for each problem."""
     entries: list[Entry] = []
     problems: list[str] = []
     try:
-        for split, picture, things in _images(params):
+        for split, image, objects in _images(params):
             try:
-                entries.append(_entry(params, split, picture, things, None))
+                entries.append(_entry(params, split, image, objects, None))
             except WsssError as error:
                 problems.append(str(error))
     except DatasetError as error:
@@ -91,23 +90,23 @@ def scan(params: CocoParams, dataset: str) -> tuple[Index, list[str]]:
     return Index(dataset, CLASSES, tuple(entries)), problems
 
 
-def _images(params: CocoParams) -> Iterator[Job]:
-    """Yield (split, image, annotations) of the images that the index holds."""
+def _images(params: CocoParams) -> Iterator[tuple[str, CocoImage, list[Annotation]]]:
+    """Yield (split, image, annotations) of every image that belongs in the index."""
     for split, folder in SPLITS.items():
         source = Instances(Path(params.root) / "annotations" / f"instances_{folder}.json")
         check_categories(source.categories, source.path)
         images = source.annotations()
-        for picture, things in progress(images, f"reading {folder}", len(source.images)):
-            if things or params.images == "all":
-                yield split, picture, things
+        for image, objects in progress(images, f"reading {folder}", len(source.images)):
+            if objects or params.images == "all":
+                yield split, image, objects
 
 
 def check_categories(categories: Mapping[int, str], path: Path) -> None:
-    """Stop unless the ids and names of a file are those of the 80 things."""
+    """Stop unless the file has the ids and names of COCO's 80 object categories."""
     expected = dict(zip(IDS, CLASSES, strict=True))
-    odd = sorted(set(categories.items()) ^ set(expected.items()))
-    if odd:
-        number = odd[0][0]
+    differences = sorted(set(categories.items()) ^ set(expected.items()))
+    if differences:
+        number = differences[0][0]
         raise DatasetError(
             f"{path}: the category {number} is {categories.get(number, 'absent')!r}, not "
             f"{expected.get(number, 'absent')!r}. Use the instances files of COCO 2014, or describe "
@@ -118,40 +117,44 @@ def check_categories(categories: Mapping[int, str], path: Path) -> None:
 def _entry(
     params: CocoParams,
     split: str,
-    picture: Picture,
+    image: CocoImage,
     annotations: Sequence[Annotation],
     mask: str | None,
 ) -> Entry:
-    path = Path(params.root) / SPLITS[split] / picture.file
+    path = Path(params.root) / SPLITS[split] / image.file
     size, checksum = measure(path)
-    if size != picture.size:
+    if size != image.size:
         raise DatasetError(
-            f"{path} is {size[1]} x {size[0]} px, not {picture.size[1]} x {picture.size[0]} as its "
+            f"{path} is {size[1]} x {size[0]} px, not {image.size[1]} x {image.size[0]} as its "
             "annotations say. Unpack the official archive again."
         )
     present = sorted({LABELS[annotation["category_id"]] for annotation in annotations})
     labels = tuple(CLASSES[label - 1] for label in present)
-    scored = split != "train" or params.seeds == "all" or in_small(picture.name)
+    scored = split != "train" or params.seeds == "all" or in_small(image.name)
     listed = split if scored else "aug"
-    return Entry(picture.name, path.as_posix(), mask, labels, listed, size, checksum)
+    return Entry(image.name, path.as_posix(), mask, labels, listed, size, checksum)
 
 
 def in_small(name: str) -> bool:
-    """Return whether an image of train2014 is one of train14_small, by the number in its name."""
+    """Return whether train14_small lists an image of train2014, by the number in its name."""
     number = int(name.rsplit("_", 1)[-1])
-    return any(first <= number <= last and number not in out for first, last, out in SMALL)
+    return any(
+        first <= number <= last and number not in left_out for first, last, left_out in SMALL
+    )
 
 
 def paint(
     annotations: Sequence[Annotation], size: tuple[int, int], overlap: str
 ) -> NDArray[np.uint8]:
-    """Return the labels (H, W), 0 to 80, of an image's objects; crowds are painted like objects.
+    """Return the label mask (H, W), values 0 to 80; crowds are painted like objects.
 
-    overlap: which object wins a pixel: area, the one whose annotation says the smaller area; first
-    or last, in the order of the annotations.
+    overlap: which object wins a pixel: `area`, the one with the smaller annotated area; `first` or
+    `last`, in the order of the annotations.
     """
     by_area = overlap == "area"
-    ordered = sorted(annotations, key=lambda a: float(a["area"])) if by_area else annotations
+    ordered = (
+        sorted(annotations, key=lambda annotation: annotation["area"]) if by_area else annotations
+    )
     labels = np.zeros(size, np.uint8)
     for annotation in ordered:
         inside = _inside(annotation, size)
@@ -162,6 +165,7 @@ def paint(
 
 
 def _routines() -> Any:
+    """Return the mask routines of pycocotools, which has no types."""
     try:
         from pycocotools import mask  # noqa: PLC0415  # needed for this dataset alone
     except ImportError:
@@ -173,9 +177,9 @@ def _routines() -> Any:
 
 
 def _inside(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return where an object is (H, W): the union of its polygons, or its run lengths."""
+    """Return which pixels (H, W) an object covers: the union of its polygons, or its run lengths."""
     coco = _routines()
-    shape: Any = annotation["segmentation"]
+    shape = annotation["segmentation"]
     if not shape:
         return np.zeros(size, bool)
     try:
@@ -186,19 +190,19 @@ def _inside(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
         inside = np.asarray(coco.decode(runs), bool)
     except (ValueError, TypeError, KeyError) as error:
         raise DatasetError(
-            f"The annotation {annotation.get('id')} of COCO has no polygons or run lengths "
+            f"The annotation {annotation['id']} of COCO has no polygons or run lengths "
             f"({error}). Unpack annotations_trainval2014.zip again."
         ) from None
     if inside.shape != size:
         raise DatasetError(
-            f"The annotation {annotation.get('id')} of COCO is of another size than its image. "
+            f"The mask of annotation {annotation['id']} of COCO differs in size from its image. "
             "Unpack annotations_trainval2014.zip again."
         )
     return inside
 
 
-def _polygons(shape: list[Any]) -> list[Any]:
+def _polygons(shape: list[list[float]]) -> list[list[float]]:
     for points in shape:
-        if len(points) < 6 or len(points) % 2:  # four numbers would be taken for a box
+        if len(points) < 6 or len(points) % 2:  # pycocotools would read four numbers as a box
             raise ValueError(f"a polygon of {len(points)} numbers")
     return shape

@@ -1,39 +1,61 @@
-"""Read a COCO instances file an image at a time: it is half a gigabyte, and grows tenfold in memory.
+"""Read a COCO instances file one image at a time: parsed as a whole, it would take gigabytes of memory.
 
-One pass notes where the annotations of each image stand in the file; they are read when asked for.
+The annotations of an image are scattered over the file. One pass copies them to a temporary file and
+notes where each one begins; then they are read back image by image.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TextIO
+from typing import IO, Any, TypedDict
+
+import ijson
 
 from wsss.errors import DatasetError
+from wsss.storage.files import storing
 
-CHUNK = 1 << 22  # characters read at once
-LONGEST = 1 << 26  # of one value; more means that the file is no JSON from there on
-NUMERIC = "0123456789.eE+-"
-DECODER = json.JSONDecoder()
+Element = Mapping[str, Any]  # an entry of a list of the file, as parsed
 
-Annotation = dict[str, Any]
+INT64 = "q"  # type code of `array`
+
+
+class RunLengths(TypedDict):
+    """A mask as run lengths in column order: size [H, W]; counts, plain or compressed to text."""
+
+    size: list[int]
+    counts: list[int] | str
+
+
+class Annotation(TypedDict):
+    """One object, or one crowd, of an image.
+
+    segmentation: polygons, each a list [x, y, x, y, ...] in pixels, or run lengths. area: in pixels.
+    """
+
+    id: int
+    category_id: int
+    segmentation: list[list[float]] | RunLengths
+    area: float
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image of the file: its id, its file without folder, its size (H, W)."""
+class CocoImage:
+    """An image of the instances file: its id, its file name without folder, its size (H, W)."""
 
-    number: int
+    image_id: int
     file: str
     size: tuple[int, int]
 
     @property
     def name(self) -> str:
-        """The file without its suffix."""
+        """The file name without its suffix."""
         return PurePosixPath(self.file).stem
 
 
@@ -41,118 +63,82 @@ class Instances:
     """The categories and images of an instances file, and the annotations of each image."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file once; `DatasetError` if it is not whole."""
+        """Read categories and images; `DatasetError` if the file is damaged."""
         self.path = path
-        self.categories: dict[int, str] = {}
-        self.images: list[Picture] = []
-        self._spans: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
-        try:
-            # Each byte is one character, so places in the text are places in the file.
-            with path.open(encoding="latin-1", newline="") as file:
-                for section, start, length, value in elements(file):
-                    self._note(section, start, length, value)
-        except OSError as error:
-            raise DatasetError(
-                f"{path} cannot be read ({error.strerror}). Set data.coco14.root to the folder with "
-                "train2014, val2014 and annotations (`wsss data fetch coco14`)."
-            ) from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged(error) from None
+        with self._parsing():
+            self.categories: dict[int, str] = {
+                category["id"]: category["name"] for category in self._elements("categories")
+            }
+            self.images = [_image(image) for image in self._elements("images")]
+            if not self.categories:
+                raise ValueError("it has no list of categories")
 
-    def _note(self, section: str, start: int, length: int, value: Any) -> None:
-        if section == "annotations":
-            self._spans[value["image_id"]].extend((start, length))
-        elif section == "images":
-            size = int(value["height"]), int(value["width"])
-            self.images.append(Picture(value["id"], value["file_name"], size))
-        elif section == "categories":
-            self.categories[value["id"]] = value["name"]
+    def annotations(self) -> Iterator[tuple[CocoImage, list[Annotation]]]:
+        """Yield every image with its annotations; images and annotations keep the file's order."""
+        with tempfile.TemporaryFile() as spool:
+            starts = self._spool(spool)
+            for image in self.images:
+                yield image, [_read_line(spool, start) for start in starts.get(image.image_id, ())]
 
-    def annotations(self) -> Iterator[tuple[Picture, list[Annotation]]]:
-        """Yield every image with its annotations, both in the order of the file."""
-        with self.path.open("rb") as file:
-            for picture in self.images:
-                spans = self._spans.get(picture.number, array("q"))
-                found = []
-                for start, length in zip(spans[::2], spans[1::2], strict=True):
-                    file.seek(start)
-                    found.append(json.loads(file.read(length)))
-                yield picture, found
+    def _spool(self, spool: IO[bytes]) -> Mapping[int, array[int]]:
+        """Copy the annotations to `spool`, one per line; return where they begin, by image id."""
+        starts: defaultdict[int, array[int]] = defaultdict(lambda: array(INT64))
+        with self._parsing(), storing(Path(tempfile.gettempdir(), "annotations")):
+            for annotation in self._elements("annotations"):
+                starts[annotation["image_id"]].append(spool.tell())
+                spool.write(json.dumps(self._checked(annotation)).encode() + b"\n")
+        return starts
 
-    def _damaged(self, error: Exception) -> DatasetError:
-        reason = " ".join(str(error).split())
-        return DatasetError(
-            f"{self.path} is not an instances file of COCO ({reason}). Unpack "
-            "annotations_trainval2014.zip again."
+    def _checked(self, annotation: Element) -> Annotation:
+        if annotation["category_id"] not in self.categories:
+            raise ValueError(
+                f"an annotation is of category {annotation['category_id']}, not listed"
+            )
+        return Annotation(
+            id=annotation["id"],
+            category_id=annotation["category_id"],
+            segmentation=annotation["segmentation"],
+            area=annotation["area"],
         )
 
+    def _elements(self, section: str) -> Iterator[Element]:
+        """Yield the elements of a list of the file, one in memory at a time."""
+        with self.path.open("rb") as file:
+            for element in ijson.items(file, f"{section}.item", use_float=True):
+                if not isinstance(element, dict):
+                    raise ValueError(f"an entry of its {section} is not a mapping")
+                yield element
 
-def elements(file: TextIO) -> Iterator[tuple[str, int, int, Any]]:
-    """Yield (section, start, length, value) for each element of the lists of a JSON mapping.
-
-    start, length: where it stands, in characters. `ValueError` where the text is no such JSON.
-    """
-    scan = _Scanner(file)
-    scan.take("{")
-    while scan.peek() != "}":
-        section = str(scan.value()[2])
-        scan.take(":")
-        if scan.peek() == "[":
-            scan.take("[")
-            while scan.peek() != "]":
-                yield section, *scan.value()
-                scan.separator("]")
-            scan.take("]")
-        else:
-            scan.value()
-        scan.separator("}")
-    scan.take("}")
+    @contextmanager
+    def _parsing(self) -> Iterator[None]:
+        """Turn whatever a missing or damaged file raises into one line."""
+        try:
+            yield
+        except OSError as error:
+            raise DatasetError(
+                f"{self.path} cannot be read ({error.strerror}). Set data.coco14.root to the folder "
+                "with train2014, val2014 and annotations (`wsss data fetch coco14`)."
+            ) from None
+        except (ijson.JSONError, ValueError, KeyError, TypeError) as error:
+            raise DatasetError(
+                f"{self.path} is not an instances file of COCO ({_reason(error)}). Unpack "
+                "annotations_trainval2014.zip again."
+            ) from None
 
 
-class _Scanner:
-    """A window on a JSON text that is longer than memory."""
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"an entry has no {error}"
+    text = error.args[0] if error.args else ""
+    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    return " ".join(text.splitlines()[:1])  # the parser's further lines show the place in the text
 
-    def __init__(self, file: TextIO) -> None:
-        self._file, self._text, self._at, self._before = file, "", 0, 0
 
-    def peek(self) -> str:
-        """Return the next character that is no white space, or '' at the end."""
-        while True:
-            while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
-                self._at += 1
-            if self._at < len(self._text):
-                return self._text[self._at]
-            if not self._more():
-                return ""
+def _image(image: Element) -> CocoImage:
+    return CocoImage(image["id"], image["file_name"], (int(image["height"]), int(image["width"])))
 
-    def take(self, expected: str) -> None:
-        """Step over a character."""
-        if self.peek() != expected:
-            raise ValueError(f"no {expected!r} at character {self._before + self._at}")
-        self._at += 1
 
-    def separator(self, end: str) -> None:
-        """Step over a comma, which must be there unless `end` follows."""
-        if self.peek() != end:
-            self.take(",")
-
-    def value(self) -> tuple[int, int, Any]:
-        """Return where the next value starts, its length and the value."""
-        self.peek()
-        while True:
-            try:
-                found, end = DECODER.raw_decode(self._text, self._at)
-            except ValueError:
-                if len(self._text) - self._at > LONGEST or not self._more():
-                    raise ValueError(f"no value at character {self._before + self._at}") from None
-                continue
-            if not self._text[end : end + 9].strip(NUMERIC) and self._more():
-                continue  # a number may go on
-            start, length, self._at = self._before + self._at, end - self._at, end
-            return start, length, found
-
-    def _more(self) -> bool:
-        chunk = self._file.read(CHUNK)
-        self._before += self._at
-        self._text, self._at = self._text[self._at :] + chunk, 0
-        return bool(chunk)
+def _read_line(spool: IO[bytes], start: int) -> Annotation:
+    spool.seek(start)
+    annotation: Annotation = json.loads(spool.readline())
+    return annotation

@@ -1,6 +1,6 @@
-"""CUB-200-2011 (Wah et al., 2011): one bird per image, its class and its box; no masks.
+"""CUB-200-2011 (Wah et al., 2011): images of one bird each, with class and box but no mask.
 
-Its test images are the split val: what localization is scored on.
+Its test images are the split val, on which localization is scored.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Box = tuple[float, float, float, float]
 
 
 def read(params: CubParams, dataset: str) -> Index:
-    """Return the index of the folder `params.root`; `DatasetError` if it is not whole."""
+    """Return the index of the folder `params.root`; `DatasetError` if files are missing or damaged."""
     index, problems = scan(params, dataset)
     stop_at(problems, dataset)
     return index
 
 
 def scan(params: CubParams, dataset: str) -> tuple[Index, list[str]]:
-    """Return the index of all usable images, and one line for each that is not."""
+    """Return the index of all usable images, and one line for each problem."""
     root = Path(params.root)
     tables = ("images", "image_class_labels", "train_test_split", "bounding_boxes")
     try:
@@ -54,7 +54,7 @@ def scan(params: CubParams, dataset: str) -> tuple[Index, list[str]]:
 
 
 def _table(path: Path) -> dict[str, list[str]]:
-    """Return image id -> values, in the order of the lines."""
+    """Return the table as image id -> values, in the order of its lines."""
     try:
         rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line]
         return {row[0]: row[1:] for row in rows}
@@ -67,18 +67,18 @@ def _table(path: Path) -> dict[str, list[str]]:
 
 def _check_ids(root: Path, tables: dict[str, set[str]]) -> None:
     for name, ids in tables.items():
-        odd = ids ^ tables["images"]
-        if odd:
+        differing = ids ^ tables["images"]
+        if differing:
             raise DatasetError(
                 f"{root / name}.txt and images.txt do not name the same images (one has "
-                f"{min(odd)}). Unpack CUB_200_2011.tgz again."
+                f"{min(differing)}). Unpack CUB_200_2011.tgz again."
             )
 
 
 def _classes(
     root: Path, paths: dict[str, list[str]], labels: dict[str, list[str]]
 ) -> tuple[str, ...]:
-    """Return the class names in the order of their labels: folders without the number before them."""
+    """Return the class names in the order of their labels: folder names without their number."""
     folders: dict[int, set[str]] = {}
     try:
         for number, (path,) in paths.items():

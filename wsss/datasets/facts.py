@@ -1,12 +1,12 @@
-"""What is known of public datasets, and whether an index agrees: a wrong list changes every number."""
+"""Facts about public datasets, to check indexes with: a wrong list changes every number."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import yaml
@@ -15,13 +15,22 @@ from numpy.typing import NDArray
 from wsss.data.index import Entry, Index
 
 PATH = Path(__file__).with_suffix(".yaml")
-Fact = Mapping[str, Any]
 
 
-def known(dataset: str) -> dict[str, Fact]:
-    """Return the lists of a public dataset by name; nothing for others."""
-    found: dict[str, Fact] = yaml.safe_load(PATH.read_text(encoding="utf-8")).get(dataset, {})
-    return found
+class Fact(TypedDict):
+    """A row of facts.yaml: the splits of a list, its number of images, hashes, images per class."""
+
+    splits: list[str]
+    images: int
+    names: NotRequired[str]
+    labels: NotRequired[str]
+    images_per_class: NotRequired[list[int]]
+
+
+def expected_lists(dataset: str) -> dict[str, Fact]:
+    """Return the facts about the lists of a public dataset, by list; none for other datasets."""
+    lists: dict[str, Fact] = yaml.safe_load(PATH.read_text(encoding="utf-8")).get(dataset, {})
+    return lists
 
 
 def names_hash(names: Sequence[str]) -> str:
@@ -30,11 +39,11 @@ def names_hash(names: Sequence[str]) -> str:
 
 
 def label_matrix(entries: Sequence[Entry], classes: Sequence[str]) -> NDArray[np.uint8]:
-    """Return which image has which class (images, classes), images in the order of their names."""
-    place = {name: number for number, name in enumerate(classes)}
+    """Return a matrix (images, classes), 1 where an image has a class; images are sorted by name."""
+    columns = {name: number for number, name in enumerate(classes)}
     matrix = np.zeros((len(entries), len(classes)), np.uint8)
     for row, entry in zip(matrix, sorted(entries, key=lambda entry: entry.name), strict=True):
-        row[[place[label] for label in entry.labels]] = 1
+        row[[columns[label] for label in entry.labels]] = 1
     return matrix
 
 
@@ -43,26 +52,28 @@ def labels_hash(matrix: NDArray[np.uint8]) -> str:
     return hashlib.sha256(np.ascontiguousarray(matrix, np.uint8).tobytes()).hexdigest()
 
 
-def unlike(index: Index) -> Iterator[str]:
-    """Yield a line for each list of a public dataset that is not as known; absent splits are left out."""
-    facts = sorted(known(index.dataset).values(), key=lambda fact: list(fact["splits"]))
+def differences(index: Index) -> Iterator[str]:
+    """Yield a line for each list of a public dataset that differs; absent splits are skipped."""
+    facts = sorted(expected_lists(index.dataset).values(), key=lambda fact: list(fact["splits"]))
     for splits, group in groupby(facts, key=lambda fact: tuple(fact["splits"])):
         entries = index.split(*splits)
         if all(index.split(split) for split in splits):
-            yield from _unlike(entries, index, "+".join(splits), list(group))
+            yield from _differences(entries, index, "+".join(splits), list(group))
 
 
-def _unlike(entries: list[Entry], index: Index, where: str, facts: Sequence[Fact]) -> Iterator[str]:
-    """Yield what keeps `entries` from being one of the lists in `facts`, the coarsest difference."""
+def _differences(
+    entries: list[Entry], index: Index, where: str, facts: Sequence[Fact]
+) -> Iterator[str]:
+    """Yield the coarsest difference from the lists in `facts`: size, names or labels."""
     counts = " or ".join(str(fact["images"]) for fact in facts)
-    alike = [fact for fact in facts if fact["images"] == len(entries)]
-    if not alike:
+    same_size = [fact for fact in facts if fact["images"] == len(entries)]
+    if not same_size:
         yield (
             f"The list {where} of {index.dataset} has {len(entries)} images, not {counts}. Use the "
             "official lists, or expect other numbers than published ones."
         )
         return
-    fact = alike[0]
+    fact = same_size[0]
     if "names" in fact and names_hash([entry.name for entry in entries]) != fact["names"]:
         yield (
             f"The list {where} of {index.dataset} names other images than the official one, though "
@@ -76,11 +87,13 @@ def _labels(matrix: NDArray[np.uint8], index: Index, where: str, fact: Fact) -> 
     if labels_hash(matrix) == fact["labels"]:
         return
     counts = zip(index.classes, matrix.sum(0).tolist(), fact["images_per_class"], strict=True)
-    differ = [
-        f"{name} {found} instead of {right}" for name, found, right in counts if found != right
+    examples = [
+        f"{name} {count} instead of {expected}"
+        for name, count, expected in counts
+        if count != expected
     ]
-    seen = differ[0] if differ else "some images have each other's"
+    example = examples[0] if examples else "some images have the labels of others"
     yield (
         f"The labels of the list {where} of {index.dataset} are not those of the annotations "
-        f"({seen}). Unpack the official archive again."
+        f"({example}). Unpack the official archive again."
     )

@@ -1,6 +1,6 @@
-"""Fetch public files: whole ones with the right hash, or none; a stopped download goes on.
+"""Download and unpack public files; hashes are verified, and interrupted downloads are resumed.
 
-`sources.yaml` beside this says where each file is from, and where its hashes stand.
+`sources.yaml` in this folder names the address of every file and the source of its hashes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError)
 
 
 class File(Strict):
-    """One public file: where it is from and what is known of it; of hashes the first digits will do."""
+    """One public file.
+
+    md5, sha256: the hash or its first digits. citation: the source of size and hashes.
+    """
 
     url: str
     bytes: PositiveInt | None = None
@@ -42,23 +45,26 @@ class File(Strict):
 
     @property
     def file(self) -> str:
-        """Its name."""
+        """The file's name."""
         return PurePosixPath(self.url).name
 
 
 class Source(File):
-    """An archive of a dataset: what of it is kept where."""
+    """An archive of a dataset; its folder `unpacks` is moved into the folder `into`."""
 
     unpacks: str
     into: str
 
 
-def sources() -> dict[str, tuple[list[Source], list[str]]]:
-    """Return, by dataset, what can be fetched, and what has to be asked for."""
-    content: Mapping[str, Any] = yaml.safe_load(PATH.read_text(encoding="utf-8"))
+Catalogue = Mapping[str, tuple[Sequence[Source], Sequence[str]]]
+
+
+def sources() -> Catalogue:
+    """Return, by dataset, the files to download, and advice on data that must be requested."""
+    content: Mapping[str, Mapping[str, Any]] = yaml.safe_load(PATH.read_text(encoding="utf-8"))
     return {
-        dataset: ([_source(f) for f in each["files"]], list(each.get("instead", ())))
-        for dataset, each in content.items()
+        dataset: ([_source(f) for f in entry["files"]], list(entry.get("instead", ())))
+        for dataset, entry in content.items()
     }
 
 
@@ -66,9 +72,9 @@ def _source(values: Mapping[str, Any]) -> Source:
     return Source(citation=values["from"], **{k: v for k, v in values.items() if k != "from"})
 
 
-def fetch(dataset: str, folder: Path, known: Mapping[str, Any] | None = None) -> list[str]:
-    """Fetch and unpack a dataset under `folder`; return a line for what has to be asked for."""
-    table = sources() if known is None else known
+def fetch(dataset: str, folder: Path, catalogue: Catalogue | None = None) -> list[str]:
+    """Download and unpack a dataset under `folder`; return advice on data that must be requested."""
+    table = sources() if catalogue is None else catalogue
     if dataset not in table:
         raise ConfigError(f"{dataset!r} cannot be fetched. Name one of {', '.join(table)}.")
     files, instead = table[dataset]
@@ -85,20 +91,20 @@ def fetch(dataset: str, folder: Path, known: Mapping[str, Any] | None = None) ->
 
 
 def _check_space(source: Source, folder: Path) -> None:
-    """Stop unless the archive and what is in it find room, as far as its size is known."""
+    """Stop unless the disk has room for the archive and its content, if its size is known."""
     folder.mkdir(parents=True, exist_ok=True)
-    free, wanted = shutil.disk_usage(folder).free, 2 * (source.bytes or 0)
-    if free < wanted:
+    free, needed = shutil.disk_usage(folder).free, 2 * (source.bytes or 0)
+    if free < needed:
         raise DatasetError(
-            f"{source.file} wants {wanted / 1e9:.1f} GB under {folder}, and {free / 1e9:.1f} GB are "
+            f"{source.file} needs {needed / 1e9:.1f} GB under {folder}, and {free / 1e9:.1f} GB are "
             "free. Make room, or name another folder with --folder."
         )
 
 
 def download(source: File, folder: Path) -> Path:
-    """Return the file in `folder`, fetched unless it is there; it has the known size and hashes.
+    """Return the file in `folder`, downloaded if it is missing; its size and hashes are verified.
 
-    Nothing is fetched where the environment says WSSS_OFFLINE=1.
+    The environment variable WSSS_OFFLINE=1 forbids downloads.
     """
     path = folder / source.file
     if path.is_file():
@@ -119,18 +125,18 @@ def download(source: File, folder: Path) -> Path:
         verify(part, source)
     except DatasetError:
         if source.bytes is None or part.stat().st_size >= source.bytes:
-            part.unlink()  # it is whole and wrong: nothing can be added to mend it
+            part.unlink()  # complete but wrong: resuming cannot help
         raise
     part.replace(path)
     return path
 
 
 def _append(source: File, part: Path) -> None:
-    """Fetch what is missing at the end of `part`; all of it where the server sends only wholes."""
-    have = part.stat().st_size if part.is_file() else 0
+    """Download the rest of `part`, or the whole file if the server cannot resume."""
+    received_before = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(source.url)  # noqa: S310  # from sources.yaml
-    if have:
-        request.add_header("Range", f"bytes={have}-")
+    if received_before:
+        request.add_header("Range", f"bytes={received_before}-")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
             resumed = getattr(answer, "status", None) == 206
@@ -141,14 +147,14 @@ def _append(source: File, part: Path) -> None:
         if received < promised:
             raise OSError(f"it ended after {received} of {promised} bytes")
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is behind what we have
+        if error.code == 416:  # the file has no further bytes
             return
         raise _unreachable(source, error, part.parent) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise _unreachable(source, error, part.parent) from None
 
 
-def _chunks(answer: Any) -> Iterator[bytes]:
+def _chunks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
     while chunk := answer.read(CHUNK):
         yield chunk
 
@@ -162,7 +168,7 @@ def _unreachable(source: File, error: Exception, folder: Path) -> DatasetError:
 
 
 def verify(path: Path, source: File) -> None:
-    """Stop unless a file has the known size and hashes."""
+    """Stop unless a file has the expected size and hashes."""
     size = path.stat().st_size
     if source.bytes is not None and size != source.bytes:
         raise DatasetError(
@@ -170,11 +176,11 @@ def verify(path: Path, source: File) -> None:
             "if that does not help."
         )
     for kind in ("md5", "sha256"):
-        wanted = getattr(source, kind)
-        if wanted and not _digest(path, kind).startswith(wanted):
+        expected = getattr(source, kind)
+        if expected and not _digest(path, kind).startswith(expected):
             raise DatasetError(
-                f"{path} has another {kind} than the known one ({wanted}; {source.citation}). "
-                "Delete it, if it is still there, and run the command again."
+                f"{path} has another {kind} than expected ({expected}; {source.citation}). "
+                "Delete the file, if it still exists, and run the command again."
             )
 
 
@@ -186,7 +192,7 @@ def _digest(path: Path, kind: str) -> str:
 
 
 def unpack(archive: Path, name: str, target: Path) -> None:
-    """Unpack what is under `name` in an archive to `target`, whole or not at all."""
+    """Unpack the folder `name` of an archive to `target`, completely or not at all."""
     temporary = target.with_name(f".{target.name}.unpacking")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -204,15 +210,15 @@ def unpack(archive: Path, name: str, target: Path) -> None:
 
 
 def _extract(archive: Path, name: str, folder: Path) -> None:
-    """Extract the members under `name`; none may leave `folder`."""
+    """Extract the members of the folder `name`; no member can be written outside `folder`."""
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as packed:
-            packed.extractall(folder, _under(name, packed.namelist()))  # noqa: S202  # it cuts '..'
+            packed.extractall(folder, _under(name, packed.namelist()))  # noqa: S202  # it removes '..'
         return
     with tarfile.open(archive) as tar:
-        wanted = [member for member in tar if _under(name, [member.name])]
-        tar.extractall(folder, wanted, filter="data")
+        members = [member for member in tar if _under(name, [member.name])]
+        tar.extractall(folder, members, filter="data")
 
 
 def _under(name: str, members: Sequence[str]) -> list[str]:
-    return [m for m in members if PurePosixPath(m).parts[:1] == (name,)]
+    return [member for member in members if PurePosixPath(member).parts[:1] == (name,)]

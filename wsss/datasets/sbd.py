@@ -1,6 +1,6 @@
-"""The Semantic Boundaries Dataset (Hariharan et al., ICCV 2011): more masks for images of VOC.
+"""The Semantic Boundaries Dataset (SBD; Hariharan et al., ICCV 2011): masks of further VOC images.
 
-Its own split is unrelated to VOC's: its training part holds images of VOC's val.
+Its split is unrelated to VOC's: its training set contains images of VOC's val.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ LISTS = ("train.txt", "val.txt")
 
 def names(folder: Path) -> set[str]:
     """Return the ids of all images; `folder` is `benchmark_RELEASE/dataset` of the archive."""
-    found: set[str] = set()
+    ids: set[str] = set()
     for name in LISTS:
         try:
-            found.update((folder / name).read_text(encoding="utf-8").split())
+            ids.update((folder / name).read_text(encoding="utf-8").split())
         except (OSError, UnicodeDecodeError):
             raise DatasetError(
                 f"{folder / name} cannot be read. Set data.voc12.sbd to the folder `dataset` of SBD "
                 "(`wsss data fetch voc12`), or to '' to do without."
             ) from None
-    return found
+    return ids
 
 
 def load_mask(folder: Path, name: str) -> NDArray[np.uint8]:
-    """Return the labels (H, W) of an image, 0 to 20; SBD has no void."""
+    """Return the label mask (H, W) of an image, values 0 to 20; SBD has no void label."""
     path = folder / "cls" / f"{name}.mat"
     try:
         labels = np.asarray(loadmat(path)["GTcls"]["Segmentation"][0, 0])
@@ -42,5 +42,5 @@ def load_mask(folder: Path, name: str) -> NDArray[np.uint8]:
             f"{path} holds no GTcls.Segmentation ({reason}). Unpack benchmark.tgz of SBD again."
         ) from None
     if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise DatasetError(f"{path} is no label image. Unpack benchmark.tgz of SBD again.")
+        raise DatasetError(f"{path} is not a label image. Unpack benchmark.tgz of SBD again.")
     return labels

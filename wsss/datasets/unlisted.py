@@ -1,4 +1,4 @@
-"""Labels of known datasets that a published list of labels lacks."""
+"""Image labels that a published list of labels leaves out, per dataset."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from wsss.data.index import Entry
 
 
 @functools.cache
-def _known(name: str) -> dict[str, list[str]]:
-    path = Path(__file__).with_name(f"unlisted_{name}.json")
-    found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+def _missing_by_image(list_name: str) -> dict[str, list[str]]:
+    path = Path(__file__).with_name(f"unlisted_{list_name}.json")
+    labels: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+    return labels
 
 
-def unlisted(name: str, entry: Entry) -> list[str]:
-    """Return the labels of an image that the list called `name` lacks; none: a full list."""
-    if name == "none":
+def missing_labels(list_name: str, entry: Entry) -> list[str]:
+    """Return the labels of an image that the published list leaves out; the list `none` has all."""
+    if list_name == "none":
         return []
-    return [label for label in _known(name).get(entry.name, ()) if label in entry.labels]
+    missing = _missing_by_image(list_name).get(entry.name, ())
+    return [label for label in missing if label in entry.labels]

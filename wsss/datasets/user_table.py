@@ -1,4 +1,4 @@
-"""A user's own images: a table with a row per image."""
+"""A user's own images, listed in a CSV table with one row per image."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ BACKGROUND_NAME = "background"  # label 0 of every dataset
 
 @dataclass(frozen=True)
 class Row:
-    """One row: where it stands, for messages, and its cells by column."""
+    """One row: its place (file and line, for messages) and its cells by column."""
 
     where: str
     cells: dict[str, str]
 
     def labels(self, separator: str) -> tuple[str, ...]:
-        """Return the class names, sorted, each once."""
+        """Return the distinct class names, sorted."""
         parts = (part.strip() for part in self.cells["labels"].split(separator))
         return tuple(sorted({part for part in parts if part}))
 
 
 def read(params: CsvParams, dataset: str) -> Index:
-    """Return the index of a table; `DatasetError` names file and row of what is wrong."""
+    """Return the index of a table; a `DatasetError` names the file and the rows with problems."""
     index, problems = scan(params, dataset)
     stop_at(problems, dataset)
     return index
 
 
 def scan(params: CsvParams, dataset: str) -> tuple[Index, list[str]]:
-    """Return the index of all usable rows, and one line for each that is not."""
+    """Return the index of all usable rows, and one line for each problem."""
     try:
         rows = list(_rows(Path(params.table)))
         if not rows:
@@ -51,10 +51,10 @@ def scan(params: CsvParams, dataset: str) -> tuple[Index, list[str]]:
     classes = sorted({label for row in rows for label in row.labels(params.separator)})
     entries: list[Entry] = []
     problems: list[str] = []
-    taken: dict[str, str] = {}
+    first_lines: dict[str, str] = {}
     for row, name in zip(rows, _names(rows), strict=True):
         try:
-            _check(row, name, taken)
+            _check(row, name, first_lines)
             entries.append(_entry(row, name, params))
         except WsssError as error:
             problems.append(str(error))
@@ -62,7 +62,7 @@ def scan(params: CsvParams, dataset: str) -> tuple[Index, list[str]]:
 
 
 def _rows(table: Path) -> Iterator[Row]:
-    """Yield the rows; line 1 holds the names of the columns."""
+    """Yield the rows; the first line names the columns."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
@@ -79,12 +79,12 @@ def _rows(table: Path) -> Iterator[Row]:
         ) from None
 
 
-def _check_columns(table: Path, columns: Sequence[str]) -> None:
-    names = [column.strip() for column in columns]
-    for wanted in REQUIRED:
-        if wanted not in names:
+def _check_columns(table: Path, header: Sequence[str]) -> None:
+    names = [column.strip() for column in header]
+    for column in REQUIRED:
+        if column not in names:
             raise DatasetError(
-                f"{table} has no column {wanted!r} (it has {', '.join(names) or 'none'}). "
+                f"{table} has no column {column!r} (it has {', '.join(names) or 'none'}). "
                 f"Name the columns {', '.join(REQUIRED)} in its first line, separated by commas."
             )
     unknown = [name for name in names if name not in REQUIRED + OPTIONAL]
@@ -104,7 +104,7 @@ def _row(where: str, cells: dict[str, str]) -> Row:
 
 
 def _names(rows: list[Row]) -> list[str]:
-    """Return the name of each image: as given, its stem, or its path if stems collide."""
+    """Return the names of the images: the cell `name`, or the file stem (the path if stems collide)."""
     stems = Counter(PurePosixPath(row.cells["image"]).stem for row in rows)
     collide = any(count > 1 for count in stems.values())
     return [row.cells.get("name") or _name(row.cells["image"], collide) for row in rows]
@@ -117,8 +117,8 @@ def _name(image: str, from_path: bool) -> str:
     )
 
 
-def _check(row: Row, name: str, taken: dict[str, str]) -> None:
-    """Stop at what is wrong with a row by itself, or together with the rows before it."""
+def _check(row: Row, name: str, first_lines: dict[str, str]) -> None:
+    """Stop if a row is wrong. first_lines: where each image and name first occurred; is updated."""
     for column in ("image", "mask"):
         _check_path(row, column)
     if not row.cells["image"]:
@@ -132,7 +132,7 @@ def _check(row: Row, name: str, taken: dict[str, str]) -> None:
             f"{row.where}: {name!r} cannot name a file. Write another name, without slashes."
         )
     for kind, value in (("image", row.cells["image"]), ("name", name)):
-        earlier = taken.setdefault(f"{kind} {value}", row.where)
+        earlier = first_lines.setdefault(f"{kind} {value}", row.where)
         if earlier != row.where:
             raise DatasetError(
                 f"{row.where}: the {kind} {value!r} is also in {earlier.rpartition(', ')[2]}. "
@@ -144,7 +144,9 @@ def _check_path(row: Row, column: str) -> None:
     text = row.cells.get(column, "")
     windows = PureWindowsPath(text)
     if "\0" in text:
-        raise DatasetError(f"{row.where}: {column} {text!r} is no path. Write that of a file.")
+        raise DatasetError(
+            f"{row.where}: {column} {text!r} is not a path. Write the path of a file."
+        )
     if windows.drive or windows.root or ".." in windows.parts:
         raise DatasetError(
             f"{row.where}: {column} {text!r} leads out of the dataset. "
@@ -156,7 +158,8 @@ def _entry(row: Row, name: str, params: CsvParams) -> Entry:
     labels = row.labels(params.separator)
     if BACKGROUND_NAME in labels:
         raise DatasetError(
-            f"{row.where}: {BACKGROUND_NAME!r} is what has no label. Leave it out, or rename the class."
+            f"{row.where}: {BACKGROUND_NAME!r} is the name of unlabelled pixels. Leave it out, or "
+            "rename the class."
         )
     image = Path(params.root, row.cells["image"])
     mask = Path(params.root, row.cells["mask"]) if row.cells.get("mask") else None

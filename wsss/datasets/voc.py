@@ -1,6 +1,6 @@
-"""PASCAL VOC 2012: the devkit, and the augmented training set of SBD where it is there.
+"""PASCAL VOC 2012: the devkit and, if present, the augmented training set of SBD.
 
-Labels come from the annotations, difficult and truncated objects included, never from the masks.
+Image labels come from the annotations, difficult and truncated objects included, never from masks.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ CLASSES = (
     "tvmonitor",
 )  # fmt: skip
 LISTS = "ImageSets/Segmentation"
-AUG_LIST = "train_aug"  # not in the devkit; names the augmented set for those without its masks
+AUG_LIST = "train_aug"  # not in the devkit; lists the augmented set if its masks are absent
 
-# Every mask of the VOC devkit has void contours; the conversions of SBD have none, and scoring on
-# them lowers mIoU by several points. A few masks without may be a cropped or edited copy.
+# Every mask of the VOC devkit has void contours, masks converted from SBD have none, and scores on the
+# latter are several points of mIoU lower. A few masks without void may be cropped or edited copies.
 SHARE_WITHOUT_VOID = 0.1
 
 
 def read(params: VocParams, dataset: str) -> Index:
-    """Return the index of the devkit under `params.root`; `DatasetError` if it is not whole."""
+    """Return the index of the devkit under `params.root`; `DatasetError` if files are missing."""
     return _whole(params, dataset, None)
 
 
 def convert(params: VocParams, dataset: str, archive: Path) -> Index:
-    """Return the index, and write the masks that SBD alone has into `archive` as indexed PNGs."""
+    """Return the index; write the masks that only SBD has into `archive` as palette PNGs."""
     index = _whole(params, dataset, archive)
-    wanted = [entry for entry in index.images if entry.mask == _member(archive, entry.name)]
+    entries = [entry for entry in index.images if entry.mask == _member(archive, entry.name)]
     with Writer(archive) as writer:
-        for entry in progress(wanted, "masks of SBD", len(wanted)):
+        for entry in progress(entries, "masks of SBD", len(entries)):
             labels = sbd.load_mask(Path(params.sbd), entry.name)
             if labels.shape != entry.size:
                 raise DatasetError(
@@ -67,22 +67,22 @@ def _whole(params: VocParams, dataset: str, archive: Path | None) -> Index:
 
 
 def without_void(lacking: Mapping[str, Sequence[bool]]) -> Iterator[str]:
-    """Yield a line for each split whose masks are no ground truth to score on.
+    """Yield a line for each split whose masks were converted from SBD.
 
-    lacking: for each mask of the splits train and val whether it has no 255.
+    lacking: for each mask of the splits train and val, whether it lacks the value 255.
     """
-    for split, found in lacking.items():
-        if sum(found) > SHARE_WITHOUT_VOID * len(found):
+    for split, flags in lacking.items():
+        if sum(flags) > SHARE_WITHOUT_VOID * len(flags):
             yield (
-                f"{sum(found)} of {len(found)} masks of the split {split} have no void contours "
+                f"{sum(flags)} of {len(flags)} masks of the split {split} have no void contours "
                 "(255): they are conversions of SBD. Use SegmentationClass of the VOC 2012 devkit."
             )
 
 
 def scan(params: VocParams, dataset: str, archive: Path | None = None) -> tuple[Index, list[str]]:
-    """Return the index of all usable images, and one line for each that is not.
+    """Return the index of all usable images, and one line for each problem.
 
-    archive: where the masks of SBD are, or will be.
+    archive: the archive that has, or will have, the masks of SBD.
     """
     try:
         splits = _splits(params)
@@ -99,10 +99,10 @@ def scan(params: VocParams, dataset: str, archive: Path | None = None) -> tuple[
 
 
 def _splits(params: VocParams) -> dict[str, list[str]]:
-    """Return split -> ids; `aug` is what SBD adds to train: no image of val or train."""
+    """Return split -> ids; `aug` has the images that SBD adds, without those of train and val."""
     root = Path(params.root)
     train, val = _ids(root / LISTS / "train.txt"), _ids(root / LISTS / "val.txt")
-    test = root / LISTS / "test.txt"  # of another archive than the rest
+    test = root / LISTS / "test.txt"  # from a separate archive
     splits = {"train": train, "val": val, "aug": sorted(_added(params) - set(train) - set(val))}
     return {**splits, "test": _ids(test)} if test.is_file() else splits
 
@@ -113,8 +113,8 @@ def _added(params: VocParams) -> set[str]:
         return sbd.names(Path(params.sbd))
     if (root / params.sbd_masks).is_dir():
         return {mask.stem for mask in (root / params.sbd_masks).glob("*.png")}
-    listed = root / LISTS / f"{AUG_LIST}.txt"
-    return set(_ids(listed)) if listed.is_file() else set()
+    augmented = root / LISTS / f"{AUG_LIST}.txt"
+    return set(_ids(augmented)) if augmented.is_file() else set()
 
 
 def _ids(path: Path) -> list[str]:
@@ -153,12 +153,12 @@ def _entry(params: VocParams, name: str, split: str, archive: Path | None) -> En
 
 
 def _mask(params: VocParams, name: str, archive: Path | None) -> str | None:
-    """Return where the mask of an image is; the devkit's come first, for their void contours."""
+    """Return the path of an image's mask; the devkit's mask is preferred for its void contours."""
     root = Path(params.root)
     folders = ["SegmentationClass"] if params.sbd else ["SegmentationClass", params.sbd_masks]
     masks = (root / folder / f"{name}.png" for folder in folders)
-    found = next((mask.as_posix() for mask in masks if mask.is_file()), None)
-    return found or (_member(archive, name) if params.sbd and archive else None)
+    existing = next((mask.as_posix() for mask in masks if mask.is_file()), None)
+    return existing or (_member(archive, name) if params.sbd and archive else None)
 
 
 def _member(archive: Path, name: str) -> str:
@@ -172,19 +172,19 @@ def _saliency(params: VocParams, name: str, size: tuple[int, int]) -> str:
             f"{path} is missing. Put a saliency map for each training image there, or set "
             "data.voc12.saliency to ''."
         )
-    found = measure(path)[0]
-    if found != size:
+    map_size = measure(path)[0]
+    if map_size != size:
         raise DatasetError(
-            f"The saliency map {path} is {found[1]} x {found[0]} px, its image {size[1]} x "
+            f"The saliency map {path} is {map_size[1]} x {map_size[0]} px, its image {size[1]} x "
             f"{size[0]}. Make them equal."
         )
     return path.as_posix()
 
 
 def _labels(path: Path) -> tuple[str, ...]:
-    """Return the classes of the objects in an annotation; parts and actions are other elements."""
+    """Return the classes of the objects in an annotation, without its parts and actions."""
     try:
-        tree = ElementTree.parse(path)  # noqa: S314  # expat refuses entities that explode since 2.4
+        tree = ElementTree.parse(path)  # noqa: S314  # expat refuses exploding entities since 2.4
     except OSError:
         raise DatasetError(
             f"{path} is missing, and labels come from it. Unpack the devkit again."

@@ -1,1 +1,1 @@
-"""Where this process runs."""
+"""The machine, GPUs and cluster that a process runs on."""

@@ -13,13 +13,13 @@ from pathlib import Path
 
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 
-Finding = tuple[str, str, str]  # state (ok, missing, broken), what, what to do or what was found
+Finding = tuple[str, str, str]  # state (ok, missing, broken), item, version or advice
 
 
 def report() -> tuple[list[str], bool]:
-    """Return a line per finding, and whether everything that is always needed works."""
+    """Return a line per finding, and whether everything required works."""
     findings = [finding for check in CHECKS for finding in check()]
-    lines = [f"{state:8}{what:14}{text}" for state, what, text in findings]
+    lines = [f"{state:8}{item:14}{text}" for state, item, text in findings]
     return lines, not any(state == "broken" for state, _, _ in findings)
 
 
@@ -39,9 +39,7 @@ def _torch() -> Iterator[Finding]:
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         yield "ok", "torch", f"{torch.__version__}, CUDA {built}: {names}"
     else:
-        driver = (
-            "a driver is there but too old for it" if shutil.which("nvidia-smi") else "no driver"
-        )
+        driver = "the driver is too old for it" if shutil.which("nvidia-smi") else "no driver"
         yield (
             "ok",
             "torch",
@@ -83,13 +81,14 @@ def _packages() -> Iterator[Finding]:
         "tensorboard": "tensorboard: curves while training",
     }
     for name in ("timm", "snakemake", "dvc"):
-        found = _version(name)
-        yield ("ok", name, found) if found else ("broken", name, "not installed. Run `make setup`.")
-    for name, why in extras.items():
-        found = _version(name)
-        extra, _, reason = why.partition(": ")
+        version = _version(name)
+        broken = ("broken", name, "not installed. Run `make setup`.")
+        yield ("ok", name, version) if version else broken
+    for name, purpose in extras.items():
+        version = _version(name)
+        extra, _, reason = purpose.partition(": ")
         missing = f"{reason}. Install with `uv sync --extra {extra}`."
-        yield ("ok", extra, f"{name} {found}") if found else ("missing", extra, missing)
+        yield ("ok", extra, f"{name} {version}") if version else ("missing", extra, missing)
 
 
 def _programs() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""One training on several GPUs or machines: the command starts itself again through torchrun."""
+"""Training on several GPUs or machines: the command restarts itself through torchrun."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 
 from wsss.errors import ConfigError
 
-PORT = 29500  # the first of 1000 that meetings are held at, by the number of the job
+PORT = 29500  # first of 1000 rendezvous ports; the job number selects one
 
 
 def command(
     arguments: Sequence[str], gpus: int, nodes: int, environment: Mapping[str, str]
 ) -> list[str] | None:
-    """Return the command that starts `gpus` processes of `wsss ARGUMENTS`; None where one is enough.
+    """Return the command that starts `gpus` processes of `wsss ARGUMENTS`; None if one is enough.
 
-    gpus: of all machines together. nodes: machines of the Slurm job that this is in. A process that
-    torchrun has started is not started again.
+    gpus: number over all machines. nodes: machines of the current Slurm job. The result is None, too,
+    in a process that torchrun has started.
 
     Raises:
-        ConfigError: the GPUs cannot be shared out evenly, or several machines are no Slurm job.
+        ConfigError: `gpus` is not a multiple of `nodes`, or several nodes are asked for outside Slurm.
     """
     if "WORLD_SIZE" in environment or (gpus <= 1 and nodes <= 1):
         return None
@@ -29,14 +29,14 @@ def command(
             f"{gpus} GPUs cannot be shared out among {nodes} nodes. Set the rule's gpu to a multiple."
         )
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={gpus // nodes}"]
-    ours = ["-m", "wsss", *arguments]
+    stage = ["-m", "wsss", *arguments]
     if nodes == 1:
-        return [*torchrun, "--standalone", *ours]
-    return [*_on_nodes(nodes, environment), *torchrun, *_meeting(nodes, environment), *ours]
+        return [*torchrun, "--standalone", *stage]
+    return [*_on_nodes(nodes, environment), *torchrun, *_rendezvous(nodes, environment), *stage]
 
 
 def _on_nodes(nodes: int, environment: Mapping[str, str]) -> list[str]:
-    """Return the start of a command that runs once on each machine of a Slurm job."""
+    """Return the prefix that runs a command once on each machine of a Slurm job."""
     if "SLURM_JOB_ID" not in environment:
         raise ConfigError(
             f"--nodes {nodes} needs a Slurm job of as many machines. Run through --profile slurm, or "
@@ -45,8 +45,8 @@ def _on_nodes(nodes: int, environment: Mapping[str, str]) -> list[str]:
     return ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
 
 
-def _meeting(nodes: int, environment: Mapping[str, str]) -> list[str]:
-    """Return where the processes of a job find each other: this machine, a port of the job's own."""
+def _rendezvous(nodes: int, environment: Mapping[str, str]) -> list[str]:
+    """Return the rendezvous options: processes of a job meet at this machine, at the job's port."""
     job = environment["SLURM_JOB_ID"]
     host = environment.get("SLURMD_NODENAME") or os.uname().nodename
     return [
@@ -58,21 +58,21 @@ def _meeting(nodes: int, environment: Mapping[str, str]) -> list[str]:
 
 
 def start(gpus: int, nodes: int) -> None:
-    """Become torchrun where a training wants several processes; else return."""
-    wanted = command(_without_counts(sys.argv[1:]), gpus, nodes, os.environ)
-    if wanted is not None:
+    """Replace this process by torchrun if a training needs several processes; else return."""
+    torchrun = command(_without_counts(sys.argv[1:]), gpus, nodes, os.environ)
+    if torchrun is not None:
         sys.stdout.flush()
         sys.stderr.flush()
-        os.execvp(wanted[0], wanted)  # noqa: S606  # this process becomes torchrun
+        os.execvp(torchrun[0], torchrun)  # noqa: S606  # this process becomes torchrun
 
 
 def _without_counts(arguments: Sequence[str]) -> list[str]:
-    """Leave out --gpus N and --nodes N, which are torchrun's now."""
-    kept: list[str] = []
+    """Return the arguments without --gpus N and --nodes N, which torchrun takes over."""
+    others: list[str] = []
     words = iter(arguments)
     for word in words:
         if word in ("--gpus", "--nodes"):
             next(words, None)
         elif not word.startswith(("--gpus=", "--nodes=")):
-            kept.append(word)
-    return kept
+            others.append(word)
+    return others

@@ -1,4 +1,4 @@
-"""Who works on a file: a process on a machine, in a Slurm job or not, and whether it is alive."""
+"""Locks: which process works on a file, and whether that process is still alive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Worker:
-    """A process. started: of its machine's clock, tells it from a later one with its number."""
+    """A process, identified by host, PID and start time (PIDs are reused).
+
+    job: its Slurm job, if it runs in one.
+    """
 
     host: str
     process: int
@@ -29,19 +32,18 @@ class Worker:
     @classmethod
     def me(cls) -> Worker:
         """Return this process."""
-        own, task = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-        array = os.environ.get("SLURM_ARRAY_JOB_ID")
-        job = f"{array}_{task}" if array and task else own
+        array, task = (os.environ.get(f"SLURM_ARRAY_{key}") for key in ("JOB_ID", "TASK_ID"))
+        job = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
         return cls(platform.node(), os.getpid(), _started(os.getpid()), job)
 
     @property
     def is_here(self) -> bool:
-        """Whether it is, or was, on this machine."""
+        """Whether the process runs, or ran, on this machine."""
         return self.host == platform.node()
 
     @property
     def is_alive(self) -> bool:
-        """Whether it works still; not, if nobody can tell."""
+        """Whether the process is still running; False if unknown."""
         if self.is_here:
             return bool(self.started) and _started(self.process) == self.started
         return self.job is not None and slurm.is_active(self.job) is True
@@ -52,7 +54,7 @@ class Worker:
 
 
 def read_worker(path: Path) -> Worker | None:
-    """Return the worker that a file names, or none."""
+    """Return the worker that a lock file names; None if it names none."""
     try:
         return Worker(**json.loads(path.read_text(encoding="utf-8"))["worker"])
     except (OSError, ValueError, TypeError, KeyError):
@@ -61,10 +63,10 @@ def read_worker(path: Path) -> Worker | None:
 
 @contextmanager
 def claimed(path: Path) -> Iterator[None]:
-    """Keep `path` while the block runs: others that claim it are refused as long as this one lives.
+    """Hold the lock file `path` while the block runs; no other live process can claim it meanwhile.
 
     Raises:
-        TrainingError: another process works on it.
+        TrainingError: another live process holds the lock.
     """
     holder, me = read_worker(path), Worker.me()
     if holder is not None and holder != me and holder.is_alive:
@@ -81,7 +83,7 @@ def claimed(path: Path) -> Iterator[None]:
 
 
 def _started(process: int) -> str:
-    """Return when a process began, in ticks since its machine did, with the machine's boot ID."""
+    """Return `boot ID:start time in ticks since boot` of a process; empty if it has ended."""
     try:
         state = (PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()

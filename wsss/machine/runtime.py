@@ -1,4 +1,4 @@
-"""Device, precision, processes and seeds: the only module that knows what machine it runs on."""
+"""Device, precision and processes: no other module depends on the machine that runs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where this process runs: its device, its arithmetic, and its place among the processes."""
+    """Where this process runs: device, precision, and rank among `world` processes."""
 
     device: torch.device
     dtype: torch.dtype
@@ -26,7 +26,7 @@ class Runtime:
 
     @classmethod
     def start(cls, precision: str = "fp32") -> Runtime:
-        """Join the processes that torchrun started, or be the only one; pick device and precision."""
+        """Join the process group of torchrun, if there is one; choose device and precision."""
         rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         device = torch.device("cpu")
         if torch.cuda.is_available():
@@ -43,31 +43,31 @@ class Runtime:
 
     @property
     def name(self) -> str:
-        """The device in words, for records."""
+        """The device's name, for records."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Return the context in which forward passes run."""
+        """Return the context for forward passes: mixed precision, unless the precision is float32."""
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Return the gradient scaler; it does nothing except in float16."""
+        """Return the gradient scaler; it has an effect in float16 only."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def place(self, module: nn.Module) -> nn.Module:
-        """Move a module to the device, its weights in the order that convolutions are fastest in."""
+        """Move a module to the device in channels-last memory format, the fastest for convolutions."""
         return module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def send(self, images: Tensor) -> Tensor:
-        """Move images (B, 3, H, W) to the device, in the order of `place`."""
+        """Move images (B, 3, H, W) to the device in channels-last memory format."""
         return images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
 
     def parallel(self, module: nn.Module) -> nn.Module:
         """Place a module on the device and average its gradients over the processes.
 
-        On GPUs BatchNorm sees the batch of all processes; on CPUs torch has no such layer.
+        On GPUs, BatchNorm uses the statistics of all processes; torch has no such layer for CPUs.
         """
         self.place(module)
         if self.world == 1:
@@ -78,7 +78,7 @@ class Runtime:
         return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)
 
     def mean(self, value: Tensor) -> Tensor:
-        """Return the mean of a value over the processes."""
+        """Return the mean of a tensor over the processes."""
         if self.world > 1:
             value = value.clone()
             dist.all_reduce(value)
@@ -86,13 +86,13 @@ class Runtime:
         return value
 
     def wait(self) -> None:
-        """Wait for the other processes."""
+        """Wait until all processes reach this point."""
         if self.world > 1:
             dist.barrier()
 
 
 def gather(values: Tensor) -> Tensor:
-    """Return the rows of all processes, in their order; no gradient goes through."""
+    """Return the rows of `values` (N, ...) of all processes, in rank order; gradients are cut."""
     if not dist.is_initialized():
         return values
     parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
@@ -109,11 +109,11 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Run a block in evaluation mode and without gradients."""
-    was = module.training
+    """Run the block with `module` in evaluation mode and without gradients; then restore the mode."""
+    was_training = module.training
     module.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        module.train(was)
+        module.train(was_training)

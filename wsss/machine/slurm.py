@@ -1,4 +1,4 @@
-"""What Slurm says of its jobs. Where there is no Slurm, it says nothing."""
+"""Queries to Slurm about its jobs; without Slurm on the machine there are none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMAT = "%i|%j|%T|%k"
 
 @dataclass(frozen=True)
 class Job:
-    """A job that waits or runs. name: the run ID of the head that submitted it."""
+    """A pending or running job. name: the run ID of the Snakemake process that submitted it."""
 
     number: str
     name: str
@@ -24,10 +24,10 @@ class Job:
 
 
 def queue(names: Collection[str]) -> list[Job]:
-    """Return the jobs with one of these names that wait or run; none where there is no Slurm.
+    """Return the pending and running jobs with one of `names`; none without Slurm.
 
     Raises:
-        MissingError: Slurm is there and does not answer.
+        MissingError: Slurm is installed but does not answer.
     """
     if not names or not shutil.which("squeue"):
         return []
@@ -41,17 +41,17 @@ def queue(names: Collection[str]) -> list[Job]:
 
 
 def is_active(number: str) -> bool | None:
-    """Return whether a job waits or runs; None if Slurm does not say."""
+    """Return whether a job is pending or running; None if unknown."""
     if not shutil.which("squeue"):
         return None
     done = _call("squeue", "--noheader", "--format=%i", f"--jobs={number}")
-    if done.returncode:  # a job that it has forgotten is an error
+    if done.returncode:  # squeue fails on jobs that Slurm has forgotten
         return False if "Invalid job id" in done.stderr else None
     return bool(done.stdout.strip())
 
 
 def cancel(jobs: Sequence[Job]) -> None:
-    """Cancel jobs."""
+    """Cancel `jobs`."""
     if jobs:
         _call("scancel", *(job.number for job in jobs))
 

@@ -1,4 +1,4 @@
-"""AffinityNet (Ahn and Kwak, CVPR 2018) on any backbone: features whose distance is affinity."""
+"""AffinityNet (Ahn and Kwak, CVPR 2018) on any backbone: similar features mean high affinity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsss.nets.irn import IRN
 from wsss.settings import AffinityParams
 from wsss.storage.checkpoint import Layout
 
-# PSA's file, for backbone resnet38 and channels (64, 128, 256).
+# PSA's published file: backbone resnet38, channels (64, 128, 256).
 PSA_LAYOUT = Layout(
     (
         (r"^f8_3\.", "reduce.0."),
@@ -28,10 +28,10 @@ PSA_LAYOUT = Layout(
 
 
 class AffinityNet(Network):
-    """Reduces each of the backbone's features, joins them at one stride, and mixes them.
+    """Reduces every feature map of the backbone, concatenates them at one stride, and mixes them.
 
-    stride: pixels per cell of the result. channels: kept of each feature map, one number for all or
-    one for each.
+    stride: pixels per cell of the result. channels: to which each feature map is reduced, one number
+    for all maps or one per map.
     """
 
     def __init__(self, name: str, stride: int, channels: int | tuple[int, ...]) -> None:
@@ -39,22 +39,22 @@ class AffinityNet(Network):
         self.backbone = build_backbone(name, max(stride, 8) if name != "toy" else stride)
         self.stride = stride
         taps = self.backbone.channels
-        kept = (channels,) * len(taps) if isinstance(channels, int) else channels
-        if len(kept) != len(taps):
+        widths = (channels,) * len(taps) if isinstance(channels, int) else channels
+        if len(widths) != len(taps):
             raise ConfigError(
-                f"affinity.channels has {len(kept)} numbers, but {name} has {len(taps)} feature maps. "
+                f"affinity.channels has {len(widths)} numbers, but {name} has {len(taps)} feature maps. "
                 "Give one number for all, or one for each."
             )
         self.reduce = nn.ModuleList(
-            nn.Conv2d(tap, out, 1, bias=False) for tap, out in zip(taps, kept, strict=True)
+            nn.Conv2d(tap, out, 1, bias=False) for tap, out in zip(taps, widths, strict=True)
         )
-        self.mix = nn.Conv2d(sum(kept), sum(kept), 1, bias=False)
+        self.mix = nn.Conv2d(sum(widths), sum(widths), 1, bias=False)
         for layer in self.reduce:
             nn.init.kaiming_normal_(cast("nn.Conv2d", layer).weight)
-        nn.init.xavier_uniform_(self.mix.weight, gain=4)  # published
+        nn.init.xavier_uniform_(self.mix.weight, gain=4)  # PSA's code
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return features (B, C, H / stride, W / stride), rounded up."""
+        """Return features (B, C, H / stride, W / stride), sizes rounded up, of images (B, 3, H, W)."""
         size = [-(-length // self.stride) for length in images.shape[2:]]
         reduced = [
             F.interpolate(F.elu(layer(feature)), size, mode="bilinear", align_corners=False)

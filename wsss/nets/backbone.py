@@ -1,4 +1,4 @@
-"""Backbones: features at several strides, of a small network of our own or of any timm CNN."""
+"""Backbones: networks that compute features at several strides; a toy network and any CNN of timm."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Tensors in an image are normalised with these (RGB, values in [0, 1]).
+# Mean and standard deviation of ImageNet (RGB, values in [0, 1]).
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Backbone(nn.Module):
     """Maps images (B, 3, H, W) to features, finest first.
 
-    channels, strides: of each feature map; the last is what heads build on. mean, std: of the
-    normalisation that images need. unit: what 8-bit values are divided by before it; bgr: whether
-    blue comes first, in images and in mean and std.
+    channels, strides: one number per feature map; classification heads use the last map. mean, std:
+    normalisation of the images. unit: 8-bit values are divided by it before the normalisation. bgr:
+    blue is the first channel, in images, mean and std.
     """
 
     channels: tuple[int, ...]
@@ -33,31 +33,31 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def adapt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return initial weights in the shapes of this network."""
+        """Return initial weights, reshaped to fit this network."""
         return state
 
 
 class Network(nn.Module):
-    """A backbone with heads; everything outside `backbone` is new and learns at the head's rate."""
+    """A backbone with heads; weights outside `backbone` are new and use the heads' learning rate."""
 
     backbone: Backbone
 
 
 class ToyBackbone(Backbone):
-    """A hundred thousand weights, trainable from nothing in a minute on one core."""
+    """A CNN of 100,000 weights, trained from scratch in a minute on one core."""
 
     mean, std = IMAGENET
 
     def __init__(self, stride: int = 8, width: int = 16) -> None:
         super().__init__()
         widths = (width, 2 * width, 4 * width, 4 * width)
-        wanted = (2, 4, min(stride, 8), stride)
+        strides = (2, 4, min(stride, 8), stride)
         blocks, channels, current = [], 3, 1
-        for out, target in zip(widths, wanted, strict=True):
+        for out, target in zip(widths, strides, strict=True):
             blocks.append(_block(channels, out, target // current))
             channels, current = out, target
         self.blocks = nn.ModuleList(blocks)
-        self.channels, self.strides = widths[1:], wanted[1:]
+        self.channels, self.strides = widths[1:], strides[1:]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the features of the last three blocks."""
@@ -80,17 +80,17 @@ def _block(channels: int, out: int, stride: int) -> nn.Sequential:
 
 
 class TimmBackbone(Backbone):
-    """A convolutional network of timm with all its layers up to the pooling."""
+    """A CNN of timm without its pooling and classifier."""
 
     def __init__(self, name: str, stride: int) -> None:
         super().__init__()
-        import timm  # noqa: PLC0415  # four seconds: only where such a network is built
+        import timm  # noqa: PLC0415  # takes four seconds to import
 
-        extra: dict[str, Any] = {} if stride == 32 else {"output_stride": stride}
-        body: Any = timm.create_model(name, num_classes=0, global_pool="", **extra)
+        options: dict[str, Any] = {} if stride == 32 else {"output_stride": stride}
+        body: Any = timm.create_model(name, num_classes=0, global_pool="", **options)
         self.body = body
-        expected: dict[str, Any] = body.default_cfg
-        self.mean, self.std = tuple(expected["mean"]), tuple(expected["std"])
+        normalisation = body.default_cfg
+        self.mean, self.std = tuple(normalisation["mean"]), tuple(normalisation["std"])
         with torch.inference_mode():
             probe = self.eval()(torch.zeros(1, 3, 128, 128))
         self.channels = tuple(feature.shape[1] for feature in probe)
@@ -98,22 +98,22 @@ class TimmBackbone(Backbone):
         self.train()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return intermediate features at each stride from 4 on, then the last features."""
-        final, features = self.body.forward_intermediates(images)
-        return [feature for feature in features[:-1] if _shrink(images, feature) >= 4] + [final]
+        """Return the intermediate features of stride 4 or more, then the last features."""
+        last, features = self.body.forward_intermediates(images)
+        return [feature for feature in features[:-1] if _stride(images, feature) >= 4] + [last]
 
 
-def _shrink(images: Tensor, feature: Tensor) -> int:
+def _stride(images: Tensor, feature: Tensor) -> int:
     return round(images.shape[-1] / feature.shape[-1])
 
 
 def freeze_norm(module: nn.Module, patterns: Sequence[str] = ("*",)) -> None:
-    """Keep the statistics of a module's BatchNorm layers whose names match one of `patterns`."""
+    """Freeze the statistics of the BatchNorm layers whose names match one of the shell `patterns`."""
     for name, layer in module.named_modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and matches(name, patterns):
             layer.eval()
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Return whether a name matches one of the shell patterns."""
+    """Return whether a name matches one of the shell `patterns`."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""Backbones by name, and how their published initial weights are loaded."""
+"""Build backbones by name, and load their published initial weights."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from wsss.storage.checkpoint import Layout, fill
 def build_backbone(name: str, stride: int) -> Backbone:
     """Return the backbone called `name`, whose last features have `stride` pixels per cell.
 
-    resnet38 and resnet101_caffe have stride 8, resnet50_irn and resnet152_irn stride 16, and a
-    transformer that of its patches, whatever is asked for.
+    Some backbones ignore `stride`: resnet38 and resnet101_caffe have 8, resnet50_irn and resnet152_irn
+    16, transformers the size of their patches.
     """
     if shape := vit.shape_of(name):
         return vit.ViT(shape)
@@ -33,11 +33,8 @@ def build_backbone(name: str, stride: int) -> Backbone:
 
 
 def published_layout(name: str) -> Layout:
-    """Return how published files of initial weights call the layers of a backbone.
-
-    What follows the backbone in such a file is left out.
-    """
-    if name == "resnet38":  # PSA's classifier
+    """Return the layout of the published initial weights of a backbone; their classifier is dropped."""
+    if name == "resnet38":  # PSA's file
         return Layout(dropped=(r"fc8\..*",))
     if name == "resnet101_caffe":
         return PUBLISHED
@@ -47,11 +44,11 @@ def published_layout(name: str) -> Layout:
 def load_backbone(
     backbone: Backbone, state: dict[str, Tensor], where: Path | str = "the initial weights"
 ) -> None:
-    """Load initial weights; those of the classifying layer are left over, none may be missing.
+    """Load initial weights; a classifier in them is ignored, but no weight may be missing.
 
-    where: named in the `CheckpointError` if they are others.
+    where: the source that a `CheckpointError` names.
     """
     body = cast("nn.Module", getattr(backbone, "body", backbone))
     state = dict(backbone.adapt(state))
-    wanted = body.state_dict()
-    fill(body, {key: value for key, value in state.items() if key in wanted}, where)
+    expected = body.state_dict()
+    fill(body, {key: value for key, value in state.items() if key in expected}, where)

@@ -1,7 +1,7 @@
 """Conformer (Peng et al., ICCV 2021): a CNN and a transformer that exchange features at every stage.
 
-There are no positions: what a token knows of its place comes from the convolutions. Layers are called
-as in the published files, but for the stages after the first, which are `stages.2` and so on.
+Tokens have no position table; their positions come from the convolutions. Layers have the names of the
+published files, except the stages after the first, which are `stages.2` and so on.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.nets.backbone import IMAGENET, Backbone
-from wsss.nets.vit import EPS, Block, initialise, look_alike
+from wsss.nets.vit import EPS, Block, attend_to_similar, initialise
 from wsss.storage.checkpoint import Layout
 
-STEM_EPS = 1e-5  # of the stem's BatchNorm and the last LayerNorm; everything else has EPS
+STEM_EPS = 1e-5  # of the stem's BatchNorm and the last LayerNorm; all other norms use EPS
 
 
 @dataclass(frozen=True)
 class Conformed:
-    """A size of Conformer.
+    """The shape of a Conformer.
 
-    width, heads: of the transformer. stages: at each of the levels, the first of stride 4, each other of
-    twice the one before. channels: of the CNN at the first level. stem: channels before. from_nothing:
-    tokens attend at first to those that look alike. drop_path: of the last transformer block, from 0
-    in the first.
+    width, heads: of the transformer. stages: number of stages at each level; the strides of the levels
+    are 4, 8, 16 and so on. channels: of the CNN at the first level. stem: channels of the stem.
+    from_scratch: initial attention favours similar tokens. drop_path: rate in the last transformer
+    block; it rises linearly from 0 in the first.
     """
 
     width: int
@@ -34,7 +34,7 @@ class Conformed:
     stages: tuple[int, ...]
     channels: int
     stem: int = 64
-    from_nothing: bool = False
+    from_scratch: bool = False
     drop_path: float = 0.1
 
     @property
@@ -44,10 +44,10 @@ class Conformed:
 
 
 SHAPES = {
-    "conformer_toy": Conformed(64, 4, (2, 3), 64, stem=32, from_nothing=True),
+    "conformer_toy": Conformed(64, 4, (2, 3), 64, stem=32, from_scratch=True),
     "conformer_small_patch16": Conformed(384, 6, (4, 4, 4), 256),
 }
-# Initial weights (Conformer_small_patch16.pth) end in classifiers of ImageNet's classes.
+# Initial weights (Conformer_small_patch16.pth) contain classifiers of ImageNet's classes.
 PUBLISHED = Layout(
     ((r"^conv_trans_(\d+)\.", r"stages.\1."),), dropped=(r"(?:conv|trans)_cls_head(?:_200)?\..*",)
 )
@@ -56,7 +56,7 @@ PUBLISHED = Layout(
 class ConvBlock(nn.Module):
     """1x1, 3x3 (with the stride) and 1x1 convolutions beside a shortcut.
 
-    residual: whether the shortcut has a convolution.
+    residual: whether the shortcut has a convolution (the name in the published files).
     """
 
     def __init__(self, channels: int, out: int, stride: int, residual: bool) -> None:
@@ -74,20 +74,20 @@ class ConvBlock(nn.Module):
         self._residual = residual
 
     def forward(self, x: Tensor, injected: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the block's output, and what its 3x3 convolution gave.
+        """Return the output (B, out, h, w) and the result of the 3x3 convolution (B, out / 4, h, w).
 
-        injected: added to what the 3x3 convolution sees.
+        injected: added to the input of the 3x3 convolution.
         """
-        seen = F.relu(self.bn1(self.conv1(x)))
+        reduced = F.relu(self.bn1(self.conv1(x)))
         if injected is not None:
-            seen = seen + injected
-        middle = F.relu(self.bn2(self.conv2(seen)))
+            reduced = reduced + injected
+        middle = F.relu(self.bn2(self.conv2(reduced)))
         shortcut = self.residual_bn(self.residual_conv(x)) if self._residual else x
         return F.relu(self.bn3(self.conv3(middle)) + shortcut), middle
 
 
 class Squeeze(nn.Module):
-    """Features of the CNN as tokens: means over `cells` x `cells` cells."""
+    """Turns features of the CNN into tokens: means over `cells` x `cells` cells."""
 
     def __init__(self, channels: int, width: int, cells: int) -> None:
         super().__init__()
@@ -96,13 +96,13 @@ class Squeeze(nn.Module):
         self.ln = nn.LayerNorm(width, EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return tokens (B, h * w, D)."""
+        """Return tokens (B, h * w, D) of features (B, C, h * cells, w * cells)."""
         small = F.avg_pool2d(self.conv_project(x), self.cells, self.cells)
         return F.gelu(self.ln(small.flatten(2).transpose(1, 2)))
 
 
 class Expand(nn.Module):
-    """Tokens as features of the CNN, each repeated over `cells` x `cells` cells."""
+    """Turns tokens into features of the CNN: each is repeated over `cells` x `cells` cells."""
 
     def __init__(self, width: int, channels: int, cells: int) -> None:
         super().__init__()
@@ -111,15 +111,16 @@ class Expand(nn.Module):
         self.bn = nn.BatchNorm2d(channels, EPS)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Return features of patches (B, D, h, w)."""
+        """Return features (B, C, h * cells, w * cells) of patch tokens (B, D, h, w)."""
         small = F.relu(self.bn(self.conv_project(patches)))
         return F.interpolate(small, scale_factor=float(self.cells), mode="nearest")
 
 
 class Stage(nn.Module):
-    """A block of each kind, with features exchanged before and after the transformer's.
+    """A CNN block and a transformer block, which exchange features.
 
-    first: of a level, where the CNN halves and has other channels. last: of all.
+    first: this is the first stage of a level, where the CNN halves its size and changes its channels.
+    last: this is the last stage of all.
     """
 
     def __init__(
@@ -137,11 +138,11 @@ class Stage(nn.Module):
     def forward(
         self, x: Tensor, tokens: Tensor, attention: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return features, tokens, and the attention's mean over heads (B, N, N) if asked for."""
+        """Return features, tokens and, if `attention`, the attention's mean over heads (B, N, N)."""
         x, middle = self.cnn_block(x)
         squeezed = self.squeeze_block(middle)
         height, width = (side // self.squeeze_block.cells for side in middle.shape[2:])
-        # The class token is among what is added, so it enters the block doubled.
+        # The published code adds the class token to itself, so it enters the block doubled.
         tokens = tokens + torch.cat([tokens[:, :1], squeezed], 1)
         tokens, weights = self.trans_block(tokens, "mean" if attention else "none")
         patches = tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, height, width)
@@ -150,11 +151,11 @@ class Stage(nn.Module):
 
 @dataclass
 class Sight:
-    """What a pass through the network saw.
+    """The output of both branches.
 
-    maps: the CNN's last features (B, C, h, w). tokens: the transformer's, class token first, without
-    the last LayerNorm (B, 1 + h * w, D). attention: mean over heads, summed over stages; rows are
-    queries (B, N, N).
+    maps: the CNN's last features (B, C, h, w). tokens: the transformer's tokens, class token first,
+    before the last LayerNorm (B, 1 + h * w, D). attention: mean over heads, summed over stages
+    (B, N, N); rows are queries.
     """
 
     maps: Tensor
@@ -163,7 +164,7 @@ class Sight:
 
 
 class Conformer(Backbone):
-    """Both branches, without heads."""
+    """The CNN and the transformer of a Conformer, without classification heads."""
 
     mean, std = IMAGENET
 
@@ -193,18 +194,18 @@ class Conformer(Backbone):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        if self.shape.from_nothing:
-            look_alike([block.attn for block in self._blocks()])
+        if self.shape.from_scratch:
+            attend_to_similar([block.attn for block in self._blocks()])
 
     def _blocks(self) -> list[Block]:
         return [layer for layer in self.modules() if isinstance(layer, Block)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the CNN's last features."""
+        """Return the CNN's last features (B, C, h, w) as one feature map."""
         return [self.look(images).maps]
 
     def look(self, images: Tensor, attention: bool = False) -> Sight:
-        """Return what both branches see of images (B, 3, H, W) whose sides are whole tokens."""
+        """Return the output of both branches for images (B, 3, H, W) whose sides are whole tokens."""
         stem = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, 2, 1)
         x, _ = self.conv_1(stem)
         patches = self.trans_patch_conv(stem).flatten(2).transpose(1, 2)
@@ -218,5 +219,5 @@ class Conformer(Backbone):
 
 
 def conformer_of(name: str) -> Conformed | None:
-    """Return the size of the Conformer called `name`; none if it is another network."""
+    """Return the shape of the Conformer called `name`; None if it is another network."""
     return SHAPES.get("conformer_toy" if name == "toy" else name)

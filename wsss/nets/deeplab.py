@@ -1,8 +1,8 @@
 """The DeepLab family: a backbone, one of four heads, and their losses.
 
-DeepLab-v2 (Chen et al., TPAMI 2018), which sums dilated convolutions; DeepLab-v1 on ResNet-38 and
-DeepLab-v3+ (Chen et al., ECCV 2018) as in YudeWang/semantic-segmentation-codebase; and the head that
-MCTformer (Xu et al., CVPR 2022) puts on ResNet-38.
+The heads are DeepLab-v2 (Chen et al., TPAMI 2018); DeepLab-v1 for ResNet-38 and DeepLab-v3+ (Chen et
+al., ECCV 2018) as in YudeWang/semantic-segmentation-codebase, here called the code base; and the head
+of MCTformer (Xu et al., CVPR 2022) for ResNet-38.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from wsss.nets.build import build_backbone
 from wsss.settings import SegmenterParams
 from wsss.storage.checkpoint import Layout
 
-MOMENTUM = 3e-4  # of the BatchNorm layers in the code base's heads
+MOMENTUM = 3e-4  # of BatchNorm in the heads of the code base
 
-# How published networks name their layers, by the names of their files.
+# Layouts of published networks, by file name.
 LAYOUTS = {
     "deeplabv2_resnet101_msc": Layout(
         ((r"^base\.aspp\.c(\d)\.", r"head.branches.\1."), (r"^base\.", "backbone."))
@@ -47,16 +47,16 @@ LAYOUTS = {
 
 
 def resize(maps: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
-    """Return maps (B, C, h, w) at `size` (h, w), bilinear; the same maps if they have it."""
+    """Return maps (B, C, h, w) resized bilinearly to `size` (H, W)."""
     if tuple(maps.shape[2:]) == tuple(size):
         return maps
     return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=align_corners)
 
 
 class ASPP(nn.Module):
-    """DeepLab-v2's head: parallel 3x3 convolutions with different dilations, summed."""
+    """DeepLab-v2's head: the sum of parallel 3x3 convolutions with different dilations."""
 
-    full_size = False
+    full_size = False  # whether logits are enlarged to the size of the image
 
     def __init__(self, channels: Sequence[int], classes: int, rates: Sequence[int]) -> None:
         super().__init__()
@@ -68,12 +68,12 @@ class ASPP(nn.Module):
             nn.init.zeros_(branch.bias)  # type: ignore[arg-type]  # a Conv2d's bias
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Return logits (B, classes, h, w) from the last of the features."""
+        """Return logits (B, classes, h, w) at the size of the last features."""
         return torch.stack([branch(features[-1]) for branch in self.branches]).sum(0)
 
 
-class LargeView(nn.Module):
-    """The code base's DeepLab-v1 head: one convolution with a large field of view, then 1x1."""
+class LargeFieldOfView(nn.Module):
+    """DeepLab-v1's head in the code base: a convolution with a large field of view, then 1x1 ones."""
 
     full_size = True
 
@@ -89,14 +89,14 @@ class LargeView(nn.Module):
         _initialise(self)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Return logits (B, classes, h, w) from the last of the features."""
+        """Return logits (B, classes, h, w) at the size of the last features."""
         x = F.relu(self.bn_fov(self.conv_fov(features[-1])))
         x = F.relu(self.bn_fov2(self.conv_fov2(x)))
         return self.cls_conv(self.dropout(x))  # type: ignore[no-any-return]  # nn.Module call
 
 
 class TwoConvolutions(nn.Module):
-    """MCTformer's head: two dilated 3x3 convolutions."""
+    """MCTformer's head for ResNet-38: two dilated 3x3 convolutions."""
 
     full_size = False
 
@@ -109,7 +109,7 @@ class TwoConvolutions(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Return logits (B, classes, h, w) from the last of the features."""
+        """Return logits (B, classes, h, w) at the size of the last features."""
         return self.conv2(F.relu(self.conv1(features[-1])))  # type: ignore[no-any-return]
 
 
@@ -123,7 +123,7 @@ def _conv_norm(channels: int, out: int, kernel: int = 1, dilation: int = 1) -> n
 
 
 class Pyramid(nn.Module):
-    """DeepLab-v3+'s ASPP: a 1x1 and dilated 3x3 branches and the mean over space, joined."""
+    """DeepLab-v3+'s ASPP: a 1x1 branch, dilated 3x3 branches and global average pooling."""
 
     def __init__(self, channels: int, rates: Sequence[int]) -> None:
         super().__init__()
@@ -134,22 +134,22 @@ class Pyramid(nn.Module):
         self.dropout = nn.Dropout(0.5)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return 256 channels at the size of `features`."""
-        everywhere = self.pooled(features.mean((2, 3), keepdim=True))
-        found = [branch(features) for branch in self.branches]
-        found.append(everywhere.expand(-1, -1, *features.shape[2:]))
-        return self.dropout(self.join(torch.cat(found, 1)))  # type: ignore[no-any-return]
+        """Return (B, 256, h, w) of features (B, C, h, w)."""
+        pooled = self.pooled(features.mean((2, 3), keepdim=True))
+        branches = [branch(features) for branch in self.branches]
+        branches.append(pooled.expand(-1, -1, *features.shape[2:]))
+        return self.dropout(self.join(torch.cat(branches, 1)))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
-    """DeepLab-v3+'s head: the pyramid of the last features, joined with the first ones."""
+    """DeepLab-v3+'s head: the ASPP of the last features, concatenated with the first features."""
 
     full_size = True
 
     def __init__(self, channels: Sequence[int], classes: int, rates: Sequence[int]) -> None:
         super().__init__()
         self.aspp = Pyramid(channels[-1], rates)
-        self.shortcut_conv = _conv_norm(channels[0], 48, 3)  # the paper has 1x1 here
+        self.shortcut_conv = _conv_norm(channels[0], 48, 3)  # the paper uses 1x1
         self.cat_conv = nn.Sequential(*_conv_norm(304, 256, 3), *_conv_norm(256, 256, 3))
         self.cls_conv = nn.Conv2d(256, classes, 1)
         _initialise(self)
@@ -169,19 +169,18 @@ def _initialise(head: nn.Module) -> None:
 
 HEADS: dict[str, Callable[[Sequence[int], int, Sequence[int]], nn.Module]] = {
     "deeplab_v2": ASPP,
-    "deeplab_v1": LargeView,
+    "deeplab_v1": LargeFieldOfView,
     "deeplab_v3plus": Decoder,
     "resnet38": TwoConvolutions,
 }
 
 
 class DeepLab(Network):
-    """A backbone and a head, which may look at smaller images too.
+    """A backbone and a head, applied to the image and, optionally, to smaller scales of it.
 
-    classes: with background. smaller: factors of the further looks, whose element-wise maximum with
-    the first counts. recompute_factor: derive the factors from the sizes in whole pixels again, as
-    PyTorch did up to 1.5. align_corners: how the logits of heads that answer at the size of the
-    image grow to it.
+    classes: number with background. extra_scales: scales of the further forward passes; the output is
+    the element-wise maximum over all scales. recompute_factor: derive the scale again from the rounded
+    size, as PyTorch did up to 1.5. align_corners: for heads whose logits are enlarged to image size.
     """
 
     def __init__(
@@ -190,7 +189,7 @@ class DeepLab(Network):
         head: str,
         classes: int,
         rates: Sequence[int],
-        smaller: Sequence[float] = (),
+        extra_scales: Sequence[float] = (),
         *,
         recompute_factor: bool = False,
         align_corners: bool = False,
@@ -198,32 +197,32 @@ class DeepLab(Network):
         super().__init__()
         self.backbone = backbone
         self.head = HEADS[head](backbone.channels, classes, rates)
-        self.smaller = tuple(smaller)
+        self.extra_scales = tuple(extra_scales)
         self._recompute, self._align = recompute_factor, align_corners
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, classes, h, w) at the head's stride, or at the size of the images."""
+        """Return logits (B, classes, h, w) at the head's stride or at image size, see `full_size`."""
         return list(self.outputs(images).values())[-1]
 
     def outputs(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the logits of every look and their maximum, each of which is trained."""
-        full = self._look(images)
-        if not self.smaller:
+        """Return the logits of every scale and their maximum; each of them has a loss in training."""
+        full = self._logits(images)
+        if not self.extra_scales:
             return {"pixels": full}
-        found = {"pixels_1": full}
-        for factor in self.smaller:
-            found[f"pixels_{factor:g}"] = self._look(self._shrunk(images, factor))
-        grown = [resize(logits, full.shape[2:]) for logits in found.values()]
-        return found | {"pixels_max": torch.stack(grown).max(0).values}
+        outputs = {"pixels_1": full}
+        for scale in self.extra_scales:
+            outputs[f"pixels_{scale:g}"] = self._logits(self._resized(images, scale))
+        resized = [resize(logits, full.shape[2:]) for logits in outputs.values()]
+        return outputs | {"pixels_max": torch.stack(resized).max(0).values}
 
-    def _look(self, images: Tensor) -> Tensor:
+    def _logits(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(self.backbone(images))
         return resize(logits, images.shape[2:], self._align) if self.head.full_size else logits
 
-    def _shrunk(self, images: Tensor, factor: float) -> Tensor:
+    def _resized(self, images: Tensor, scale: float) -> Tensor:
         return F.interpolate(
             images,
-            scale_factor=factor,
+            scale_factor=scale,
             mode="bilinear",
             align_corners=False,
             recompute_scale_factor=self._recompute or None,
@@ -233,10 +232,10 @@ class DeepLab(Network):
 def pixel_loss(
     logits: Tensor, masks: Tensor, *, align_corners: bool = False, reduce: bool = False
 ) -> Tensor:
-    """Return the mean cross-entropy over pixels that are not 255; 0 where all of them are.
+    """Return the mean cross-entropy over pixels that are not 255; 0 if all of them are.
 
-    logits: (B, classes, h, w), resized to the masks (B, H, W) of labels; or, with `reduce`, the labels
-    are reduced to the logits.
+    logits: (B, classes, h, w), resized to the size of the masks (B, H, W). reduce: instead, reduce the
+    masks to the size of the logits.
     """
     if reduce:
         masks = reduce_labels(masks, logits.shape[2:])
@@ -246,13 +245,13 @@ def pixel_loss(
 
 
 def reduce_labels(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """Return labels (B, H, W) at `size` (h, w): those at the centres of its cells, as Pillow takes."""
-    found = F.interpolate(masks[:, None].float(), tuple(size), mode="nearest-exact")
-    return found[:, 0].to(masks.dtype)
+    """Return masks (B, H, W) reduced to `size` (h, w): labels at centres of cells, as in Pillow."""
+    reduced = F.interpolate(masks[:, None].float(), tuple(size), mode="nearest-exact")
+    return reduced[:, 0].to(masks.dtype)
 
 
 def build_deeplab(params: SegmenterParams, classes: int) -> DeepLab:
-    """Return a segmenter with random weights. classes: without background."""
+    """Return a segmenter with random weights. classes: number without background."""
     return DeepLab(
         build_backbone(params.backbone, params.stride),
         params.head,

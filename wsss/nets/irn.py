@@ -1,7 +1,6 @@
-"""IRN (Ahn, Cho and Kwak, CVPR 2019): class boundaries and displacements, on any backbone.
+"""IRN (Ahn, Cho and Kwak, CVPR 2019) on any backbone: class boundaries and displacements.
 
-Published on `resnet50_irn`, whose weights do not learn; that is a matter of the training, not of the
-network.
+IRN was published on `resnet50_irn` with frozen weights; settings of the training freeze them here.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from wsss.nets.build import build_backbone
 from wsss.settings import IrnParams
 from wsss.storage.checkpoint import Layout
 
-MULTIPLE = 16  # pixels: a padded picture is whole cells of every backbone's coarsest feature
+MULTIPLE = 16  # pixels; padded sizes are multiples of it, so of every backbone's stride
 
-# IRNet's file, for backbone resnet50_irn: repeated names and index tables beside the weights.
+# IRNet's published file, backbone resnet50_irn. It repeats weights and contains index tables.
 IRN_LAYOUT = Layout(
     (
         (r"^resnet50\.", "backbone.body."),
@@ -40,7 +39,7 @@ IRN_LAYOUT = Layout(
     ),
 )
 
-# SemFormer's and Puzzle-CAM's AffinityNet: the same without displacements, for displacement 0.
+# AffinityNet of SemFormer and Puzzle-CAM: IRN without displacements (displacement_channels 0).
 PUZZLE_LAYOUT = Layout(
     (
         (r"^stage1\.0\.", "backbone.body.conv1."),
@@ -54,25 +53,25 @@ PUZZLE_LAYOUT = Layout(
 
 
 def _reducer(channels: int, out: int, up: int = 1, align_corners: bool = False) -> nn.Sequential:
-    """Return a 1x1 convolution, a norm over 16 groups of 8 channels or more, enlarging, and ReLU."""
+    """Return a 1x1 convolution, GroupNorm (at most 16 groups), enlargement by `up`, and ReLU."""
     groups = math.gcd(out, max(1, min(16, out // 8)))
-    grow = [nn.Upsample(scale_factor=up, mode="bilinear", align_corners=align_corners)]
+    enlarge = [nn.Upsample(scale_factor=up, mode="bilinear", align_corners=align_corners)]
     return nn.Sequential(
         nn.Conv2d(channels, out, 1, bias=False),
         nn.GroupNorm(groups, out),
-        *(grow if up > 1 else []),
+        *(enlarge if up > 1 else []),
         nn.ReLU(),
     )
 
 
-def _cut(feature: Tensor, like: Tensor) -> Tensor:
-    return feature[..., : like.shape[2], : like.shape[3]]
+def _cropped(feature: Tensor, reference: Tensor) -> Tensor:
+    return feature[..., : reference.shape[2], : reference.shape[3]]
 
 
 class EdgeHead(nn.Module):
     """Logits of class boundaries at the stride of the finest feature.
 
-    channels, strides: of the features. width: to which each of them is reduced.
+    channels, strides: of the features, finest first. width: channels that each is reduced to.
     """
 
     def __init__(
@@ -86,52 +85,55 @@ class EdgeHead(nn.Module):
         self.mix = nn.Conv2d(width * len(channels), 1, 1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Return logits (B, 1, h, w) of features, finest first."""
+        """Return logits (B, 1, h, w); features: (B, C, h, w) each, finest first."""
         reduced = [layer(feature) for layer, feature in zip(self.reduce, features, strict=True)]
-        logits: Tensor = self.mix(torch.cat([_cut(each, reduced[0]) for each in reduced], 1))
+        logits: Tensor = self.mix(
+            torch.cat([_cropped(feature, reduced[0]) for feature in reduced], 1)
+        )
         return logits
 
 
 class DisplacementHead(nn.Module):
-    """Steps (vertical, horizontal), in cells, from each cell to the centre of its object.
+    """Displacements (vertical, horizontal), in cells, from each cell to the centre of its object.
 
-    The coarse features are joined at the finest of their strides, then with the fine ones. width: of
-    the widest layers; narrow features are reduced to fewer. mean: subtracted in evaluation mode.
+    The coarse features are concatenated at the finest of their strides, then with the fine features.
+    width: channels of the widest layers; features with few channels are reduced to fewer. mean: mean
+    displacement (2,), subtracted in evaluation mode.
     """
 
     mean: Tensor
 
     def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], width: int) -> None:
         super().__init__()
-        # Published: 64, 128, 256, 256, 256 for features of 64, 256, 512, 1024, 2048 channels.
+        # IRNet's code: 64, 128, 256, 256, 256 for features of 64, 256, 512, 1024, 2048 channels.
         widths = [min(width, max(width // 4, count // 2)) for count in channels]
         self._fine = sum(stride == strides[0] for stride in strides)
-        middle = strides[self._fine] if self._fine < len(strides) else strides[0]
-        ups = [1 if stride == strides[0] else stride // middle for stride in strides]
+        coarse_stride = strides[self._fine] if self._fine < len(strides) else strides[0]
+        ups = [1 if stride == strides[0] else stride // coarse_stride for stride in strides]
         self.reduce = nn.ModuleList(
             _reducer(count, out, up) for count, out, up in zip(channels, widths, ups, strict=True)
         )
         coarse = sum(widths[self._fine :])
-        self.coarse = _reducer(coarse, width, middle // strides[0]) if coarse else None
+        self.coarse = _reducer(coarse, width, coarse_stride // strides[0]) if coarse else None
         self.fine = _reducer(sum(widths[: self._fine]) + (width if coarse else 0), width)
         self.out = nn.Conv2d(width, 2, 1, bias=False)
         self.register_buffer("mean", torch.zeros(2))
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Return displacements (B, 2, h, w) of features, finest first."""
+        """Return displacements (B, 2, h, w); features: (B, C, h, w) each, finest first."""
         reduced = [layer(feature) for layer, feature in zip(self.reduce, features, strict=True)]
         fine, coarse = reduced[: self._fine], reduced[self._fine :]
         if self.coarse is not None:
-            joined = self.coarse(torch.cat([_cut(each, coarse[0]) for each in coarse], 1))
-            fine.append(_cut(joined, fine[0]))
-        found: Tensor = self.out(self.fine(torch.cat(fine, 1)))
-        return found if self.training else found - self.mean.view(1, 2, 1, 1)
+            same_size = [_cropped(feature, coarse[0]) for feature in coarse]
+            fine.append(_cropped(self.coarse(torch.cat(same_size, 1)), fine[0]))
+        steps: Tensor = self.out(self.fine(torch.cat(fine, 1)))
+        return steps if self.training else steps - self.mean.view(1, 2, 1, 1)
 
 
 class IRN(Network):
-    """A backbone with a head for boundaries and, unless its width is 0, one for displacements.
+    """A backbone with a head for boundaries and, unless its width is 0, a head for displacements.
 
-    stride: of the backbone's last features; the heads work at that of its finest.
+    stride: pixels per cell of the backbone's last features; the heads use its finest stride.
     """
 
     def __init__(self, name: str, stride: int, params: IrnParams) -> None:
@@ -147,7 +149,7 @@ class IRN(Network):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return boundary logits (B, 1, h, w) and displacements (B, 2, h, w), if there are any."""
+        """Return boundary logits (B, 1, h, w) and, if it has that head, displacements (B, 2, h, w)."""
         features = self.backbone(images)
         steps = None if self.displacement is None else self.displacement(features)
         return self.edge(features), steps
@@ -156,15 +158,15 @@ class IRN(Network):
 def edge_displacement(net: IRN, images: Tensor, side: int) -> tuple[Tensor, Tensor | None]:
     """Return boundaries (B, 1, h, w) in [0, 1] and displacements (B, 2, h, w) of images (B, 3, H, W).
 
-    The images are padded with 0 to a square of `side` pixels, which the normalisation of the heads
-    sees (IRNet 512), or to the next multiple of 16 that holds them. Boundaries are seen in the
-    mirrored images too; a cell of the result begins inside the image.
+    Images are padded with 0 to a square of `side` pixels (IRNet: 512), or of the next multiple of 16
+    that holds them; the padding affects the GroupNorm of the heads. Boundaries are averaged with those
+    of the mirrored images. The result is cropped to the cells that begin inside the image.
     """
     height, width = images.shape[2:]
     cells = [-(-length // net.stride) for length in (height, width)]
     side = -(-max(side, height, width) // MULTIPLE) * MULTIPLE
-    both = torch.cat([images, images.flip(3)])
-    logits, displacement = net(F.pad(both, (0, side - width, 0, side - height)))
+    pair = torch.cat([images, images.flip(3)])
+    logits, displacement = net(F.pad(pair, (0, side - width, 0, side - height)))
     straight, mirrored = logits[..., : cells[0], : cells[1]].chunk(2)
     edges = torch.sigmoid((straight + mirrored.flip(3)) / 2)
     if displacement is None:
@@ -173,9 +175,9 @@ def edge_displacement(net: IRN, images: Tensor, side: int) -> tuple[Tensor, Tens
 
 
 def measure_mean(net: IRN, batches: Iterable[Tensor]) -> None:
-    """Set what is subtracted from displacements to their mean over images (B, 3, H, W).
+    """Set the mean displacement of the head, measured on batches of images (B, 3, H, W).
 
-    Batches count alike, whatever their size, and padding counts as image (published).
+    As in IRNet's code, every batch has equal weight, whatever its size, and padding counts as image.
     """
     head = net.displacement
     if head is None:

@@ -1,8 +1,8 @@
-"""ResNet-101 as Caffe has it, which DeepLab-v2 (Chen et al., TPAMI 2018) builds on.
+"""Caffe's variant of ResNet-101, the backbone of DeepLab-v2 (Chen et al., TPAMI 2018).
 
-Unlike torchvision's: the stride is on the first 1x1 convolution, pooling rounds up, the last layers
-are dilated from their first block on, and images are BGR 0..255 minus a mean. Layers are called as in
-the published files of deeplab-pytorch.
+It differs from torchvision's: the first 1x1 convolution of a block has the stride, pooling rounds up,
+the last layers are dilated from their first block on, and images are BGR 0..255 minus a mean. Layers
+have the names of the published files of deeplab-pytorch.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ LAYERS = {
     "layer4": (23, 1024, 1, 2),
     "layer5": (3, 2048, 1, 4),
 }
-# Initial weights (deeplabv1_resnet101-coco.pth) end in a classifier of COCO's classes, and a trained
-# DeepLab-v2 in its own head; neither is of the backbone.
+# Initial weights (deeplabv1_resnet101-coco.pth) contain a classifier of COCO's classes, and a trained
+# DeepLab-v2 contains its head; both are dropped.
 PUBLISHED = Layout(((r"^base\.", ""),), dropped=(r"fc\..*", r"(?:base\.)?aspp\..*"))
 
 
@@ -35,7 +35,7 @@ class ConvNorm(nn.Module):
         self.bn = nn.BatchNorm2d(out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the normalised result."""
+        """Return normalised features (B, out, h, w)."""
         return self.bn(self.conv(x))  # type: ignore[no-any-return]  # nn.Module call
 
 
@@ -51,7 +51,7 @@ class Bottleneck(nn.Module):
         self.shortcut = ConvNorm(channels, out, 1, stride, 1) if first else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the activated sum."""
+        """Return features (B, out, h, w) after ReLU."""
         residual = self.increase(F.relu(self.conv3x3(F.relu(self.reduce(x)))))
         return F.relu(residual + self.shortcut(x))
 
@@ -69,9 +69,9 @@ class Stem(nn.Module):
 
 
 class CaffeResNet101(Backbone):
-    """Features of layer2 to layer5, at strides 4, 8, 8 and 8."""
+    """The backbone; its features are those of layer2 to layer5, at strides 4, 8, 8 and 8."""
 
-    # https://github.com/kazuto1011/deeplab-pytorch, configs/voc12.yaml: blue, green, red
+    # https://github.com/kazuto1011/deeplab-pytorch, configs/voc12.yaml, in the order BGR
     mean, std = (104.008, 116.669, 122.675), (1.0, 1.0, 1.0)
     unit, bgr = 1.0, True
     channels, strides = (256, 512, 1024, 2048), (4, 8, 8, 8)

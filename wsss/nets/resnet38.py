@@ -1,7 +1,7 @@
 """ResNet-38d (Wu et al., 2016), the wide network that PSA (Ahn and Kwak, CVPR 2018) builds on.
 
-Pre-activation blocks without biases; the last blocks are dilated, so that the stride stays 8. Layers
-are called as in the published files.
+Its blocks have pre-activation and no biases; the last blocks are dilated instead of strided, so the
+stride stays 8. Layers have the names of the published files.
 """
 
 from __future__ import annotations
@@ -37,10 +37,7 @@ def _relu_norm(norm: nn.Module, x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (block R).
-
-    first, dilation: of the two convolutions.
-    """
+    """Two 3x3 convolutions beside a shortcut (block R); first, dilation: their dilations."""
 
     def __init__(
         self, channels: int, middle: int, out: int, stride: int, first: int, dilation: int
@@ -57,7 +54,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the block's output and its activated input."""
+        """Return the block's output and its input after BatchNorm and ReLU."""
         active = _relu_norm(self.bn_branch2a, x)
         shortcut = x if self.conv_branch1 is None else self.conv_branch1(active)
         middle = _relu_norm(self.bn_branch2b1, self.conv_branch2a(active))
@@ -79,7 +76,7 @@ class Bottleneck(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the block's output and its activated input."""
+        """Return the block's output and its input after BatchNorm and ReLU."""
         active = _relu_norm(self.bn_branch2a, x)
         middle = _relu_norm(self.bn_branch2b1, self.conv_branch2a(active))
         middle = self.conv_branch2b1(self.dropout(middle))
@@ -114,7 +111,7 @@ class ResNet38(Backbone):
         self.add_module(self.blocks[-1], block)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return conv4 and conv5, the activated inputs of b5 and b6, and conv6, the last features."""
+        """Return conv4 and conv5 (inputs of b5 and b6 after BatchNorm and ReLU) and conv6."""
         x, active = self.conv1a(images), {}
         for name in self.blocks:
             x, active[name] = self.get_submodule(name)(x)

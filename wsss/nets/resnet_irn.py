@@ -1,4 +1,4 @@
-"""The ResNets of IRNet (Ahn et al., CVPR 2019) and CRT: plain convolutions to stride 16, five taps."""
+"""The ResNets of IRNet (Ahn et al., CVPR 2019) and CRT: stride 16 without dilation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsss.nets.backbone import IMAGENET, Backbone
 class IrnResNet(Backbone):
     """timm's resnet50 or resnet152 whose last stage has stride 1, without dilation.
 
-    Features: after the stem's max-pooling (64 channels, stride 4), then layer1 to layer4.
+    Features: the output of the stem's max-pooling (64 channels, stride 4), then of layer1 to layer4.
     """
 
     mean, std = IMAGENET
@@ -20,7 +20,7 @@ class IrnResNet(Backbone):
 
     def __init__(self, name: str = "resnet50") -> None:
         super().__init__()
-        import timm  # noqa: PLC0415  # four seconds: only where such a network is built
+        import timm  # noqa: PLC0415  # takes four seconds to import
 
         body: Any = timm.create_model(name, num_classes=0, global_pool="")
         first = body.layer4[0]
@@ -28,7 +28,7 @@ class IrnResNet(Backbone):
         self.body = body
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return x1 to x5."""
+        """Return five feature maps, see `channels` and `strides`."""
         body = self.body
         features = [body.maxpool(body.act1(body.bn1(body.conv1(images))))]
         for layer in (body.layer1, body.layer2, body.layer3, body.layer4):

@@ -1,6 +1,6 @@
-"""Vision transformers (ViT, DeiT) whose attention can be looked at, with any number of class tokens.
+"""Vision transformers (ViT, DeiT) that can return their attention, with any number of class tokens.
 
-Layers are called as in timm and in the published DeiT files.
+Layers have the names of timm and of the published DeiT files.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from wsss.data.resize import resize_by
 from wsss.errors import ConfigError
 from wsss.nets.backbone import IMAGENET, Backbone
 
-EPS = 1e-6  # of every LayerNorm, as in timm; PyTorch's default is another
-Keep = Literal["none", "mean", "heads"]  # of the attention weights
+EPS = 1e-6  # of every LayerNorm, as in timm (PyTorch's default is 1e-5)
+Keep = Literal["none", "mean", "heads"]  # which attention weights to return
 Change = Callable[[Tensor], Tensor]  # tokens -> tokens, of equal shape
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A size of transformer.
+    """The shape of a transformer.
 
-    patch: pixels per token. grid: cells on a side of the position table. stem: 3x3 convolutions at each
-    halving before the patches, which let a small network learn from a few hundred images.
+    patch: pixels per token. grid: side of the position table, in cells. stem: number of 3x3 convolutions
+    at each halving before the patches; they let a small network learn from a few hundred images.
     """
 
     patch: int
@@ -39,7 +39,7 @@ class Shape:
     stem: int = 0
 
 
-SHAPES = {  # by the name of the backbone; timm's, but for the toy
+SHAPES = {  # by backbone; the names, except the toy's, are timm's
     "vit_toy": Shape(8, 64, 4, 4, 12, stem=2),
     "deit_small_patch16_224": Shape(16, 384, 12, 6, 14),
     "deit_base_patch16_224": Shape(16, 768, 12, 12, 14),
@@ -49,11 +49,11 @@ SHAPES = {  # by the name of the backbone; timm's, but for the toy
 
 
 @dataclass
-class Seen:
-    """What a pass through the blocks left.
+class Output:
+    """The result of the transformer blocks.
 
-    tokens: after the last block, without the final LayerNorm (B, N, D). attention: per block that ran,
-    rows are queries (B, N, N), or (B, heads, N, N). kept: tokens after the blocks asked for.
+    tokens: tokens after the last block, before the final LayerNorm (B, N, D). attention: weights of each
+    block (B, N, N) or (B, heads, N, N), rows are queries. kept: tokens (B, N, D) by block, see `run`.
     """
 
     tokens: Tensor
@@ -62,7 +62,7 @@ class Seen:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention that can return its weights."""
+    """Multi-head self-attention that can return its attention weights."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, keep: Keep = "none") -> tuple[Tensor, Tensor | None]:
-        """Return the new tokens (B, N, D) and the softmax weights, of each head or their mean."""
+        """Return new tokens (B, N, D) and, unless `keep` is none, the attention weights of `Output`."""
         query, key, value = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if keep == "none":
             mixed = F.scaled_dot_product_attention(query, key, value)
@@ -83,7 +83,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers around an exact GELU."""
+    """Two linear layers with an exact GELU in between."""
 
     def __init__(self, width: int, ratio: int = 4) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """A pre-norm transformer block.
 
-    drop_path: probability that a training image skips one of the two branches.
+    drop_path: probability that a training image skips a branch (attention or MLP).
     """
 
     def __init__(self, width: int, heads: int, drop_path: float = 0.0, eps: float = EPS) -> None:
@@ -110,21 +110,21 @@ class Block(nn.Module):
         self.mlp = Mlp(width)
 
     def forward(self, x: Tensor, keep: Keep = "none") -> tuple[Tensor, Tensor | None]:
-        """Return the tokens (B, N, D) after the block, and its attention if it is kept."""
+        """Return the tokens (B, N, D) after the block and its attention weights, see `Attention`."""
         mixed, weights = self.attn(self.norm1(x), keep)
-        x = x + self._skipped(mixed)
-        return x + self._skipped(self.mlp(self.norm2(x))), weights
+        x = x + self._dropped(mixed)
+        return x + self._dropped(self.mlp(self.norm2(x))), weights
 
-    def _skipped(self, branch: Tensor) -> Tensor:
+    def _dropped(self, branch: Tensor) -> Tensor:
         if not (self.training and self.drop_path):
             return branch
-        alive = 1 - self.drop_path
-        mask = branch.new_empty(len(branch), 1, 1).bernoulli_(alive)
-        return branch * mask / alive
+        keep_rate = 1 - self.drop_path
+        mask = branch.new_empty(len(branch), 1, 1).bernoulli_(keep_rate)
+        return branch * mask / keep_rate
 
 
 class PatchEmbed(nn.Module):
-    """One token (D) for each whole patch of an image; what is left at the right and below is cut."""
+    """Computes one token for each whole patch of an image; partial patches are cropped."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -141,17 +141,17 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(channels, shape.width, pixels, pixels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return tokens as a map (B, D, H // patch, W // patch)."""
+        """Return tokens of images (B, 3, H, W) as a map (B, D, H // patch, W // patch)."""
         height, width = (side - side % self.patch for side in images.shape[2:])
         return self.proj(self.stem(images[:, :, :height, :width]))  # type: ignore[no-any-return]  # nn.Module call
 
 
 class ViT(Backbone):
-    """A transformer over class tokens, then an optional distillation token, then patches.
+    """A transformer over class tokens, an optional distillation token, and patch tokens, in this order.
 
-    class_tokens: how many; 0 is none. drop_path: of the last block; it rises linearly from 0.
-    factor_offset: none: the position table is resized to the size of the grid (bicubic, not smoothed);
-    a number: by the factor (cells + number) / table, as DINO and MCTformer (0.1) do.
+    class_tokens: their number, which may be 0. drop_path: rate in the last block; it rises linearly
+    from 0. factor_offset: None resizes the position table to the size of the grid; a number resizes it
+    by the factor (cells + number) / table, as DINO and MCTformer (0.1) do. Both are bicubic.
     """
 
     mean, std = IMAGENET
@@ -167,7 +167,7 @@ class ViT(Backbone):
     ) -> None:
         super().__init__()
         self.shape, self.class_tokens, self.factor_offset = shape, class_tokens, factor_offset
-        self.special = class_tokens + distilled  # tokens before those of the patches
+        self.special = class_tokens + distilled  # number of tokens before the patch tokens
         self.channels, self.strides = (shape.width,), (shape.patch,)
         if class_tokens:
             self.cls_token = nn.Parameter(torch.zeros(1, class_tokens, shape.width))
@@ -182,17 +182,17 @@ class ViT(Backbone):
         self.norm = nn.LayerNorm(shape.width, EPS)
         initialise(self)
         if shape.stem:
-            look_alike([cast("Block", block).attn for block in self.blocks])
+            attend_to_similar([cast("Block", block).attn for block in self.blocks])
             with torch.no_grad():
-                self.pos_embed[:, self.special :] = waves(shape.grid, shape.width) / 2
+                self.pos_embed[:, self.special :] = sine_positions(shape.grid, shape.width) / 2
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the patches' tokens after the final LayerNorm (B, D, h, w), as one feature map."""
+        """Return the patch tokens after the final LayerNorm as one feature map (B, D, h, w)."""
         tokens, grid = self.embed(images)
         return [self.as_map(self.norm(self.run(tokens).tokens), grid)]
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Return all tokens with their positions (B, N, D), and the grid (h, w) of the patches."""
+        """Return all tokens with positions added (B, N, D), and the grid (h, w) of the patches."""
         patches = self.patch_embed(images)
         grid = (patches.shape[2], patches.shape[3])
         special = [getattr(self, key) for key in ("cls_token", "dist_token") if hasattr(self, key)]
@@ -203,8 +203,8 @@ class ViT(Backbone):
     def positions(self, grid: tuple[int, int], square: bool) -> Tensor:
         """Return the position table (1, special + h * w, D) for a grid (h, w).
 
-        square: of the image; by a factor, the published code resizes a table of the right size if the
-        image is not.
+        square: whether the image is square. With a `factor_offset`, the published code resizes a table
+        that already fits the grid, unless the image is square.
         """
         special, table = self.pos_embed[:, : self.special], self.pos_embed[:, self.special :]
         if self.factor_offset is not None and grid == (self.shape.grid,) * 2 and square:
@@ -217,48 +217,48 @@ class ViT(Backbone):
         attention: Keep = "none",
         keep: Collection[int] = (),
         change: Mapping[int, Change] | None = None,
-    ) -> Seen:
+    ) -> Output:
         """Send tokens (B, N, D) through all blocks, without the final LayerNorm.
 
-        attention: what to return of the weights. keep: blocks, from 0, whose output is returned.
-        change: by block, from 0, what is done to its output before the next one.
+        attention: which attention weights to return. keep: numbers of blocks, from 0, whose output is
+        returned. change: functions by block number; each changes the block's output.
         """
-        seen = Seen(tokens)
+        output = Output(tokens)
         for number, block in enumerate(self.blocks):
-            seen.tokens, weights = block(seen.tokens, attention)
+            output.tokens, weights = block(output.tokens, attention)
             if weights is not None:
-                seen.attention.append(weights)
+                output.attention.append(weights)
             if number in keep:
-                seen.kept[number] = seen.tokens
+                output.kept[number] = output.tokens
             if change and number in change:
-                seen.tokens = change[number](seen.tokens)
-        return seen
+                output.tokens = change[number](output.tokens)
+        return output
 
     def as_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Return the patches among all tokens (B, N, D) as a map (B, D, h, w)."""
+        """Return the patch tokens among all tokens (B, N, D) as a map (B, D, h, w)."""
         return tokens[:, self.special :].transpose(1, 2).reshape(len(tokens), -1, *grid)
 
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return initial weights of one class token for this network's number and its table."""
-        found = dict(state)
-        table = found.pop("pos_embed")
-        known = 1 + ("dist_token" in found)
+        """Return initial weights of one class token, adapted to this network's tokens and grid."""
+        adapted = dict(state)
+        table = adapted.pop("pos_embed")
+        special = 1 + ("dist_token" in adapted)
         first = [table[:, :1].expand(-1, self.class_tokens, -1)]
         if self.special > self.class_tokens:
             first.append(table[:, 1:2])
         grid = (self.shape.grid,) * 2
-        found["pos_embed"] = torch.cat([*first, resize_table(table[:, known:], grid)], 1)
+        adapted["pos_embed"] = torch.cat([*first, resize_table(table[:, special:], grid)], 1)
         if self.class_tokens:
-            found["cls_token"] = found["cls_token"].expand(-1, self.class_tokens, -1)
-        return found
+            adapted["cls_token"] = adapted["cls_token"].expand(-1, self.class_tokens, -1)
+        return adapted
 
 
 def resize_table(
     table: Tensor, grid: tuple[int, int], factor_offset: float | None = None
 ) -> Tensor:
-    """Return positions (1, n * n, D) for a grid (h, w) as (1, h * w, D), bicubic, not smoothed.
+    """Return a position table (1, n * n, D) resized to (1, h * w, D), bicubic without antialiasing.
 
-    factor_offset: resize by (cells + factor_offset) / n instead of to the size.
+    factor_offset: resize by the factor (cells + factor_offset) / n instead of to the size `grid`.
     """
     side = math.isqrt(table.shape[1])
     if factor_offset is None and grid == (side, side):
@@ -270,7 +270,7 @@ def resize_table(
 
 
 def initialise(module: nn.Module) -> None:
-    """Draw the weights of linear layers and of tokens as DeiT does: normal, cut, 0.02."""
+    """Initialise linear layers and tokens as DeiT does: truncated normal, standard deviation 0.02."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)
@@ -282,11 +282,11 @@ def initialise(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def look_alike(layers: Sequence[Attention], sharpness: float = 1.5) -> None:
-    """Let every token attend at first to near tokens that look alike, as trained transformers do.
+def attend_to_similar(layers: Sequence[Attention], sharpness: float = 1.5) -> None:
+    """Initialise attention so that tokens attend to near, similar tokens, as in trained transformers.
 
-    Queries and keys are the same projection (Trockman and Kolter, ICML 2023). From nothing but a few
-    hundred images attention would stay the same everywhere.
+    Queries and keys get the same projection (Trockman and Kolter, ICML 2023). With random projections
+    and a few hundred images, attention would stay uniform.
     """
     for attention in layers:
         width = attention.proj.in_features
@@ -297,25 +297,25 @@ def look_alike(layers: Sequence[Attention], sharpness: float = 1.5) -> None:
                 attention.qkv.weight[part + head * size : part + (head + 1) * size] = rows
 
 
-def waves(grid: int, width: int) -> Tensor:
-    """Return sines and cosines of the row and the column (1, grid * grid, width)."""
-    lengths = 2.0 ** torch.linspace(0, 3, width // 4)  # of a wave, in cells over 2 pi
+def sine_positions(grid: int, width: int) -> Tensor:
+    """Return positions (1, grid * grid, width): sines and cosines of row and column."""
+    lengths = 2.0 ** torch.linspace(0, 3, width // 4)  # wave lengths, in cells / (2 pi)
     angles = torch.arange(grid)[:, None] / lengths
-    one = torch.cat([angles.sin(), angles.cos()], 1)
-    rows, columns = one[:, None].expand(-1, grid, -1), one[None].expand(grid, -1, -1)
+    axis = torch.cat([angles.sin(), angles.cos()], 1)
+    rows, columns = axis[:, None].expand(-1, grid, -1), axis[None].expand(grid, -1, -1)
     return torch.cat([rows, columns], 2).reshape(1, grid * grid, width)
 
 
 def shape_of(name: str) -> Shape | None:
-    """Return the size of the transformer called `name`, whose tag may follow; none if it is a CNN."""
+    """Return the shape of the transformer `name`, with or without timm's tag; None if it is a CNN."""
     return SHAPES.get(name.partition(".")[0])
 
 
 def transformer(name: str) -> Shape:
-    """Return the size of the transformer of a method that needs one; `toy` is the small one.
+    """Return the shape of the transformer `name`, for methods that need one; `toy` is the smallest.
 
     Raises:
-        ConfigError: the backbone is another network.
+        ConfigError: the backbone is not a transformer.
     """
     shape = shape_of("vit_toy" if name == "toy" else name)
     if shape is None:

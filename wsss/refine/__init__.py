@@ -1,1 +1,1 @@
-"""From CAM to pseudo label: arrays in, arrays out."""
+"""From CAM to pseudo label: functions of arrays."""

@@ -1,4 +1,4 @@
-"""Labels and pairs for AffinityNet (Ahn and Kwak, CVPR 2018) and IRNet (Ahn et al., CVPR 2019)."""
+"""Labels, pairs and losses of AffinityNet (Ahn, CVPR 2018) and IRNet (Ahn et al., CVPR 2019)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ from numpy.typing import NDArray
 
 from wsss.data.labelmap import IGNORE
 
-if TYPE_CHECKING:  # label stages use this module too, and need not pay for torch
+if TYPE_CHECKING:  # stages without a network use this module, and do not need torch
     from torch import Tensor
 
     from wsss.refine.pair_distance import Window
 
     Pairs = Iterable[tuple[tuple[int, int], Tensor]]
 
-SMALLEST = 1e-5  # keeps logarithms finite, as published
-WEIGHTS = {"background": 0.25, "foreground": 0.25, "unlike": 0.5}  # of the kinds of pairs
+SMALLEST = 1e-5  # keeps logarithms and divisions finite (PSA and IRNet code)
+WEIGHTS = {
+    "background": 0.25,
+    "foreground": 0.25,
+    "unlike": 0.5,
+}  # weights of the loss terms
 
 
 def offsets(radius: int) -> list[tuple[int, int]]:
-    """Return the steps (dy, dx) to the half disc of neighbours nearer than `radius` cells.
+    """Return the offsets (dy, dx) to the neighbours nearer than `radius` cells, in PSA's order.
 
-    Each unordered pair of cells is met once: dy > 0, or dy = 0 and dx > 0 (PSA's order).
+    They form a half disc (dy > 0, or dy = 0 and dx > 0), so each unordered pair occurs once.
     """
     right = [(0, dx) for dx in range(1, radius)]
     below = [
@@ -38,10 +42,10 @@ def offsets(radius: int) -> list[tuple[int, int]]:
 
 
 def windows(height: int, width: int, offset: tuple[int, int], margin: int = 0) -> Window:
-    """Return the slices (rows, columns) of the cells that have a neighbour at `offset`, and of these.
+    """Return slices (rows, columns) of the cells with a neighbour at `offset`, and of the neighbours.
 
-    margin: leave out the first cells of pairs that lie nearer than this to the left, right or lower
-    edge. The published code does so with radius - 1, which cuts cells in the corners off.
+    margin: leave out cells nearer than this to the left, right or lower edge. The published code uses
+    radius - 1, which leaves out the cells in the lower corners altogether.
     """
     dy, dx = offset
     top, left = height - max(dy, margin), max(-dx, margin, 0)
@@ -52,9 +56,9 @@ def windows(height: int, width: int, offset: tuple[int, int], margin: int = 0) -
 
 
 def inner_radius(height: int, width: int, radius: int) -> int:
-    """Return the radius for a grid with the published margin: smaller where a side is below 11.
+    """Return the radius for a grid with the published margin: smaller if a side has below 11 cells.
 
-    As MCTformer, PCSformer and TransCAM do; PSA itself fails on small grids.
+    MCTformer, PCSformer and TransCAM do so; PSA itself fails on small grids.
     """
     side = min(height, width)
     return min(radius, (side - 1) // 2) if side < 11 else radius
@@ -62,13 +66,13 @@ def inner_radius(height: int, width: int, radius: int) -> int:
 
 @functools.cache
 def paths(radius: int) -> tuple[tuple[tuple[int, int], tuple[tuple[int, int], ...]], ...]:
-    """Return each step of `offsets` with the cells between its ends, both included.
+    """Return each offset with the cells on the line between its ends, both ends included.
 
-    These are the cells of the bounding box nearer than 1 to the line, far end first; steps with few
-    cells come first (IRNet, Sec. 4.1, as published).
+    These are the cells of the bounding box nearer than 1 to the line, far end first; offsets with few
+    cells come first (IRNet, Sec. 4.1 and its code).
     """
-    found = [((dy, dx), _line(dy, dx)) for dy, dx in offsets(radius)]
-    return tuple(sorted(found, key=lambda path: len(path[1])))
+    lines = [((dy, dx), _line(dy, dx)) for dy, dx in offsets(radius)]
+    return tuple(sorted(lines, key=lambda path: len(path[1])))
 
 
 def _line(dy: int, dx: int) -> tuple[tuple[int, int], ...]:
@@ -78,29 +82,30 @@ def _line(dy: int, dx: int) -> tuple[tuple[int, int], ...]:
 
 
 def pair_affinities(features: Tensor, radius: int, margin: int = 0) -> Pairs:
-    """Yield each offset with the affinities in (0, 1] of all pairs at it (B, rows, columns).
+    """Yield each offset with the affinities (B, rows, columns) of its pairs, in (0, 1].
 
-    features: (B, C, h, w). The affinity is exp(-mean |difference|) (PSA, Eq. 1). Slices instead of
-    gathered pairs: memory is that of one offset, with a gradient too (`distance.Distances`).
+    features: (B, C, h, w). The affinity is exp(-mean |difference|) (PSA, Eq. 1). Pairs are slices of
+    the features, so memory holds the differences of one offset at a time; with a gradient,
+    `pair_distance.Distances` ensures the same.
     """
     height, width = features.shape[2:]
-    placed = [(offset, windows(height, width, offset, margin)) for offset in offsets(radius)]
+    pairs = [(offset, windows(height, width, offset, margin)) for offset in offsets(radius)]
     if features.requires_grad:
         from wsss.refine.pair_distance import Distances  # noqa: PLC0415  # imports torch
 
-        found = Distances.apply(features, [window for _, window in placed])
-        for (offset, _), distance in zip(placed, found, strict=True):
+        distances = Distances.apply(features, [window for _, window in pairs])
+        for (offset, _), distance in zip(pairs, distances, strict=True):
             yield offset, distance.neg().exp()
         return
-    for offset, (here, there) in placed:
+    for offset, (here, there) in pairs:
         difference = features[:, :, here[0], here[1]] - features[:, :, there[0], there[1]]
         yield offset, difference.abs().mean(1).neg().exp()
 
 
 def path_affinities(edges: Tensor, radius: int, margin: int = 0) -> Pairs:
-    """Yield each offset with the affinities in [0, 1] of all pairs at it (B, rows, columns).
+    """Yield each offset with the affinities (B, rows, columns) of its pairs, in [0, 1].
 
-    edges: (B, h, w) in [0, 1]. The affinity is 1 less the strongest edge between the ends (IRNet,
+    edges: (B, h, w) in [0, 1]. The affinity is 1 minus the strongest edge between the two cells (IRNet,
     Eq. 3).
     """
     height, width = edges.shape[1:]
@@ -115,14 +120,13 @@ def path_affinities(edges: Tensor, radius: int, margin: int = 0) -> Pairs:
 
 
 def affinity_loss(pairs: Pairs, labels: Tensor, margin: int = 0) -> dict[str, Tensor]:
-    """Return the three terms of PSA and IRNet: alike in background, alike in foreground, unlike.
+    """Return the loss terms of PSA and IRNet: pairs of background, of one class, of unlike labels.
 
-    pairs: from `pair_affinities` or `path_affinities` with this margin. labels: (B, h, w), 255 is
-    unknown and teaches nothing. The weights are 1/4, 1/4, 1/2; a kind of pair that does not occur
-    gives 0.
+    pairs: from `pair_affinities` or `path_affinities` with the same margin. labels: (B, h, w); pairs
+    with the label 255 are left out. The weights are 1/4, 1/4, 1/2; a term without pairs is 0.
     """
     height, width = labels.shape[1:]
-    sums: dict[str, list[Any]] = {name: [0.0, 0.0] for name in WEIGHTS}
+    sums: dict[str, list[Any]] = {name: [0.0, 0.0] for name in WEIGHTS}  # total, count
     for offset, alike in pairs:
         background, foreground, unlike = _kinds(labels, windows(height, width, offset, margin))
         terms = (
@@ -139,21 +143,21 @@ def affinity_loss(pairs: Pairs, labels: Tensor, margin: int = 0) -> dict[str, Te
 
 
 def _kinds(labels: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-    """Return which pairs are alike in background, alike in foreground, and unlike."""
+    """Return masks of the pairs with equal background, equal foreground and unlike labels."""
     (rows, columns), (far_rows, far_columns) = window
     first, second = labels[:, rows, columns], labels[:, far_rows, far_columns]
-    known = (first != IGNORE) & (second != IGNORE)
-    same = known & (first == second)
-    return same & (first == 0), same & (first > 0), known & (first != second)
+    both_labelled = (first != IGNORE) & (second != IGNORE)
+    same = both_labelled & (first == second)
+    return same & (first == 0), same & (first > 0), both_labelled & (first != second)
 
 
 def displacement_loss(
     field: Tensor, labels: Tensor, radius: int, margin: int = 0
 ) -> dict[str, Tensor]:
-    """Return IRNet's two terms: the field points to a common place in an object, to none outside.
+    """Return IRNet's two terms: cells of an object point to one place, background does not move.
 
-    field: (B, 2, h, w), downwards and to the right, in cells. labels: (B, h, w), 255 is unknown. Each
-    term has the weight 1/2 (IRNet, Eq. 5 to 7).
+    field: displacements (B, 2, h, w), downwards and to the right, in cells. labels: (B, h, w); pairs
+    with the label 255 are left out. Each term has the weight 1/2 (IRNet, Eq. 5 to 7).
     """
     height, width = labels.shape[1:]
     sums: dict[str, list[Any]] = {"moves": [0.0, 0.0], "rests": [0.0, 0.0]}
@@ -173,13 +177,13 @@ def displacement_loss(
 
 
 def from_thresholds(
-    foreground: NDArray[Any], background: NDArray[Any], labels: Sequence[int]
+    foreground: NDArray[np.integer], background: NDArray[np.integer], labels: Sequence[int]
 ) -> NDArray[np.uint8]:
-    """Return confident labels (H, W) from two label images with compact labels 0..K.
+    """Return affinity labels (H, W) from two label images (H, W) with compact labels 0..K.
 
-    foreground: made with a generous background, so its foreground is sure. background: made with a
-    meagre one, so its background is sure. labels: the classes (from 0) of compact labels 1..K.
-    The rest is 255 (IRNet, Sec. 3.2; PSA, Sec. 3.2).
+    foreground: labels at a high background score, whose foreground is reliable. background: labels at
+    a low background score, whose background is reliable. labels: the classes (from 0) of the compact
+    labels 1..K. All other pixels are 255 (IRNet, Sec. 3.2; PSA, Sec. 3.2).
     """
     names = np.array([0, *(label + 1 for label in labels)], np.uint8)
     confident: NDArray[np.uint8] = names[foreground]
@@ -193,9 +197,9 @@ def reduce_labels(
     size: tuple[int, int],
     pixel: Literal["centre", "corner"] = "centre",
 ) -> NDArray[np.uint8]:
-    """Return labels (..., H, W) at `size` (h, w), taking one pixel of each cell.
+    """Return labels (..., H, W) reduced to `size` (h, w): one pixel stands for each cell.
 
-    pixel: the one in the centre (PIL's nearest, IRNet), or at the upper left (OpenCV's nearest).
+    pixel: the cell's centre (Pillow's nearest, IRNet) or its upper left corner (OpenCV's nearest).
     """
     shift = 0.5 if pixel == "centre" else 0.0
     rows = _picked(labels.shape[-2], size[0], shift)

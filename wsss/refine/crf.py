@@ -1,4 +1,4 @@
-"""Dense CRF (Kraehenbuehl and Koltun, NeurIPS 2011) through pydensecrf2, with the parameter sets of `schema/base`."""
+"""Dense CRF (Kraehenbuehl and Koltun, NeurIPS 2011), computed by pydensecrf2."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsss.errors import MissingError
-from wsss.settings.base import CRF_SETS  # the module itself: a changed set is changed code
+from wsss.settings.base import (
+    CRF_SETS,
+)  # from the module that defines them, so that a changed set changes the fingerprint
 
 Array = NDArray[Any]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-CERTAINTY = 0.7  # of a hard label: IRNet and everything derived from it
-SMALLEST = 1e-5  # probability that scores are clipped to
-NEGLIGIBLE = 0.01  # labels nowhere more probable are left out; about 1e-4 of the pixels change
+CERTAINTY = 0.7  # probability of a hard label (IRNet and all code derived from it)
+SMALLEST = 1e-5  # smaller probabilities are clipped to this
+# A label whose probability is nowhere above this is left out; about 1e-4 of the pixels change.
+NEGLIGIBLE = 0.01
 
 
 def check_installed() -> None:
-    """Raise `MissingError` if there is no CRF library, before any work is done."""
+    """Raise `MissingError` if the CRF library is not installed, before any work is done."""
     try:
         import pydensecrf.densecrf  # noqa: F401, PLC0415  # compiled: imported where it is needed
     except ImportError:
@@ -36,7 +39,7 @@ def check_installed() -> None:
 
 
 def scores_unary(scores: Array) -> Array:
-    """Return the energy -log p of `scores` (labels, height, width) in [0, 1], not re-normalised."""
+    """Return the energy -log p (labels, pixels) of `scores` (labels, height, width) in [0, 1]."""
     energy: Array = -np.log(np.clip(scores, SMALLEST, 1.0))
     return energy.reshape(len(scores), -1).astype(np.float32)
 
@@ -44,9 +47,9 @@ def scores_unary(scores: Array) -> Array:
 def labels_unary(labels: Array, count: int, among: int | None = None) -> Array:
     """Return the energy (count, pixels) of hard `labels` (height, width) in 0 .. count - 1.
 
-    among: labels that share what is not certain; at least 2, `count` if not given. It is part of the
-    energy: the gap between the given and another label grows with it. Rows for the present labels
-    alone among 21 give the result of all 21 rows but for 0.03 % of the pixels.
+    among: number of labels that share the remaining probability; at least 2, `count` by default. The
+    energy gap between the hard label and the others grows with it. With `among` 21, rows for the
+    present labels alone change 0.03 % of the pixels, compared with all 21 rows.
     """
     others = (count if among is None else among) - 1
     energy = np.full((count, labels.size), -np.log((1 - CERTAINTY) / others), np.float32)
@@ -54,15 +57,24 @@ def labels_unary(labels: Array, count: int, among: int | None = None) -> Array:
     return energy
 
 
-def counted(params: Any, labels: Sized, classes: int) -> int:
-    """Return how many labels the energy of hard labels counts. params: has `among`."""
+class CrfClasses(Protocol):
+    """Settings that say whether the energy of hard labels counts all classes or the present ones."""
+
+    @property
+    def crf_classes(self) -> str:
+        """`all` or `present`."""
+
+
+def counted(params: CrfClasses, labels: Sized, classes: int) -> int:
+    """Return the number of labels, background included, for `among` of `labels_unary`."""
     return classes if params.crf_classes == "all" else len(labels) + 1
 
 
 def infer(image: Array, unaries: Sequence[Array], name: str) -> list[Array]:
-    """Return the posteriors (labels, height, width) of several unaries on one lattice.
+    """Return the posteriors (labels, height, width) of several energies of one image.
 
-    image: RGB of 8 bits (height, width, 3), the decoded file. unaries: energies (labels, pixels).
+    image: 8-bit RGB (height, width, 3). unaries: energies (labels, pixels). name: a CRF set. All
+    energies share one lattice, which depends on the image alone.
     """
     import pydensecrf.densecrf as library  # noqa: PLC0415  # compiled, optional
 
@@ -73,7 +85,7 @@ def infer(image: Array, unaries: Sequence[Array], name: str) -> list[Array]:
     posteriors = []
     for position, unary in enumerate(unaries):
         model.setUnaryEnergy(np.ascontiguousarray(unary))
-        if position == 0:  # the pairwise terms stay with the model: one lattice for all unaries
+        if position == 0:  # the model keeps its pairwise terms
             model.addPairwiseGaussian(sxy=kernels.position_px, compat=kernels.position_weight)
             model.addPairwiseBilateral(
                 sxy=kernels.pair_px,
@@ -87,7 +99,7 @@ def infer(image: Array, unaries: Sequence[Array], name: str) -> list[Array]:
 
 
 def refine_scores(image: Array, scores: Array, name: str) -> Array:
-    """Return the posterior (labels, height, width) of one image, or `scores` where `name` is none."""
+    """Return the posterior (labels, height, width) after the CRF set `name`; `scores` if it is none."""
     if name == "none":
         return scores
     return infer(image, [scores_unary(scores)], name)[0]
@@ -95,10 +107,10 @@ def refine_scores(image: Array, scores: Array, name: str) -> Array:
 
 @dataclass(frozen=True)
 class Candidates:
-    """An image and the labels that are probable in it, for the CRF to decide between.
+    """An image and the labels that the CRF decides between.
 
-    picture: RGB of 8 bits (height, width, 3). labels: (candidates,), increasing.
-    scores: their probabilities (candidates, height, width).
+    picture: 8-bit RGB (height, width, 3). labels: (candidates,), increasing. scores: probabilities of
+    these labels (candidates, height, width).
     """
 
     name: str
@@ -108,17 +120,17 @@ class Candidates:
 
 
 def candidates(name: str, picture: Array, scores: Array) -> Candidates:
-    """Return the labels of an image that are not negligible everywhere: of COCO's 81 a few.
+    """Return the labels of an image that are not negligible everywhere (a few of COCO's 81).
 
     scores: probabilities (labels, height, width).
     """
-    least = min(NEGLIGIBLE, 0.5 / len(scores))  # never more than chance
-    probable = np.flatnonzero(scores.max((1, 2)) > least)
+    limit = min(NEGLIGIBLE, 0.5 / len(scores))  # below chance, whatever the number of labels
+    probable = np.flatnonzero(scores.max((1, 2)) > limit)
     return Candidates(name, picture, probable.astype(np.uint8), scores[probable])
 
 
 def decide(image: Candidates, crf_set: str) -> tuple[str, NDArray[np.uint8]]:
-    """Return an image's name and its most probable labels (height, width) after the CRF."""
+    """Return an image's name and its labels (height, width) after the CRF set `crf_set`."""
     scores = image.scores
     if len(image.labels) > 1:
         scores = refine_scores(image.picture, scores, crf_set)
@@ -126,9 +138,9 @@ def decide(image: Candidates, crf_set: str) -> tuple[str, NDArray[np.uint8]]:
 
 
 def spread(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int) -> Iterator[Result]:
-    """Yield `work(job)` in order, over `processes` processes: the library holds Python's lock.
+    """Yield `work(job)` in order, computed by `processes` processes (the library blocks threads).
 
-    Only a few jobs are taken from `jobs` ahead of the results, so memory stays bounded.
+    At most 2 jobs per process wait at a time, so memory stays bounded.
     """
     if processes <= 1:
         yield from map(work, jobs)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-STEPS = 300  # of every cell towards its centre
-STILL = 2.5  # cells: a shorter displacement marks a centre
-SMALLEST_SHARE = 0.01  # of the image; a smaller instance has score 0
+# Values of IRNet's code.
+STEPS = 300  # moves of every cell towards its centre
+STILL = 2.5  # cells; a shorter displacement marks a centre
+SMALLEST_SHARE = 0.01  # share of the image; a smaller instance has score 0
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One object: its class (from 0), its pixels (H, W) and a score in [0, 1]."""
+    """One object: its class (from 0), its mask (H, W) and a score in [0, 1]."""
 
     label: int
     mask: NDArray[np.bool_]
@@ -25,16 +25,16 @@ class Instance:
 
 
 def centroids(field: NDArray[np.float32], steps: int = STEPS) -> NDArray[np.intp]:
-    """Return where each cell ends (2, h, w) when it follows the field (2, h, w) `steps` times.
+    """Return the row and column (2, h, w) that each cell reaches after `steps` moves along the field.
 
-    field: downwards and to the right, in cells; read between cells bilinearly.
+    field: displacements (2, h, w), downwards and to the right, in cells; interpolated bilinearly.
     """
     height, width = field.shape[1:]
     limits = np.array([height - 1, width - 1], np.float32)[:, None, None]
-    place = np.mgrid[:height, :width].astype(np.float32)
+    position = np.mgrid[:height, :width].astype(np.float32)
     for _ in range(steps):
-        place = np.clip(place + _between(field, place), 0, limits)
-    return np.rint(place).astype(np.intp)
+        position = np.clip(position + _between(field, position), 0, limits)
+    return np.rint(position).astype(np.intp)
 
 
 def _between(field: NDArray[np.float32], place: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -46,9 +46,10 @@ def _between(field: NDArray[np.float32], place: NDArray[np.float32]) -> NDArray[
 
 
 def clusters(field: NDArray[np.float32], steps: int = STEPS) -> NDArray[np.intp]:
-    """Return the object that each cell belongs to (h, w), numbered from 0.
+    """Return the object number (h, w) of each cell, from 0; field: displacements (2, h, w).
 
-    Centres are the connected regions where the field rests; cells that reach none are one object.
+    An object is the cells that reach one connected region of short displacements; all cells that reach
+    no such region form one object.
     """
     still = np.hypot(field[0], field[1]) < STILL
     regions, _ = scipy.ndimage.label(still)
@@ -57,8 +58,8 @@ def clusters(field: NDArray[np.float32], steps: int = STEPS) -> NDArray[np.intp]
     return np.asarray(numbers.reshape(still.shape))
 
 
-def per_object(maps: NDArray[Any], objects: NDArray[np.intp]) -> NDArray[Any]:
-    """Return class maps (K, h, w) as K * M channels, one for each class and, inside, each object."""
+def per_object(maps: NDArray[np.floating], objects: NDArray[np.intp]) -> NDArray[np.floating]:
+    """Return class maps (K, h, w) split by object: (K * M, h, w), the M objects of a class in a row."""
     masks = objects == np.arange(objects.max() + 1)[:, None, None]
     return np.asarray((maps[:, None] * masks[None]).reshape(-1, *objects.shape))
 
@@ -66,18 +67,18 @@ def per_object(maps: NDArray[Any], objects: NDArray[np.intp]) -> NDArray[Any]:
 def detections(
     scores: NDArray[np.float32], labels: Sequence[int], objects: int, threshold: float
 ) -> list[Instance]:
-    """Return the instances of walked channels (K * M, H, W), divided by their largest score.
+    """Return the instances in the walked maps (K * M, H, W) of `per_object`, scaled to [0, 1].
 
-    labels: the K classes. A channel's winning pixels above the threshold are split into connected
-    regions; each has its highest score, or 0 if it is smaller than 1 % of the image.
+    labels: the K classes. objects: M. The pixels that a channel wins above the threshold are split
+    into connected regions; the score of a region is its highest, or 0 below 1 % of the image.
     """
     winner = np.where(scores.max(0) > np.float32(threshold), scores.argmax(0), -1)
-    found = []
+    instances = []
     for channel in np.unique(winner[winner >= 0]):
         regions, count = scipy.ndimage.label(winner == channel)
         for number in range(1, count + 1):
             mask = regions == number
             large = mask.mean() >= SMALLEST_SHARE
             score = float(scores[channel][mask].max()) if large else 0.0
-            found.append(Instance(int(labels[channel // objects]), mask, score))
-    return found
+            instances.append(Instance(int(labels[channel // objects]), mask, score))
+    return instances

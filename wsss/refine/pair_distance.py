@@ -1,4 +1,4 @@
-"""Distances of neighbouring cells with a gradient that keeps the features alone."""
+"""Distances between neighbouring cells, with a gradient that needs little memory."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Window = tuple[tuple[slice, slice], tuple[slice, slice]]  # rows and columns of both ends
+Window = tuple[tuple[slice, slice], tuple[slice, slice]]  # rows and columns of both cells of a pair
 
 
 class Distances(torch.autograd.Function):
-    """Mean absolute differences over channels between two windows of a map, for many windows.
+    """Mean absolute difference over channels between the two cells of every pair, for many windows.
 
-    What PyTorch would keep for the gradient is a difference as large as the map for each window, and
-    its gradient of a slice is a map of zeros; here differences are formed again, and added in place.
+    For the gradient, PyTorch would keep one difference as large as the map for each window, and
+    allocate a map of zeros for each slice. Here `backward` computes the differences again and adds
+    their gradients in place.
     """
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, windows: Sequence[Window]) -> tuple[Tensor, ...]:
-        """Return (B, rows, columns) for each window; features: (B, C, h, w)."""
+        """Return the distances (B, rows, columns) of each window; features: (B, C, h, w)."""
         ctx.save_for_backward(features)
         ctx.windows = windows
         return tuple(_difference(features, window).abs_().mean(1) for window in windows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient of the features."""
+        """Return the gradient of the features (B, C, h, w)."""
         (features,) = ctx.saved_tensors
         total = torch.zeros_like(features)
         for window, gradient in zip(ctx.windows, gradients, strict=True):

@@ -1,6 +1,6 @@
 """Pixel-adaptive refinement (PAR; Ru et al., ToCo, CVPR 2023): scores spread to pixels of like colour.
 
-Has no parameters to learn and runs wherever its tensors are.
+It has no trainable weights and runs on the device of its inputs.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DILATIONS = (1, 2, 4, 8, 12, 24)  # pixels to the neighbours that are looked at
-SHARPNESS = 0.3  # of both kernels, in standard deviations
+# Values of ToCo's code.
+DILATIONS = (1, 2, 4, 8, 12, 24)  # pixels from a pixel to its neighbours
+SHARPNESS = 0.3  # width of both kernels, in standard deviations
 POSITION_WEIGHT = 0.01
 SMALLEST = 1e-8
 DIRECTIONS = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x)
@@ -25,8 +26,8 @@ def refine(
 ) -> Tensor:
     """Return scores (B, K, H, W) after `iterations` averages over 8 neighbours at each dilation.
 
-    images: (B, 3, H, W) in [0, 1]. scores: (B, K, h, w), resized if they have another size. The
-    weights of a pixel sum to 1.01, so scores grow by that factor each time.
+    images: (B, 3, H, W) in [0, 1]. scores: (B, K, h, w), resized to (H, W) first. The weights of a pixel
+    sum to 1.01, so scores grow by this factor in each iteration.
     """
     size = images.shape[2:]
     if scores.shape[2:] != size:
@@ -34,12 +35,12 @@ def refine(
     weights = _weights(images, dilations)
     for _ in range(iterations):
         spread = zip(weights.unbind(1), _neighbours(scores, dilations), strict=True)
-        scores = functools.reduce(torch.add, (weight[:, None] * there for weight, there in spread))
+        scores = functools.reduce(torch.add, (weight[:, None] * value for weight, value in spread))
     return scores
 
 
 def _neighbours(values: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
-    """Yield the values (B, C, H, W) at each neighbour; the edge goes on outside the picture."""
+    """Yield the values (B, C, H, W) at each neighbour; outside the image, the edge is repeated."""
     height, width = values.shape[2:]
     for reach in dilations:
         padded = F.pad(values, [reach] * 4, mode="replicate")
@@ -49,7 +50,7 @@ def _neighbours(values: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
 
 
 def _weights(images: Tensor, dilations: Sequence[int]) -> Tensor:
-    """Return the weight of every neighbour of every pixel (B, neighbours, H, W)."""
+    """Return the weights (B, neighbours, H, W) of the neighbours of every pixel."""
     near = torch.stack(list(_neighbours(images, dilations)), 1)
     spread = near.std(1, keepdim=True) + SMALLEST
     colour = -((near - images[:, None]) / spread / SHARPNESS).square().mean(2)

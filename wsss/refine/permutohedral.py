@@ -1,7 +1,8 @@
 """Bilateral filtering on the permutohedral lattice (Adams, Baek and Davis, Eurographics 2010).
 
-Colours and positions are laid on a lattice of simplices; values are spread on its vertices, blurred
-along its axes and read again: linear in the number of pixels, whatever the widths.
+Pixels are points of colour and position in a lattice of simplices. Their values are distributed to the
+vertices, blurred along the axes of the lattice and interpolated back. The cost is linear in the number
+of pixels, whatever the widths of the Gaussian.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from torch import Tensor
 
 
 def bilateral(image: Tensor, values: Tensor, colour: float, position_px: float) -> Tensor:
-    """Return values (C, H, W) averaged over pixels that are near and of like colour.
+    """Return sums (C, H, W) of `values` over near pixels of like colour, with Gaussian weights.
 
-    image: (3, H, W) in [0, 255]. The weights do not sum to one (a plain Gaussian sum, scaled as the
-    lattice scales it), and a pixel counts itself.
+    image: (3, H, W) in [0, 255]. values: (C, H, W). colour, position_px: standard deviations, in grey
+    levels and pixels. The weights do not sum to one, and a pixel counts itself.
     """
     height, width = image.shape[1:]
     rows, columns = (torch.arange(n, device=image.device).float() for n in (height, width))
@@ -28,12 +29,12 @@ def bilateral(image: Tensor, values: Tensor, colour: float, position_px: float) 
 
 
 def gaussian(points: Tensor, values: Tensor) -> Tensor:
-    """Return values (n, C) blurred by a Gaussian of unit width over points (n, d)."""
+    """Return `values` (n, C) blurred by a Gaussian of unit width between `points` (n, d)."""
     return Lattice(points).blur(values)
 
 
 class Lattice:
-    """The lattice of points (n, d), for any number of values over them."""
+    """The lattice of points (n, d); it can blur any number of values."""
 
     def __init__(self, points: Tensor) -> None:
         vertices, self.shares = _simplices(points)
@@ -42,9 +43,10 @@ class Lattice:
         self.neighbours = _neighbours(keys, self.dimensions)
 
     def blur(self, values: Tensor) -> Tensor:
-        """Return values (n, C) blurred by a Gaussian of unit width."""
+        """Return `values` (n, C) blurred by a Gaussian of unit width."""
         spread = (self.shares[:, :, None] * values[:, None]).flatten(0, 1)
-        grid = values.new_zeros(self.size + 1, values.shape[1])  # the last row is a missing vertex
+        # The last row stands for missing vertices.
+        grid = values.new_zeros(self.size + 1, values.shape[1])
         grid.index_add_(0, self.where, spread)
         for before, after in self.neighbours:
             grid = grid + 0.5 * (grid[before] + grid[after])
@@ -54,7 +56,7 @@ class Lattice:
 
 
 def _simplices(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the vertices (n, d + 1, d) of the simplex around each point, and their shares (n, d + 1)."""
+    """Return the vertices (n, d + 1, d) of each point's simplex and its shares of them (n, d + 1)."""
     d = points.shape[1]
     high = _elevated(points)
     floors = (high / (d + 1)).round()
@@ -77,17 +79,17 @@ def _simplices(points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _elevated(points: Tensor) -> Tensor:
-    """Return points (n, d) in the hyperplane of d + 1 coordinates that sum to zero."""
+    """Return points (n, d) as (n, d + 1), in the hyperplane of coordinates that sum to zero."""
     d = points.shape[1]
     scales = [math.sqrt(2 / 3) * (d + 1) / math.sqrt((j + 1) * (j + 2)) for j in range(d)]
     scaled = points * points.new_tensor(scales)
-    behind = F.pad(scaled.flip(1).cumsum(1).flip(1), (0, 1))  # sums of what comes from j on
+    behind = F.pad(scaled.flip(1).cumsum(1).flip(1), (0, 1))  # sums of the coordinates from j on
     before = F.pad(scaled, (1, 0))
     return behind - before * torch.arange(d + 1, device=points.device)
 
 
 def _numbered(vertices: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distinct vertices (m, d), in order, and the number of each given one."""
+    """Return the distinct vertices (m, d), sorted, and the row of each input vertex in them (n,)."""
     keys, where = torch.unique(_packed(vertices, vertices), return_inverse=True)
     first = torch.full_like(keys, len(vertices))
     first.scatter_reduce_(0, where, torch.arange(len(vertices), device=keys.device), "amin")
@@ -95,7 +97,7 @@ def _numbered(vertices: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _packed(vertices: Tensor, reference: Tensor) -> Tensor:
-    """Return one number for each vertex (n, d); beyond the reference's range numbers are -1."""
+    """Return one integer (n,) per vertex (n, d), unique within the range of `reference` (m, d)."""
     d = reference.shape[1]
     low, high = reference.amin(0) - d, reference.amax(0) + d
     span = high - low + 1
@@ -104,22 +106,22 @@ def _packed(vertices: Tensor, reference: Tensor) -> Tensor:
 
 
 def _neighbours(keys: Tensor, d: int) -> list[tuple[Tensor, Tensor]]:
-    """Return, for each axis, the numbers of the vertices before and after each one.
+    """Return, for each axis, the row numbers (m + 1,) of the vertices before and after each vertex.
 
-    A missing vertex has the number len(keys); so have the neighbours of the extra last row.
+    The number len(keys) stands for a missing vertex, and for the neighbours of the extra last row.
     """
     packed = _packed(keys, keys)
     order = packed.argsort()
-    known = packed[order]
-    found = []
+    ordered = packed[order]
+    axes = []
     for axis in range(d + 1):
         step = torch.ones(d, dtype=torch.long, device=keys.device)
         if axis < d:
             step[axis] = -d
         pair = []
-        for there in (_packed(keys - step, keys), _packed(keys + step, keys)):
-            at = torch.searchsorted(known, there).clamp(max=len(known) - 1)
-            number = torch.where(known[at] == there, order[at], len(keys))
+        for vertices in (_packed(keys - step, keys), _packed(keys + step, keys)):
+            position = torch.searchsorted(ordered, vertices).clamp(max=len(ordered) - 1)
+            number = torch.where(ordered[position] == vertices, order[position], len(keys))
             pair.append(F.pad(number, (0, 1), value=len(keys)))
-        found.append((pair[0], pair[1]))
-    return found
+        axes.append((pair[0], pair[1]))
+    return axes

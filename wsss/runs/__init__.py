@@ -1,1 +1,1 @@
-"""Which runs there are, and what each stage depends on."""
+"""Runs, their stages, and what each stage depends on."""

@@ -1,7 +1,7 @@
-"""Fingerprints of code: Snakemake sees rules, not the modules behind them.
+"""Fingerprints of code: they tell Snakemake that the modules behind a rule have changed.
 
-The fingerprint of a stage covers its module and everything of ours that this imports, as syntax
-trees without docstrings: comments and formatting never retrain anything.
+The fingerprint of a stage covers its module and all modules of wsss that it imports, as syntax trees
+without docstrings: comments and formatting never cause a new training.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 
-# Left out: what they do is seen in the parameters, the inputs or the messages, not in the numbers.
+# Left out, because they cannot change numbers except through settings and inputs, which are compared
+# on their own.
 SILENT = {
     "errors",
     "machine.lock",
     "machine.slurm",
     "progress",
     "runs.fingerprint",
+    "runs.inputs",
     "runs.record",
     "runs.run",
     "settings",
@@ -30,7 +32,7 @@ SILENT = {
 
 
 def fingerprint(*modules: str) -> str:
-    """Return 16 hexadecimal digits for the code of `modules` (named below `wsss`) and their imports."""
+    """Return 16 hexadecimal digits for the code of `modules` (names below `wsss`) and their imports."""
     digest = hashlib.sha256()
     for name in sorted(closure(modules)):
         digest.update(f"{name}:{_module_digest(name)}\n".encode())
@@ -38,15 +40,15 @@ def fingerprint(*modules: str) -> str:
 
 
 def closure(modules: tuple[str, ...]) -> set[str]:
-    """Return `modules` and all modules of ours that they import, at any depth."""
-    found: set[str] = set()
+    """Return `modules` and all modules of wsss that they import, at any depth."""
+    visited: set[str] = set()
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name not in found and name not in SILENT:
-            found.add(name)
+        if name not in visited and name not in SILENT:
+            visited.add(name)
             waiting.extend(_imports(name))
-    return found
+    return visited
 
 
 def _path(name: str) -> Path:

@@ -1,42 +1,62 @@
-"""What jobs ask of a cluster: memory that grows at each attempt, and job arrays that cannot hang.
+"""Resources of cluster jobs: memory that grows with each attempt, and a check of job arrays.
 
-Imports neither torch nor timm: Snakemake reads this before every job.
+Imports neither torch nor timm: Snakemake imports this module before every job.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from wsss.errors import ConfigError
-from wsss.runs.run import Run
+from wsss.runs.run import Run, network_settings
 
-SMALL_MB = 2000  # of a job with a toy network: torch alone takes 600
+SMALL_MB = 2000  # for a job with a toy network; torch alone takes 600 MB
 SMALL_BACKBONES = ("toy", "vit_toy")
-BESIDE_SHARDS = (
-    4  # jobs of a run that may wait beside its shards: three evaluations, the next stage
-)
+# Jobs of a run that may be ready beside its shards: three evaluations and the next stage.
+BESIDE_SHARDS = 4
 
 
 def memory(run: Run, stage: str | None, megabytes: int) -> Callable[[int], int]:
-    """Return what a job asks for at each attempt (from 1): `megabytes`, or little for toy networks.
+    """Return the function attempt (from 1) -> memory in MB: `megabytes` per attempt, less for toys.
 
-    stage: the training whose network the job runs; None for the one that makes CAMs.
+    stage: the stage that trains the network of the job; None means the CAM network.
     """
     name = stage or str(run.spec.cam_network)
-    part: Any = run.settings.networks.get(name) or getattr(run.settings, name)
+    part = network_settings(run.settings, name)
     first = min(SMALL_MB, megabytes) if part.backbone in SMALL_BACKBONES else megabytes
     return lambda attempt: first * attempt
 
 
-def check_arrays(runs: Sequence[Run], shards: int, arrays: str | None, jobs: int | None) -> None:
-    """Stop where the Slurm executor would wait for ever instead of submitting an array.
+def executor_limits(workflow: object) -> tuple[str | None, int | None]:
+    """Return the settings `slurm-array-jobs` and `jobs` of a Snakemake workflow.
 
-    Its version 2.8 drops an array of which fewer tasks have room in the queue than are left out of
-    it, so all that can be ready at once must fit. arrays: its setting; jobs: room in the queue.
+    None stands for a setting that is not set, or that this version of Snakemake keeps elsewhere.
+    """
+    executor = getattr(workflow, "executor_settings", None)
+    resources = getattr(workflow, "resource_settings", None)
+    return getattr(executor, "array_jobs", None), getattr(resources, "nodes", None)
+
+
+def lift_rate_limit(workflow: object) -> None:
+    """Remove Snakemake's default limit of 100 job starts per second, if this version has it.
+
+    The limit wakes the scheduler once per second more for every job that has ended: after 230 jobs,
+    230 times a second. Without the limit, ends of jobs wake it. A limit that the user chose stays.
+    """
+    scheduler = getattr(workflow, "scheduler", None)
+    limit = getattr(scheduler, "job_rate_limiter", None)
+    if (getattr(limit, "max_jobs", None), getattr(limit, "timespan", None)) == (100, 1):
+        setattr(scheduler, "job_rate_limiter", None)  # noqa: B010  # not declared on `object`
+
+
+def check_arrays(runs: Sequence[Run], shards: int, arrays: str | None, jobs: int | None) -> None:
+    """Stop if the Slurm executor would wait forever instead of submitting an array.
+
+    Executor 2.8 never submits the rest of an array that does not fit into `jobs`, so `jobs` must hold
+    every job that can be ready at once. arrays: the executor's setting `slurm-array-jobs`.
 
     Raises:
-        ConfigError: naming the number of jobs that is enough.
+        ConfigError: `jobs` is too small; the message names a sufficient number.
     """
     needed = len(runs) * (shards + BESIDE_SHARDS)
     if arrays and jobs is not None and jobs < needed:

@@ -1,7 +1,7 @@
-"""Go on after the head of a run died: never two jobs on one file.
+"""Resume after the head (the Snakemake process of a run) died, so that no file is written by two jobs.
 
-The jobs of a dead head go on in Slurm, and a new head does not know them: it would submit each a
-second time. So they are waited for, or cancelled, before the folder is unlocked.
+Jobs of a dead head continue in Slurm, and a new head would submit them a second time. Therefore
+`wsss resume` waits for them, or cancels them, before it unlocks the folder.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ POLL_S = 5.0
 
 
 def note_head(arguments: Sequence[str]) -> None:
-    """Write down who the head of this folder is, and its command line; Snakemake calls it at the start."""
+    """Record this process as the head of the folder, with its arguments; the Snakefile calls this."""
     write_json(HEAD, {"worker": asdict(Worker.me()), "arguments": list(arguments)})
 
 
 def prepare(cancel: bool, is_dead: bool, poll_s: float = POLL_S) -> list[str]:
-    """Wait until nothing of the last head runs, unlock the folder, return how the head was called.
+    """Wait for the jobs of the last head, unlock the folder, and return the head's arguments.
 
-    cancel: end its jobs instead of waiting. is_dead: the user knows that a head elsewhere is dead.
+    cancel: cancel the jobs instead of waiting for them. is_dead: the user asserts that a head on
+    another machine is dead.
 
     Raises:
-        MissingError: there was no head.
-        StaleError: it is alive, or nobody can tell.
+        MissingError: no run was started in this folder.
+        StaleError: the head is alive, or may be.
     """
     head = read_worker(HEAD)
     if head is None:
         raise MissingError(f"{HEAD} is missing: no run was begun here. Run `snakemake`.")
     _check_dead(head, is_dead)
     _clear(cancel, poll_s)
-    arguments = [str(each) for each in read_json(HEAD)["arguments"]]
+    arguments = [str(argument) for argument in read_json(HEAD)["arguments"]]
     _unlock(arguments)
     return arguments
 
@@ -65,7 +66,7 @@ def _check_dead(head: Worker, is_dead: bool) -> None:
 
 
 def _clear(cancel: bool, poll_s: float) -> None:
-    """Return when no job of an earlier head is left."""
+    """Return as soon as no job of an earlier head is left."""
     names = run_ids()
     cancelled, shown = False, ""
     while True:
@@ -77,21 +78,21 @@ def _clear(cancel: bool, poll_s: float) -> None:
             for process in here:
                 _end(process)
             cancelled = True
-        said = ", ".join([*(f"{job.number} {job.comment}" for job in waiting), *map(str, here)])
-        if said != shown:
-            log.info("%s: %s", "cancelling" if cancel else "waiting for", said)
-            shown = said
+        jobs = ", ".join([*(f"{job.number} {job.comment}" for job in waiting), *map(str, here)])
+        if jobs != shown:
+            log.info("%s: %s", "cancelling" if cancel else "waiting for", jobs)
+            shown = jobs
         time.sleep(poll_s)
 
 
 def run_ids() -> set[str]:
-    """Return the names that the jobs of all heads of this folder have in Slurm."""
+    """Return the Slurm job names that the heads of this folder used; each head has one."""
     logs = sorted(LOGS.glob("*.log"))
     return {name for path in logs for name in RUN_ID.findall(path.read_text(errors="replace"))}
 
 
 def local_jobs() -> Iterator[int]:
-    """Yield the processes of stages that work in this folder on this machine."""
+    """Yield the PIDs of stages that run in this folder on this machine."""
     here = Path.cwd()
     for folder in PROC.glob("[0-9]*"):
         try:
@@ -111,14 +112,14 @@ def _end(process: int) -> None:
 
 
 def _unlock(arguments: Sequence[str]) -> None:
-    done = subprocess.run(  # noqa: S603  # as the user called it
+    done = subprocess.run(  # noqa: S603  # the user's own arguments
         [*command(arguments), "--unlock"], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise WsssError(f"The folder could not be unlocked ({last}). Run `snakemake --unlock`.")
 
 
 def command(arguments: Sequence[str]) -> list[str]:
-    """Return the command that calls Snakemake with these arguments."""
+    """Return the command that runs Snakemake with `arguments`."""
     return [sys.executable, "-m", "snakemake", *arguments]

@@ -1,7 +1,7 @@
-"""The stages of a run: their settings, their code, their files, their records.
+"""A run: its stages, and the settings, code and files of each stage.
 
-The Snakefile, the command line and the results table all read this one description. A run lives
-under `work/{dataset}/{method}/{protocol}/s{seed}/`; imports neither torch nor timm.
+The Snakefile, the command line and the tables read this one description. The files of a run are in
+`work/{dataset}/{method}/{protocol}/s{seed}/`. Imports neither torch nor timm.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from typing import Any
 
 from wsss.errors import ConfigError
 from wsss.runs.fingerprint import fingerprint
-from wsss.settings import Params, method_spec
-from wsss.settings.resolve import DRAWN, RunSettings, resolve_settings
+from wsss.settings import AffinityParams, ClassifierParams, Params, SegmenterParams, method_spec
+from wsss.settings.resolve import RunSettings, resolve_settings
 
 WORK = Path("work")
 RESULTS = Path("results")
 RUN_PATTERN = re.compile(r"(?:work/)?([^/]+)/([^/]+)/(published|common)/s(\d+)/?")
 
-# stage -> module under wsss.stages whose code it runs. `classifier` stands for each network of a
-# method's chain; the others are files of a run, named like their stage.
+PlainSettings = dict[str, Any]  # settings as JSON values, the form that records and rules compare
+
+# stage -> module under wsss.stages that runs it. `classifier` stands for every network of a method's
+# chain; the other stages are named like their file in the run's folder.
 MODULES = {
     "data": "prepare",
     "weights": "weights",
@@ -41,12 +43,8 @@ MODULES = {
     "eval": "evaluate",
     "results": "table",
 }
-SILENT_SETTINGS = (
-    "workers",
-    "save_seconds",
-    "tensorboard",
-)  # of a training: cannot change a result
-# What is evaluated, in the order of the flow, and the archive that it is in.
+SILENT_SETTINGS = ("workers", "save_seconds", "tensorboard")  # of `train`: they change no result
+# evaluation -> the stage whose archive it scores, in the order of the pipeline.
 SCORED_ARTIFACT = {
     "seed": "cam",
     "decode": "decode",
@@ -55,23 +53,23 @@ SCORED_ARTIFACT = {
     "segmentation": "masks",
     "boxes": "boxes",
 }
-VALIDATED = ("decode", "segmentation")  # on validation images, whose labels are not known
+VALIDATED = ("decode", "segmentation")  # scored on validation images, whose labels are unknown
 
 
 def stage_kind(name: str) -> str:
-    """Return what a stage or evaluation is, without the network that it is of: `cam-pc` is a cam."""
+    """Return a stage or evaluation without its network: the kind of `cam-pc` is `cam`."""
     return name.partition("-")[0]
 
 
 def scored_artifact(what: str) -> str:
-    """Return the stage that an evaluation scores: that of `seed-pc` is `cam-pc`."""
-    own, dash, network = what.partition("-")
-    return f"{SCORED_ARTIFACT[own]}{dash}{network}"
+    """Return the stage that an evaluation scores: `seed-pc` scores `cam-pc`."""
+    kind, dash, network = what.partition("-")
+    return f"{SCORED_ARTIFACT[kind]}{dash}{network}"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One dataset x method x protocol x seed, with its parameters."""
+    """One dataset x method x protocol x seed, with the config it belongs to."""
 
     params: Params
     dataset: str
@@ -88,13 +86,13 @@ class Run:
 
     @classmethod
     def named(cls, text: str, params: Params) -> Run:
-        """Return the run of a name, even if its method is not known here, so it cannot be made."""
-        found = RUN_PATTERN.fullmatch(text)
-        if not found:
+        """Return the run of a name, even if no such method exists: old results can still be shown."""
+        match = RUN_PATTERN.fullmatch(text)
+        if not match:
             raise ConfigError(
                 f"{text!r} is not a run. Write dataset/method/protocol/sSEED: shapes/cam/common/s0."
             )
-        dataset, method, protocol, seed = found.groups()
+        dataset, method, protocol, seed = match.groups()
         return cls(params, dataset, method, protocol, int(seed))
 
     def __str__(self) -> str:
@@ -107,60 +105,59 @@ class Run:
 
     @cached_property
     def spec(self) -> method_spec.MethodSpec:
-        """What the method's YAML says."""
+        """The content of the method's YAML."""
         return method_spec.spec(self.method)
 
     @property
     def folder(self) -> Path:
-        """Where the files of this run are."""
+        """The folder of this run."""
         return WORK / self.dataset / self.method / self.protocol / f"s{self.seed}"
 
     def path(self, name: str) -> Path:
-        """Return the path of a file of this run."""
+        """Return the path of a file in the run's folder."""
         return self.folder / name
 
     @property
     def index(self) -> Path:
-        """The index of the dataset, shared by its runs."""
+        """The index of the dataset; all its runs share it."""
         return WORK / self.dataset / "index.json"
 
     def after(self, network: str) -> tuple[str, ...]:
-        """Return the networks that a network is trained after; published weights need none."""
+        """Return the networks that `network` is trained after; none if it takes published weights."""
         published = self.settings.networks[network].checkpoint
         return () if published else self.spec.networks[network].after
 
     @property
     def networks(self) -> list[str]:
-        """The networks of this run in training order: the cam_network and all that it needs.
+        """The networks of this run in training order: the CAM network and all that it needs.
 
-        Of those whose seeds are scored too, also the ones that a file is given for.
+        Earlier networks whose seeds are scored are included if a checkpoint is given for them.
         """
-        given = {
+        published = {
             name for name in self.spec.scored_networks if self.settings.networks[name].checkpoint
         }
-        needed = {self.spec.cam_network, *given}
+        needed = {self.spec.cam_network, *published}
         for name in reversed(self.spec.networks):
             needed |= set(self.after(name)) if name in needed else set()
         return [name for name in self.spec.networks if name in needed]
 
     @property
     def cams(self) -> dict[str, str]:
-        """The stages that make CAMs, and the network of each; `cam` is that of the cam_network."""
-        found = {f"cam-{name}": name for name in self.spec.scored_networks if name in self.networks}
-        return {**found, "cam": str(self.spec.cam_network)}
+        """The stages that compute CAMs, each with its network; `cam` uses the CAM network."""
+        scored = [name for name in self.spec.scored_networks if name in self.networks]
+        return {**{f"cam-{name}": name for name in scored}, "cam": str(self.spec.cam_network)}
 
     @property
     def trained(self) -> list[str]:
         """The stages that train a network, in order."""
-        derived = {name for name, network in self.spec.networks.items() if network.computed}
-        training = {*self.spec.networks, "affinity", "segmenter"} - derived
+        computed = {name for name, network in self.spec.networks.items() if network.computed}
+        training = {*self.spec.networks, "affinity", "segmenter"} - computed
         return [stage for stage in self.stages() if stage in training]
 
     @property
     def scored(self) -> list[str]:
-        """What of this run is evaluated, in the order of the flow."""
-        found = (stage.partition("/") for stage in self.stages())
-        return [what for folder, _, what in found if folder == "eval"]
+        """The evaluations of this run, in the order of the pipeline."""
+        return [s.removeprefix("eval/") for s in self.stages() if s.startswith("eval/")]
 
     def stages(self) -> list[str]:
         """Return the stages of this run in order; evaluations are `eval/<what>`."""
@@ -170,8 +167,8 @@ class Run:
             return ["segmenter", "masks", "eval/segmentation"]
         first: list[str] = []
         for name in self.networks:
-            own = [f"cam-{name}", f"eval/seed-{name}"] if f"cam-{name}" in self.cams else []
-            first += [name, *own]
+            scored = [f"cam-{name}", f"eval/seed-{name}"] if f"cam-{name}" in self.cams else []
+            first += [name, *scored]
         middle = ["cam", "eval/seed"]
         if self.spec.decodes:
             middle += ["decode", "eval/decode"]
@@ -180,8 +177,8 @@ class Run:
         last = ["pseudo", "eval/pseudo", "segmenter", "masks", "eval/segmentation"]
         return [*first, *middle, *last]
 
-    def slice(self, stage: str) -> dict[str, Any]:
-        """Return the settings that `stage` uses, and no others, as plain values."""
+    def slice(self, stage: str) -> PlainSettings:
+        """Return the settings that `stage` uses, and no others."""
         return stage_slice(self.settings, stage)
 
     def code(self, stage: str) -> str:
@@ -192,14 +189,24 @@ class Run:
         return fingerprint(f"stages.{MODULES[stage.split('/')[0]]}")
 
 
-def stage_slice(settings: RunSettings, stage: str) -> dict[str, Any]:
-    """Return the part of `settings` that `stage` uses, as plain values.
+def network_settings(
+    settings: RunSettings, stage: str
+) -> ClassifierParams | AffinityParams | SegmenterParams:
+    """Return the settings of the network that the stage `stage` trains."""
+    if stage in settings.networks:
+        return settings.networks[stage]
+    return settings.affinity if stage == "affinity" else settings.segmenter
 
-    What cannot change a result is left out. (Batches of inference can: sums take another order.)
+
+def stage_slice(settings: RunSettings, stage: str) -> PlainSettings:
+    """Return the part of `settings` that `stage` uses.
+
+    Settings that cannot change a result are left out; the batch size of inference can, because sums
+    are then added in another order.
     """
     if stage in settings.networks:
-        return _plain(settings.networks[stage].model_dump(mode="json"))
-    parts: dict[str, Any] = {
+        return _without_silent(settings.networks[stage].model_dump(mode="json"))
+    parts: dict[str, PlainSettings] = {
         "cam": settings.cam.model_dump(mode="json"),
         "boxes": settings.boxes.model_dump(mode="json"),
         "decode": settings.decode.model_dump(mode="json"),
@@ -216,16 +223,16 @@ def stage_slice(settings: RunSettings, stage: str) -> dict[str, Any]:
     }
     if stage.startswith("eval/"):
         return _evaluation_slice(settings, stage.removeprefix("eval/"))
-    return _plain(parts[stage_kind(stage)])
+    return _without_silent(parts[stage_kind(stage)])
 
 
-def _evaluation_slice(settings: RunSettings, what: str) -> dict[str, Any]:
+def _evaluation_slice(settings: RunSettings, what: str) -> PlainSettings:
     if what == "boxes":
         return {"what": what}
     evaluation = settings.evaluation
-    chosen: dict[str, Any] = {"what": what, "convention": evaluation.convention}
-    own = settings.pseudo.source == "walk" and settings.walk.background != "none"
-    fixed = None if own else settings.pseudo.threshold
+    chosen: PlainSettings = {"what": what, "convention": evaluation.convention}
+    walks_background = settings.pseudo.source == "walk" and settings.walk.background != "none"
+    fixed = None if walks_background else settings.pseudo.threshold
     if stage_kind(what) in ("seed", "walk"):
         level = fixed if what == "walk" else evaluation.seed_threshold
         chosen |= {"threshold": level, "thresholds": evaluation.thresholds}
@@ -240,51 +247,15 @@ def _evaluation_slice(settings: RunSettings, what: str) -> dict[str, Any]:
     return chosen
 
 
-def _plain(part: dict[str, Any]) -> dict[str, Any]:
+def _without_silent(part: PlainSettings) -> PlainSettings:
     train = part.get("train")
     if isinstance(train, Mapping):
         return {**part, "train": {k: v for k, v in train.items() if k not in SILENT_SETTINGS}}
     return part
 
 
-def data_slice(params: Params, dataset: str) -> dict[str, Any]:
-    """Return the settings that the index (and the drawing) of `dataset` depend on."""
-    own = params.data.csv.get(dataset) or getattr(params.data, dataset)
-    return dict(own.model_dump(mode="json"))
-
-
-def data_reader(dataset: str) -> str:
-    """Return the module under wsss.datasets that makes `dataset`."""
-    modules = {
-        "voc12": "voc",
-        "coco14": "coco",
-        "cub": "cub",
-        **{name: f"drawn.{name}" for name in DRAWN},
-    }
-    return modules.get(dataset, "user_table")
-
-
-def data_archive(params: Params, dataset: str) -> Path | None:
-    """Return the archive that is made with a dataset: drawn pictures, or masks from annotations."""
-    if dataset in DRAWN:
-        return WORK / dataset / "images.zip"
-    converted = dataset == "coco14" or (dataset == "voc12" and params.data.voc12.sbd)
-    return WORK / dataset / "masks.zip" if converted else None
-
-
-def data_files(params: Params, dataset: str) -> list[Path]:
-    """Return the files that stand for a dataset: its index and the archive made with it."""
-    archive = data_archive(params, dataset)
-    return [WORK / dataset / "index.json", *([archive] if archive else [])]
-
-
-def data_code(dataset: str) -> str:
-    """Return the fingerprint of the code that makes `dataset`."""
-    return fingerprint("stages.prepare", f"datasets.{data_reader(dataset)}")
-
-
 def planned_runs(params: Params) -> Iterator[Run]:
-    """Yield every run that the parameters select."""
+    """Yield every run that the config selects."""
     for dataset in params.datasets:
         for method in params.methods:
             for protocol in params.protocols:
@@ -298,26 +269,6 @@ def _has_published(method: str) -> bool:
     return bool(method_spec.spec(method).published)
 
 
-def initial_weights(settings: RunSettings, stage: str) -> dict[str, str]:
-    """Return the names of the initial weights that a training stage needs, by backbone."""
-    part: Any = settings.networks.get(stage) or getattr(settings, stage)
-    found: dict[str, str | None] = {"backbone": part.initial}
-    auxiliary_cnn = getattr(part, "auxiliary_cnn", None)
-    if auxiliary_cnn and not part.checkpoint:
-        found["auxiliary_cnn"] = auxiliary_cnn.initial
-    return {attribute: name for attribute, name in found.items() if name}
-
-
-def initial_weights_path(name: str) -> Path:
-    """Return where converted initial weights are kept."""
-    return WORK / "pretrained" / f"{name}.safetensors"
-
-
-def weights_code() -> str:
-    """Return the fingerprint of the code that fetches initial weights."""
-    return fingerprint("stages.weights", "nets.weights")
-
-
 def shard_path(run: Run, stage: str, shard: tuple[int, int]) -> Path:
-    """Return where shard (k, n) of a stage is written."""
+    """Return the file of shard (k, n) of a stage."""
     return run.path(f"{stage}/{shard[0]}-of-{shard[1]}.zip")

@@ -11,17 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.errors import MissingError, StaleError
+from wsss.runs.inputs import data_code, data_slice, initial_weights, initial_weights_path
 from wsss.runs.record import Record, read_record
-from wsss.runs.run import (
-    WORK,
-    Run,
-    data_code,
-    data_slice,
-    initial_weights,
-    initial_weights_path,
-    scored_artifact,
-    stage_kind,
-)
+from wsss.runs.run import WORK, Run, scored_artifact, stage_kind
 
 LISTED = 12  # differences named in one message
 # The section of params.yaml with the settings of a stage, if it is not named as the stage.

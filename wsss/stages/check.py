@@ -17,7 +17,8 @@ from wsss.datasets import coco, cub, facts, user_table, voc
 from wsss.datasets.drawn import stamps
 from wsss.errors import WsssError
 from wsss.progress import progress
-from wsss.runs.run import WORK, data_archive
+from wsss.runs.inputs import data_archive
+from wsss.runs.run import WORK
 from wsss.settings import Params
 
 
@@ -29,7 +30,7 @@ def problems(params: Params, dataset: str) -> Iterator[str]:
         return  # what follows would only say the same in other words
     yield from fatal(index)
     yield from unscored(index)
-    yield from facts.unlike(index)
+    yield from facts.differences(index)
     yield from _labels(index)
     yield from _copies(index)
     without_void: dict[str, list[bool]] = defaultdict(list)

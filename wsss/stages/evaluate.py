@@ -25,8 +25,9 @@ from wsss.runs.evaluation import (
     ThresholdScore,
     UnerodedScores,
 )
+from wsss.runs.inputs import data_archive
 from wsss.runs.record import Recorder
-from wsss.runs.run import VALIDATED, Run, data_archive, scored_artifact, stage_kind
+from wsss.runs.run import VALIDATED, Run, scored_artifact, stage_kind
 from wsss.scores import co_occurrence
 from wsss.scores.bootstrap import write_images
 from wsss.scores.metrics import (

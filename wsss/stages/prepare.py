@@ -7,11 +7,12 @@ from pathlib import Path
 
 from wsss.data.index import SPLITS, Index, save_index
 from wsss.data.problems import fatal, stop_at, unscored
-from wsss.datasets.facts import unlike
+from wsss.datasets.facts import differences
 from wsss.errors import ConfigError
 from wsss.progress import log
+from wsss.runs.inputs import data_archive, data_code, data_reader, data_slice
 from wsss.runs.record import Recorder
-from wsss.runs.run import WORK, data_archive, data_code, data_reader, data_slice
+from wsss.runs.run import WORK
 from wsss.settings import Params
 from wsss.settings.resolve import BUILT_IN, DRAWN
 
@@ -27,7 +28,7 @@ def prepare(params: Params, dataset: str) -> None:
     index = _index(params, dataset, archive)
     outputs = [archive] if archive else []
     stop_at(list(fatal(index)), dataset)
-    for problem in (*unscored(index), *unlike(index)):
+    for problem in (*unscored(index), *differences(index)):
         log.warning("%s: %s", dataset, problem)
     save_index(index, folder / "index.json")
     counts = {split: len(index.split(split)) for split in SPLITS}

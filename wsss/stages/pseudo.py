@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wsss.data import labelmap
 from wsss.data.images import load_entry, load_image
 from wsss.data.index import Entry, Index, load_index
-from wsss.datasets.unlisted import unlisted
+from wsss.datasets.unlisted import missing_labels
 from wsss.errors import DatasetError
 from wsss.progress import progress
 from wsss.refine import crf
@@ -76,7 +76,7 @@ def agreed(
 ) -> NDArray[np.uint8]:
     """Return labels (H, W) where saliency and the attention of a CAM lead to them, else 255."""
     cam = cam_reader(cams)[entry.name]
-    skipped = set(index.numbers(unlisted(params.missing_labels, entry)))
+    skipped = set(index.numbers(missing_labels(params.missing_labels, entry)))
     images = {
         int(number): attention_image(scores, wraps=params.wrap_negative)
         for number, scores in zip(cam.labels, cam.full(), strict=True)

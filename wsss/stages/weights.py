@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from wsss.nets.weights import convert, fetch_weights, published_weights
 from wsss.progress import log
+from wsss.runs.inputs import initial_weights_path, weights_code
 from wsss.runs.record import Recorder
-from wsss.runs.run import initial_weights_path, weights_code
 
 
 def weights(name: str) -> None:

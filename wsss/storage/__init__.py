@@ -1,1 +1,1 @@
-"""How things are written and read."""
+"""Files: how they are written and read."""

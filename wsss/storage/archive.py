@@ -1,4 +1,4 @@
-"""Many small files in one: uncompressed zips with sorted names and a fixed date.
+"""Archives of many small files: uncompressed zips with sorted names and a fixed date.
 
 Equal content gives equal bytes, so checksums decide whether a later stage has to run again.
 A path may point into an archive: `work/shapes/images.zip/000017.png`.
@@ -19,19 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsss.errors import DatasetError, MissingError
-from wsss.storage.files import beside, replacing, storing
+from wsss.storage.files import absent, beside, replacing, storing
 
-# What zipfile raises for damaged archives; RuntimeError is that of members with a password.
+# What zipfile raises for damaged archives; RuntimeError means that a member has a password.
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, struct.error)
-# What numpy raises for damaged arrays besides.
+# What numpy raises for damaged arrays in addition.
 UNREADABLE = (KeyError, TypeError, SyntaxError, MemoryError, tokenize.TokenError)
-FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
+Array = NDArray[Any]
+
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 
 
 class Writer:
-    """Add members to an archive in any order; they are written sorted when it is closed.
+    """Write an archive whose members may be added in any order; closing it sorts them by name.
 
     Members wait in a spool file beside the archive, so memory does not grow with their number.
     """
@@ -60,7 +63,7 @@ class Writer:
                 with replacing(self._path) as temporary:
                     self._write_sorted(temporary)
         finally:
-            with contextlib.suppress(OSError):  # of a full disk, which was said already
+            with contextlib.suppress(OSError):  # a full disk was already reported
                 self._spool.close()
             self._spool_path.unlink(missing_ok=True)
 
@@ -73,7 +76,7 @@ class Writer:
 
 
 class Reader:
-    """Read members by name; opened on first use in each process, so it may be passed to workers."""
+    """Read members by name; each process opens the archive itself, so workers can share a reader."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,9 +87,7 @@ class Reader:
             try:
                 self._archive = (os.getpid(), zipfile.ZipFile(self.path))
             except FileNotFoundError:
-                raise MissingError(
-                    f"{self.path} is missing. Run the stage that makes it (snakemake {self.path})."
-                ) from None
+                raise absent(self.path) from None
             except PermissionError:
                 raise
             except BROKEN:
@@ -96,7 +97,7 @@ class Reader:
     def _damaged(self) -> MissingError:
         return MissingError(f"{self.path} is damaged. Delete it and run again.")
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "_archive": None}
 
     def names(self) -> list[str]:
@@ -116,7 +117,7 @@ class Reader:
 
 
 def join(parts: Iterable[Path], path: Path) -> None:
-    """Write all members of `parts` into one archive; the bytes do not depend on the split."""
+    """Write all members of `parts` into one archive; its bytes do not depend on how they are split."""
     with Writer(path) as writer:
         for part in parts:
             reader = Reader(part)
@@ -124,8 +125,8 @@ def join(parts: Iterable[Path], path: Path) -> None:
                 writer.add(name, reader.read(name))
 
 
-def pack_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
-    """Return arrays as an uncompressed npz whose bytes depend on the content alone."""
+def pack_arrays(arrays: Mapping[str, Array]) -> bytes:
+    """Return arrays as an uncompressed npz file; equal arrays give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
@@ -135,11 +136,11 @@ def pack_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack_arrays(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the arrays of an npz; nothing pickled is ever read.
+def unpack_arrays(content: bytes) -> dict[str, Array]:
+    """Return the arrays of an npz file; pickled objects are refused.
 
     Raises:
-        DatasetError: it is damaged.
+        DatasetError: the file is damaged.
     """
     try:
         with np.lib.npyio.NpzFile(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -153,13 +154,13 @@ _READERS: dict[Path, Reader] = {}
 
 
 def read_path(path: Path) -> bytes:
-    """Return the bytes of a file, or of a member where the path leads into an archive."""
+    """Return the bytes of a file, or of an archive member if the path leads into an archive."""
     for parent in _archives_above(path):
         reader = _READERS.setdefault(parent, Reader(parent))
         return reader.read(path.relative_to(parent).as_posix())
     try:
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise DatasetError(  # opening a pipe would wait for a writer for ever
+            raise DatasetError(  # opening a pipe would wait for a writer forever
                 f"{path} cannot be read (it is a pipe or a device). Make it a readable file."
             )
         return path.read_bytes()

@@ -1,9 +1,9 @@
-"""The one store of class maps: CAMs and walked CAMs, present classes only, packed in a zip.
+"""Archives of class maps: CAMs and walked CAMs of the classes present in each image.
 
 A member `<image name>.npz` holds `labels` int16 (K,), class numbers from 0; `cam` float16 (K, h, w)
-in [0, 1]; `size` int32 (H, W), the image in pixels; `stride`, pixels of the image per cell; and, if
-they were asked for, `high` float16 (K, H, W), the maps at the size of the image, and `background`
-float16 (1, h, w), which walked along with them.
+in [0, 1]; `size` int32 (H, W), the image size in pixels; `stride`, image pixels per map cell; and, for
+some methods, `high` float16 (K, H, W), maps at image size, and `background` float16 (1, h, w), a
+background score that took part in the random walk.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from wsss.errors import DatasetError
-from wsss.storage.archive import Reader, pack_arrays, unpack_arrays
+from wsss.storage.archive import Array, Reader, pack_arrays, unpack_arrays
 
 
 @dataclass(frozen=True)
 class Cam:
     """Class maps of one image: labels (K,), cam (K, h, w) in [0, 1], size (H, W) in pixels.
 
-    high: the maps at the size of the image, where they were made on their own (IRNet).
-    background: a map (1, h, w) beside them that walked along (PSA).
+    high: maps at image size (K, H, W), if the method computes them separately (IRNet).
+    background: background score (1, h, w), if it took part in the random walk (PSA).
     """
 
     labels: NDArray[np.int16]
@@ -38,26 +37,20 @@ class Cam:
     background: NDArray[np.float16] | None = None
 
     def full(self) -> NDArray[np.float32]:
-        """Return the maps at the size of the image (K, H, W).
-
-        They are `high`, or else `cam`, enlarged by the stride (bilinear) and cut.
-        """
+        """Return the maps at image size (K, H, W): `high`, or else `cam` enlarged by the stride."""
         if self.high is not None:
             return self.high.astype(np.float32)
         return enlarge(self.cam, self.size, self.stride)
 
     def full_background(self, threshold: float) -> NDArray[np.float32]:
-        """Return the score of the background at the size of the image (1, H, W).
-
-        It is the map that walked along, or else `threshold` everywhere.
-        """
+        """Return the background score at image size (1, H, W): `background`, or else `threshold`."""
         if self.background is None:
             return np.full((1, *self.size), threshold, np.float32)
         return enlarge(self.background, self.size, self.stride)
 
 
-def enlarge(maps: NDArray[Any], size: tuple[int, int], stride: int) -> NDArray[np.float32]:
-    """Return maps (K, h, w) enlarged by `stride` (bilinear, by the factor) and cut to `size`."""
+def enlarge(maps: Array, size: tuple[int, int], stride: int) -> NDArray[np.float32]:
+    """Return maps (K, h, w) enlarged bilinearly by `stride` and cropped to `size` (H, W)."""
     height, width = size
     large = np.zeros((len(maps), height, width), np.float32)
     for target, source in zip(large, maps.astype(np.float32), strict=True):
@@ -68,13 +61,13 @@ def enlarge(maps: NDArray[Any], size: tuple[int, int], stride: int) -> NDArray[n
 
 
 def grid(size: Sequence[int], stride: int) -> tuple[int, int]:
-    """Return the cells (h, w) that cover an image of `size` (H, W): every cell begins inside it."""
+    """Return the number of cells (h, w) that cover an image of `size` (H, W)."""
     return (size[0] - 1) // stride + 1, (size[1] - 1) // stride + 1
 
 
 def pack(cam: Cam) -> bytes:
-    """Return one image's maps as the bytes of a member; equal maps give equal bytes."""
-    arrays: dict[str, NDArray[Any]] = {
+    """Return the bytes of an archive member; equal maps give equal bytes."""
+    arrays: dict[str, Array] = {
         "labels": cam.labels.astype(np.int16),
         "cam": cam.cam.astype(np.float16),
         "size": np.array(cam.size, np.int32),
@@ -87,13 +80,13 @@ def pack(cam: Cam) -> bytes:
 
 
 def unpack(content: bytes, name: str) -> Cam:
-    """Return one image's maps; `DatasetError` if they are not whole."""
+    """Return the maps of the image `name` from a member's bytes; `DatasetError` if damaged."""
     try:
-        arrays: dict[str, NDArray[Any]] = unpack_arrays(content)
+        arrays = unpack_arrays(content)
         size = (int(arrays["size"][0]), int(arrays["size"][1]))
         labels, maps = arrays["labels"], arrays["cam"]
         if labels.ndim != 1 or maps.ndim != 3 or len(labels) != len(maps):
-            raise ValueError(f"{labels.shape} labels of {maps.shape} maps")
+            raise ValueError(f"labels {labels.shape} do not fit maps {maps.shape}")
         extra = arrays.get("high"), arrays.get("background")
         return Cam(labels, maps, size, int(arrays["stride"]), *extra)
     except (KeyError, ValueError, TypeError, IndexError, DatasetError) as error:
@@ -103,7 +96,7 @@ def unpack(content: bytes, name: str) -> Cam:
 
 
 class CamReader:
-    """Read maps by image name."""
+    """Read class maps by image name."""
 
     def __init__(self, path: Path) -> None:
         self._reader = Reader(path)
@@ -117,5 +110,5 @@ class CamReader:
 
 @functools.cache
 def cam_reader(path: Path) -> CamReader:
-    """Return the reader of an archive, opened once in each process that works on its images."""
+    """Return the reader of an archive; each process opens the archive once."""
     return CamReader(path)

@@ -1,4 +1,4 @@
-"""Reading and writing weights: safetensors of our own, and strangers' files read as pure data."""
+"""Weights: write and read our safetensors, and read published checkpoints as pure data."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from wsss.errors import CheckpointError, MissingError
-from wsss.storage.files import replacing
+from wsss.storage.files import absent, replacing
 
 HEADER = "wsss"  # the one key of the safetensors metadata; its value is JSON
-WRAPPERS = ("state_dict", "model", "net", "module")  # what published files nest their tensors in
+WRAPPERS = (
+    "state_dict",
+    "model",
+    "net",
+    "module",
+)  # keys under which published files nest their tensors
 
 KeyTable = Sequence[tuple[str, str]]
 
@@ -31,9 +36,9 @@ KeyTable = Sequence[tuple[str, str]]
 class Layout:
     """How a published checkpoint names its tensors.
 
-    dropped: patterns of whole keys that are no weights of ours: repeated names, tables. table: rules
-    (pattern, replacement) that turn the other keys into ours. absent: patterns of whole keys of ours
-    that such a file does not have; they stay as they are.
+    dropped: patterns of keys to leave out, such as repeated names and index tables. table: rules
+    (pattern, replacement) that turn the other keys into ours. absent: patterns of our keys that the
+    file lacks; these weights keep their initial values. `dropped` and `absent` match whole keys.
     """
 
     table: KeyTable = ()
@@ -41,24 +46,23 @@ class Layout:
     absent: tuple[str, ...] = ()
 
 
-def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, object]) -> None:
     """Write tensors as safetensors; equal tensors and header give equal bytes."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     content = serialize(tensors, {HEADER: json.dumps(header, sort_keys=True)})
-    with replacing(
-        path
-    ) as temporary:  # save_file has a temporary file of its own, which kills leave
+    # Not `save_file`: it leaves its own temporary file behind when the process is killed.
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the header of a file of ours.
+    """Return the tensors and the header of a file that `save` wrote.
 
     Raises:
-        CheckpointError: the file is damaged or was not written by `save`.
+        CheckpointError: the file is damaged, or `save` did not write it.
     """
     if not path.is_file():
-        raise MissingError(f"{path} is missing. Run the stage that makes it (snakemake {path}).")
+        raise absent(path)
     try:
         with safe_open(path, framework="pt") as content:
             header = dict(json.loads((content.metadata() or {})[HEADER]))
@@ -70,7 +74,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def classes(path: Path) -> list[str]:
-    """Return the names of the classes that a network of ours was trained for."""
+    """Return the class names that a network of ours was trained on."""
     names = load(path)[1].get("classes")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise CheckpointError(f"{path} does not name its classes. Delete it and train again.")
@@ -78,13 +82,13 @@ def classes(path: Path) -> list[str]:
 
 
 def load_foreign(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a published checkpoint without running anything in it.
+    """Return the tensors of a published checkpoint; no code in it is run.
 
-    Reads safetensors and PyTorch files; unwraps `state_dict`, `model` and the like, and strips the
-    `module.` of DataParallel.
+    Reads safetensors and PyTorch files, unwraps `state_dict`, `model` and similar keys, and strips the
+    prefix `module.` of DataParallel.
 
     Raises:
-        CheckpointError: the file holds code or other objects, is cut short, or is no checkpoint.
+        CheckpointError: the file holds code or other objects, is truncated, or is not a checkpoint.
     """
     if not path.is_file():
         raise MissingError(f"The checkpoint {path} does not exist.")
@@ -113,7 +117,7 @@ def _read_foreign(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         blocked = re.search(r"GLOBAL (\S+)", str(error))
-        if not blocked and "Unsupported operand" in str(error):  # of no pickle at all
+        if not blocked and "Unsupported operand" in str(error):  # the file is not a pickle
             raise CheckpointError(
                 f"{path} cannot be read (it is no file of PyTorch). Download it again."
             ) from None
@@ -122,20 +126,20 @@ def _read_foreign(path: Path) -> Any:
             f"{path} holds more than tensors{name} and was refused; nothing in it was run. "
             "Ask its authors for a file with the state_dict alone."
         ) from None
-    except Exception as error:  # noqa: BLE001  # a stranger's bytes let the reader fail in any way
+    except Exception as error:  # noqa: BLE001  # damaged or hostile bytes can raise any exception here
         raise CheckpointError(
             f"{path} cannot be read ({_first_line(error)}). Download it again."
         ) from None
 
 
 def _check_stored(path: Path) -> None:
-    """Stop at a compressed archive: PyTorch writes none, and a small one can unpack to any size."""
+    """Refuse compressed archives: PyTorch never writes them, and a small one can unpack to any size."""
     try:
         with zipfile.ZipFile(path) as content:
-            packed = any(each.compress_type != zipfile.ZIP_STORED for each in content.infolist())
+            is_packed = any(item.compress_type != zipfile.ZIP_STORED for item in content.infolist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return  # another format, or damaged: the reader says so
-    if packed:
+        return  # not a zip, or damaged: the reader reports that
+    if is_packed:
         raise CheckpointError(f"{path} is compressed, which no checkpoint is. Unpack it first.")
 
 
@@ -156,7 +160,7 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
 def rename(
     state: Mapping[str, Tensor], table: KeyTable, where: Path | str = "the checkpoint"
 ) -> dict[str, Tensor]:
-    """Apply each rule (pattern, replacement) to every key; two keys that become one are an error."""
+    """Apply every rule (pattern, replacement) to every key; it is an error if two keys become equal."""
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         new = functools.reduce(lambda name, rule: re.sub(rule[0], rule[1], name), table, key)
@@ -169,20 +173,21 @@ def rename(
 
 
 def adopt(module: nn.Module, path: Path, layout: Layout) -> None:
-    """Load a published checkpoint into a network of ours.
+    """Load a published checkpoint into `module`, whose layers `layout` translates.
 
-    Files of old PyTorch versions lack `num_batches_tracked`, which no result depends on.
+    Files of old PyTorch versions lack `num_batches_tracked`; no result depends on it.
 
     Raises:
-        CheckpointError: the file is not one of this network, or not readable as pure data.
+        CheckpointError: the file does not fit this network, or cannot be read as pure data.
     """
-    dropped, absent = _any_of(layout.dropped), _any_of(layout.absent)
-    kept = {key: value for key, value in load_foreign(path).items() if not dropped.fullmatch(key)}
-    state = rename(kept, layout.table, path)
-    own = module.state_dict()
-    counters = {key: torch.tensor(0) for key in own if key.endswith("num_batches_tracked")}
-    added = {key: value for key, value in own.items() if absent.fullmatch(key)}
-    fill(module, counters | added | state, path)
+    dropped, lacking = _any_of(layout.dropped), _any_of(layout.absent)
+    published = load_foreign(path)
+    weights = {key: value for key, value in published.items() if not dropped.fullmatch(key)}
+    state = rename(weights, layout.table, path)
+    initial = module.state_dict()
+    counters = {key: torch.tensor(0) for key in initial if key.endswith("num_batches_tracked")}
+    unchanged = {key: value for key, value in initial.items() if lacking.fullmatch(key)}
+    fill(module, counters | unchanged | state, path)
 
 
 def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
@@ -190,20 +195,20 @@ def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path | str) -> None:
-    """Load `state` into `module`, strictly in both directions and in all shapes.
+    """Load `state` into `module`; keys and shapes must agree exactly.
 
     Raises:
-        CheckpointError: listing what is missing, left over, or of another shape.
+        CheckpointError: it lists the keys that are missing, left over, or of another shape.
     """
-    wanted = module.state_dict()
-    missing = sorted(wanted.keys() - state.keys())
-    extra = sorted(state.keys() - wanted.keys())
-    odd = [
-        f"{key} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}"
-        for key in sorted(wanted.keys() & state.keys())
-        if state[key].shape != wanted[key].shape
+    expected = module.state_dict()
+    missing = sorted(expected.keys() - state.keys())
+    extra = sorted(state.keys() - expected.keys())
+    misshapen = [
+        f"{key} {tuple(state[key].shape)} for {tuple(expected[key].shape)}"
+        for key in sorted(expected.keys() & state.keys())
+        if state[key].shape != expected[key].shape
     ]
-    faults = (("missing", missing), ("left over", extra), ("of another shape", odd))
+    faults = (("missing", missing), ("left over", extra), ("of another shape", misshapen))
     problems = [
         f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         for kind, names in faults
@@ -216,7 +221,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: Path | str) -> N
 
 
 def _check_numbers(state: Mapping[str, Tensor], where: Path | str) -> None:
-    """Stop at weights with which every result would be empty."""
+    """Refuse weights that are not finite numbers: every result would be empty."""
     for key, value in state.items():
         tiny = value.is_floating_point() and value.element_size() < 2
         if tiny or value.layout is not torch.strided or value.is_quantized or value.is_meta:

@@ -1,4 +1,4 @@
-"""Whole files or none: atomic writes, checksums and JSON."""
+"""Files on disk: atomic writes, checksums and JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with storing(path):
             yield temporary
             with temporary.open("rb") as written:
-                # whatever the umask: results are read by others
+                # Other users read results, so the umask must not restrict them.
                 os.fchmod(written.fileno(), 0o644)
                 os.fsync(written.fileno())
             temporary.replace(path)
@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turn whatever a writer of `path` raises on a full disk into a `StorageError`."""
+    """Turn any error that a full disk causes while `path` is written into a `StorageError`."""
     try:
         yield
     except WsssError:
@@ -53,18 +53,18 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def _is_full(error: Exception, folder: Path) -> bool:
-    """Return whether a disk is full; some libraries say only that they failed."""
+    """Return whether the disk is full; some libraries report only that writing failed."""
     number = error.errno if isinstance(error, OSError) else None
     return number in (errno.ENOSPC, errno.EDQUOT) or shutil.disk_usage(folder).free < SECTOR
 
 
 def beside(path: Path, kind: str) -> Path:
-    """Return where this process writes what becomes `path`; remove what killed ones have left there."""
+    """Return this process's temporary path beside `path`; delete those of killed processes."""
     start, host = f".{path.name}.", platform.node()
-    for left in path.parent.glob(f"{glob.escape(start)}*.{kind}"):
-        owner, _, process = left.name[len(start) : -len(kind) - 1].rpartition("-")
+    for leftover in path.parent.glob(f"{glob.escape(start)}*.{kind}"):
+        owner, _, process = leftover.name[len(start) : -len(kind) - 1].rpartition("-")
         if owner == host and process.isdigit() and not _is_alive(int(process)):
-            left.unlink(missing_ok=True)
+            leftover.unlink(missing_ok=True)
     return path.with_name(f"{start}{host}-{os.getpid()}.{kind}")
 
 
@@ -84,23 +84,26 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as indented JSON with keys in the order given."""
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write `content` as indented JSON; keys keep their order."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; `MissingError` if it is absent or not JSON."""
+    """Return the content of a JSON file; `MissingError` if the file is absent or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise MissingError(
-            f"{path} is missing. Run the stage that makes it (snakemake {path})."
-        ) from None
+        raise absent(path) from None
     except (ValueError, RecursionError) as error:
         raise MissingError(
             f"{path} is not valid JSON ({error}). Delete it and run again."
         ) from None
+
+
+def absent(path: Path) -> MissingError:
+    """Return the error for a file of the pipeline that does not exist yet."""
+    return MissingError(f"{path} is missing. Run the stage that makes it (snakemake {path}).")
 
 
 def sha256(path: Path) -> str:
@@ -109,6 +112,4 @@ def sha256(path: Path) -> str:
         with path.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
     except FileNotFoundError:
-        raise MissingError(
-            f"{path} is missing. Run the stage that makes it (snakemake {path})."
-        ) from None
+        raise absent(path) from None

@@ -1,4 +1,4 @@
-"""YAML as plain data: no tags that build objects, no key twice, no aliases that grow without end."""
+"""Read YAML as plain data: refuse tags that build objects, repeated keys and exploding aliases."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ from typing import Any
 
 import yaml
 
-MOST_VALUES = (
-    100_000  # in a file with its aliases written out; our largest preset has a few hundred
-)
+# Values of a file once its aliases are expanded; our largest preset has a few hundred.
+MOST_VALUES = 100_000
 MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes mappings whose keys are different ones."""
+    """Refuses mappings that repeat a key."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Return the next mapping of the file."""
+        """Return the next mapping of the document."""
         node = super().compose_mapping_node(anchor)
-        seen: set[tuple[str, Any]] = set()
+        keys: set[tuple[str, str]] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
                 continue
-            if (key.tag, key.value) in seen:
+            if (key.tag, key.value) in keys:
                 raise yaml.YAMLError(
                     f"the key {key.value!r} is there twice, again in line {key.start_mark.line + 1}"
                 )
-            seen.add((key.tag, key.value))
+            keys.add((key.tag, key.value))
         return node
 
 
@@ -34,7 +33,7 @@ def parse(text: str) -> Any:
     """Return the content of a YAML document.
 
     Raises:
-        yaml.YAMLError: it is not one, or is hostile.
+        yaml.YAMLError: the text is not YAML, or it is hostile.
     """
     try:
         loader = _Loader(text)
@@ -46,18 +45,18 @@ def parse(text: str) -> Any:
         return loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
-    except (ValueError, OverflowError, TypeError) as error:  # numbers and dates that are none
+    except (ValueError, OverflowError, TypeError) as error:  # malformed numbers and dates
         raise yaml.YAMLError(str(error)) from None
 
 
-def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Return how many values a node stands for. known: sizes by node; 0 while it is being counted."""
-    if id(node) in known:
-        if not known[id(node)]:
-            raise yaml.YAMLError("an alias stands for what it is in")
-        return known[id(node)]
-    known[id(node)] = 0
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return how many values a node expands to. sizes: by node id; 0 while a node is counted."""
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise yaml.YAMLError("an alias contains itself")
+        return sizes[id(node)]
+    sizes[id(node)] = 0
     parts = node.value if isinstance(node, yaml.CollectionNode) else ()
-    inner = (each for part in parts for each in (part if isinstance(part, tuple) else (part,)))
-    known[id(node)] = 1 + sum(_size(each, known) for each in inner)
-    return known[id(node)]
+    children = (child for part in parts for child in (part if isinstance(part, tuple) else (part,)))
+    sizes[id(node)] = 1 + sum(_size(child, sizes) for child in children)
+    return sizes[id(node)]

@@ -17,8 +17,9 @@ from wsss.nets.backbone import Network
 from wsss.nets.build import load_backbone, published_layout
 from wsss.progress import log
 from wsss.randomness import number
+from wsss.runs.inputs import initial_weights, initial_weights_path
 from wsss.runs.record import Recorder, recorder
-from wsss.runs.run import Run, initial_weights, initial_weights_path
+from wsss.runs.run import Run
 from wsss.settings import AugmentParams, PretrainedParams, TrainParams
 from wsss.storage import checkpoint
 from wsss.storage.checkpoint import Layout

@@ -3,7 +3,7 @@
 from golden import Golden
 
 from wsss.data.index import Entry
-from wsss.datasets.unlisted import unlisted
+from wsss.datasets.unlisted import missing_labels
 from wsss.datasets.voc import CLASSES
 from wsss.refine.saliency import attention_image, keep_agreed
 
@@ -32,5 +32,5 @@ def test_the_labels_that_a_published_list_lacks(golden: Golden) -> None:
     expected = golden.json("cse_label_differences.json")
     for name, numbers in expected.items():
         entry = Entry(name, "", None, CLASSES, "train", (1, 1), "")
-        assert unlisted("voc12", entry) == [CLASSES[number] for number in numbers]
-    assert unlisted("voc12", Entry("other", "", None, CLASSES, "train", (1, 1), "")) == []
+        assert missing_labels("voc12", entry) == [CLASSES[number] for number in numbers]
+    assert missing_labels("voc12", Entry("other", "", None, CLASSES, "train", (1, 1), "")) == []

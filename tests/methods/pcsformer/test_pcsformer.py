@@ -212,7 +212,7 @@ def test_rules_know_what_comes_before_each_network() -> None:
     flow = Flow(settings())
     folder = f"work/{RUN}"
     assert flow.before(job()) == [f"{folder}/subprototypes.safetensors"]
-    assert flow.viewer_file(job()) == f"{folder}/pc.safetensors"
+    assert flow.cam_source_file(job()) == f"{folder}/pc.safetensors"
     assert flow.maps(job()) == [f"{folder}/walk.zip"]
     features = job("features")
     assert flow.before(features) == [f"{folder}/pc.safetensors"]

@@ -34,8 +34,9 @@ from wsss.report.tables.rows import (
 )
 from wsss.runs import describe
 from wsss.runs.evaluation import ClassScores, Protocol
+from wsss.runs.inputs import data_slice
 from wsss.runs.record import Recorder
-from wsss.runs.run import Run, data_slice, planned_runs
+from wsss.runs.run import Run, planned_runs
 from wsss.runs.staleness import changes, differences, stale, verify
 from wsss.scores.bootstrap import read_images
 from wsss.settings import Params

@@ -1,4 +1,4 @@
-"""The things in the drawn dataset: outlines in [-1, 1] x [-1, 1], looking right, y downwards.
+"""The objects of the drawn dataset: outlines in [-1, 1] x [-1, 1], facing right, y downwards.
 
 Cat, hare and mouse share body and head and differ by their ears; ambulance and taxi share a car and
 differ by their sign. Boats are always on water and trains always on rails.
@@ -17,7 +17,7 @@ CURVE_POINTS = 28  # corners of a drawn ellipse
 
 @dataclass(frozen=True)
 class Piece:
-    """A polygon (points, 2) of x and y in one of PAINTS, or in the object's own "body" or "second"."""
+    """A polygon (points, 2) of x and y. paint: one of PAINTS, or the object's "body" or "second"."""
 
     outline: Outline
     paint: str
@@ -26,9 +26,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class Figure:
-    """A class: its pieces from back to front, and what it always stands on, if anything.
+    """A class: its pieces from back to front, and its constant context, if it has one.
 
-    smallest_px: side below which it, or the part that tells it, could not be made out.
+    smallest_px: smallest side at which the object, or its telling part, can be recognised.
     """
 
     name: str
@@ -52,7 +52,7 @@ PAINTS = {
 
 
 def ellipse(x: float, y: float, wide: float, high: float, degrees: float = 0.0) -> Outline:
-    """Return an ellipse around (x, y) with half axes `wide` and `high`, turned clockwise."""
+    """Return an ellipse around (x, y) with half axes `wide` and `high`, rotated clockwise."""
     turn = np.linspace(0, 2 * np.pi, CURVE_POINTS, endpoint=False)
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     across, down = wide * np.cos(turn), high * np.sin(turn)
@@ -70,13 +70,13 @@ def polygon(*points: tuple[float, float]) -> Outline:
 
 
 def _inset(outline: Outline) -> Outline:
-    """Return an outline of half the size around the same middle."""
+    """Return an outline of half the size around the same centre."""
     middle = outline.mean(0)
     return np.asarray(middle + 0.5 * (outline - middle))
 
 
 def _creature(outer: str, inner: str, *ears: Outline) -> tuple[Piece, ...]:
-    """Return an animal; only the two-coloured ears, behind the head, tell which."""
+    """Return an animal; only its two-coloured ears, behind the head, tell its class."""
     legs = [box(x, 0.5, x + 0.17, 0.97) for x in (-0.72, -0.42, 0.0, 0.28)]
     return (
         *(Piece(leg, "body") for leg in legs),
@@ -91,7 +91,7 @@ def _creature(outer: str, inner: str, *ears: Outline) -> tuple[Piece, ...]:
 
 
 def _car(*sign: Piece) -> tuple[Piece, ...]:
-    """Return a closed car; only the sign on its side tells which."""
+    """Return a closed car; only the sign on its side tells its class."""
     shell = polygon((-1, -0.55), (0.5, -0.55), (0.78, -0.08), (1, 0.0), (1, 0.45), (-1, 0.45))
     wheels = [ellipse(x, 0.45, 0.22, 0.22) for x in (-0.58, 0.58)]
     return (

@@ -1,4 +1,4 @@
-"""What the drawn datasets share: which classes, where, and pictures with masks as one archive."""
+"""Parts shared by the drawn datasets: choose classes and places, write pictures and masks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from wsss.storage.archive import Writer
 
 Bits = NDArray[np.bool_]
 
-CLASSES_SHARE = (0.40, 0.40, 0.20)  # pictures with one, two, three classes
+CLASSES_SHARE = (0.40, 0.40, 0.20)  # shares of pictures with one, two and three classes
 FREE = 0.85  # share of an object's box that earlier objects may not cover
-SHRINK, TRIES = 0.85, 12  # an object that finds no place becomes smaller, and tries again
+SHRINK, TRIES = 0.85, 12  # an object without a free place shrinks by this factor and is tried again
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Box:
     high: float
 
     def overlap(self, other: Box) -> float:
-        """Return the area that two boxes share over the smaller of them."""
+        """Return the area that two boxes share, divided by the area of the smaller one."""
         wide = min(self.left + self.wide, other.left + other.wide) - max(self.left, other.left)
         high = min(self.top + self.high, other.top + other.high) - max(self.top, other.top)
         smaller = min(self.wide * self.high, other.wide * other.high)
@@ -41,7 +41,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn image (H, W, 3), its labels (H, W), and marks (H, W) such as where a context is."""
+    """A drawn image (H, W, 3), its label mask (H, W), and further masks (H, W), such as the context."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -49,7 +49,7 @@ class Picture:
 
 
 def choose_classes(generator: np.random.Generator, number: int, classes: int) -> list[int]:
-    """Return one to three class numbers: the first goes round with `number`, others are random."""
+    """Return one to three class numbers: the first cycles with `number`, the others are random."""
     first = number % classes
     others = generator.permutation([k for k in range(classes) if k != first])
     return [first, *others[: generator.choice(len(CLASSES_SHARE), p=CLASSES_SHARE)].tolist()]
@@ -59,19 +59,19 @@ def find_box(
     generator: np.random.Generator,
     extent: tuple[float, float],
     smallest_px: float,
-    taken: Sequence[Box],
+    occupied: Sequence[Box],
     size: tuple[int, int],
 ) -> Box | None:
-    """Find a random place in a picture of `size` (H, W) for an object of `extent` (wide, high).
+    """Return a random box in a picture of `size` (H, W) for an object of `extent` (wide, high).
 
-    While there is none beside `taken`, the object shrinks, but its long side not below
-    `smallest_px`.
+    If the box overlaps the boxes `occupied` too much, the object shrinks until its long side is
+    `smallest_px`. Returns None if no place is free after all tries.
     """
     wide, high = extent
     for _ in range(TRIES):
         left, top = generator.uniform(0, size[1] - wide), generator.uniform(0, size[0] - high)
         box = Box(float(left), float(top), wide, high)
-        if all(box.overlap(other) <= 1 - FREE for other in taken):
+        if all(box.overlap(other) <= 1 - FREE for other in occupied):
             return box
         factor = max(SHRINK, min(1.0, smallest_px / max(wide, high)))
         wide, high = wide * factor, high * factor
@@ -89,12 +89,12 @@ def write(
     """Draw `counts[split]` pictures of each split into the archive `target` and return the index.
 
     compose: draws the picture of a split and a number. Members are `images/<name>.<suffix>`,
-    `masks/<name>.png` and, for each mark, `<mark>/<name>.png` with 1 where it is and 0 elsewhere.
+    `masks/<name>.png` and, for each mark, `<mark>/<name>.png` with the values 0 and 1.
     """
-    wanted = [(split, number) for split, count in counts.items() for number in range(count)]
+    pictures = [(split, number) for split, count in counts.items() for number in range(count)]
     entries = []
     with Writer(target) as writer:
-        for split, number in progress(wanted, f"drawing {dataset}", len(wanted)):
+        for split, number in progress(pictures, f"drawing {dataset}", len(pictures)):
             name, picture = f"{split}-{number:05d}", compose(split, number)
             content = encode_image(picture.image, suffix)
             writer.add(f"images/{name}.{suffix}", content)

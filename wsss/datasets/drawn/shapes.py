@@ -1,7 +1,7 @@
-"""Drawn pictures that show what weak supervision is about, with exact masks.
+"""Drawn pictures with exact masks that show the two problems of weak supervision.
 
-Each picture belongs to the seed, its split and its number alone. Marks beside the masks say where
-the telling `parts` are (partial activation) and where the constant `context` is (co-occurrence).
+Marks beside the masks show the telling `parts` of objects (partial activation) and their constant
+`context` (co-occurrence). A picture depends only on the seed, its split and its number.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from wsss.settings import ShapesParams
 Canvas = NDArray[np.float32]
 Size = tuple[int, int]
 
-SIDE_STEP_PX = 16  # few different sizes, so that images of one size can be worked on together
-TWICE = 0.25  # share of the classes of a picture that are there two times
+SIDE_STEP_PX = 16  # few distinct sizes, so that batches can hold images of one size
+TWICE = 0.25  # probability that a class of a picture occurs twice in it
 LARGEST = 0.70  # side of the largest object over the shorter side of the picture
-TURN_DEGREES = 15.0  # objects without a context are turned up to this much
-CONTRAST = 90.0  # distance in RGB between an object's colours and the mean of what is behind it
+TURN_DEGREES = 15.0  # largest rotation of objects without a context
+CONTRAST = 90.0  # RGB distance between an object's colours and the mean of its background
 
 WATER, FOAM = (45, 110, 190), (150, 205, 235)
 SLEEPER, RAIL, GRAVEL = (95, 60, 30), (205, 205, 215), (125, 115, 105)
@@ -37,7 +37,7 @@ SLEEPER, RAIL, GRAVEL = (95, 60, 30), (205, 205, 215), (125, 115, 105)
 
 @dataclass(frozen=True)
 class Placed:
-    """A figure in a picture: its square box, and whether it is mirrored and how it is turned."""
+    """A figure in a picture: its square box, whether it is mirrored, and its rotation."""
 
     figure: Figure
     box: Box
@@ -45,7 +45,7 @@ class Placed:
     degrees: float
 
     def points(self, outline: Outline) -> list[tuple[float, float]]:
-        """Return an outline in pixels of the picture."""
+        """Return the points (x, y) of an outline, in pixels of the picture."""
         half = self.box.wide / 2
         x, y = outline.T * half * np.array([[-1.0 if self.is_mirrored else 1.0], [1.0]])
         cosine, sine = np.cos(np.radians(self.degrees)), np.sin(np.radians(self.degrees))
@@ -63,7 +63,7 @@ def draw(params: ShapesParams, dataset: str, target: Path) -> Index:
 
 
 def picture(params: ShapesParams, split: str, number: int) -> Picture:
-    """Draw one picture; every class comes first equally often."""
+    """Draw one picture; over all numbers, every class is the first one equally often."""
     generator = rng(params.seed, "shapes", split, number)
     size = _size(params, generator)
     canvas, mask = texture.background(generator, size), np.zeros(size, np.uint8)
@@ -82,13 +82,13 @@ def picture(params: ShapesParams, split: str, number: int) -> Picture:
 
 
 def sides(params: ShapesParams) -> list[int]:
-    """Return the sides that pictures may have, in pixels."""
+    """Return the possible side lengths of pictures, in pixels."""
     first = -(-params.min_px // SIDE_STEP_PX) * SIDE_STEP_PX
     return list(range(first, params.max_px + 1, SIDE_STEP_PX)) or [params.max_px]
 
 
 def _size(params: ShapesParams, generator: np.random.Generator) -> Size:
-    """Choose among four sizes: small, wide, tall, large."""
+    """Choose one of four sizes: small, wide, tall, large."""
     possible = sides(params)
     short, middle, long = possible[0], possible[len(possible) // 3], possible[-1]
     choices = ((middle, middle), (short, long), (long, short), (long, long))
@@ -96,36 +96,40 @@ def _size(params: ShapesParams, generator: np.random.Generator) -> Size:
 
 
 def _scene(generator: np.random.Generator, number: int, size: Size) -> list[Placed]:
-    wanted = [FIGURES[k] for k in scene.choose_classes(generator, number, len(FIGURES))]
-    wanted += [figure for figure in wanted if generator.random() < TWICE]
+    figures = [FIGURES[k] for k in scene.choose_classes(generator, number, len(FIGURES))]
+    figures += [figure for figure in figures if generator.random() < TWICE]
     placed: list[Placed] = []
-    for figure in wanted:
+    for figure in figures:
         largest_px = max(figure.smallest_px, LARGEST * min(size))
         side = float(generator.uniform(figure.smallest_px, largest_px))
         degrees = 0.0 if figure.context else float(generator.uniform(-TURN_DEGREES, TURN_DEGREES))
-        is_mirrored, taken = bool(generator.random() < 0.5), [item.box for item in placed]
-        box = scene.find_box(generator, (side, side), figure.smallest_px, taken, size)
+        is_mirrored, occupied = bool(generator.random() < 0.5), [item.box for item in placed]
+        box = scene.find_box(generator, (side, side), figure.smallest_px, occupied, size)
         if box:
             placed.append(Placed(figure, box, is_mirrored, degrees))
     return placed
 
 
 def _paint(canvas: Canvas, item: Placed, generator: np.random.Generator) -> tuple[Bits, Bits]:
-    """Paint an object; return where it is and where its telling parts are (H, W)."""
+    """Paint an object; return the masks (H, W) of the object and of its telling parts."""
     size = (canvas.shape[0], canvas.shape[1])
-    where = [_fill(item.points(piece.outline), size) for piece in item.figure.pieces]
-    visible, parts = np.logical_or.reduce(where), np.zeros(size, np.bool_)
+    masks = [_fill(item.points(piece.outline), size) for piece in item.figure.pieces]
+    visible, parts = np.logical_or.reduce(masks), np.zeros(size, np.bool_)
     behind = canvas[visible].mean(0)
-    own = {name: _contrasting(generator, behind) for name in ("body", "second")}
+    colours = {name: _contrasting(generator, behind) for name in ("body", "second")}
     light = texture.light(generator, size)
-    for piece, inside in zip(item.figure.pieces, where, strict=True):
-        canvas[inside] = light[inside] * _colour(piece, own)
+    for piece, inside in zip(item.figure.pieces, masks, strict=True):
+        canvas[inside] = light[inside] * _colour(piece, colours)
         parts = parts | inside if piece.is_part else parts & ~inside
     return _grained(canvas, visible, generator), parts
 
 
-def _colour(piece: Piece, own: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    return own[piece.paint] if piece.paint in own else np.array(PAINTS[piece.paint], np.float32)
+def _colour(piece: Piece, colours: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    return (
+        colours[piece.paint]
+        if piece.paint in colours
+        else np.array(PAINTS[piece.paint], np.float32)
+    )
 
 
 def _contrasting(
@@ -137,14 +141,14 @@ def _contrasting(
 
 
 def _fill(points: list[tuple[float, float]], size: Size) -> Bits:
-    """Return the pixels (H, W) of a polygon; every pixel is in or out."""
+    """Return the mask (H, W) of a polygon, without antialiasing."""
     plane = Image.new("1", size[::-1])
     ImageDraw.Draw(plane).polygon(points, fill=1)
     return np.array(plane, np.bool_)
 
 
 def _water(canvas: Canvas, item: Placed, generator: np.random.Generator) -> Bits:
-    """Lay a band of waves across the picture, from the waterline down; return where (H, W)."""
+    """Paint waves across the picture, from the waterline down; return their mask (H, W)."""
     rows, columns = np.mgrid[: canvas.shape[0], : canvas.shape[1]]
     surface = (
         item.box.top + 0.68 * item.box.high + 1.5 * np.sin(columns / 4 + generator.uniform(0, 6))
@@ -157,7 +161,7 @@ def _water(canvas: Canvas, item: Placed, generator: np.random.Generator) -> Bits
 
 
 def _rails(canvas: Canvas, item: Placed, generator: np.random.Generator) -> Bits:
-    """Lay a track across the picture under the wheels; return where (H, W)."""
+    """Paint rails across the picture, under the wheels; return their mask (H, W)."""
     rows, columns = np.mgrid[: canvas.shape[0], : canvas.shape[1]]
     below = rows - (item.box.top + 0.74 * item.box.high)
     where = (below >= 0) & (below < 12)

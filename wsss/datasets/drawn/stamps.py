@@ -1,7 +1,7 @@
-"""Photographs with alpha masks on drawn textures: real looks, exact masks, no download.
+"""Photographs with alpha masks on drawn textures: realistic objects, exact masks, no download.
 
-The photographs are Debian's tuxpaint-stamps-default; those of training pictures are never in
-validation pictures. Each picture belongs to the seed, its split and its number alone.
+The photographs are Debian's tuxpaint-stamps-default; no photograph is used in both training and
+validation pictures. A picture depends only on the seed, its split and its number.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ CLASSES = {
 }
 LEFT_OUT = {
     "Brown_slug", "Woodlouse", "lobster", "shrimp",  # in the folder of another class
-    "bee", "appooppanthady", "sedan_police",  # drawn, or mostly transparent
-    "cementmixer", "toolbox",  # no hand tools
+    "bee", "appooppanthady", "sedan_police",  # drawings, or mostly transparent
+    "cementmixer", "toolbox",  # not hand tools
 }  # fmt: skip
-VAL_SHARE = 0.3  # of the photographs of a class
+VAL_SHARE = 0.3  # share of a class's photographs that are for validation
 SCALE = (0.25, 0.75)  # long side of an object over the side of the picture
 TURN_DEGREES = 15.0
-LEAST_PX = 60  # an object with fewer visible pixels is taken away
+LEAST_PX = 60  # objects with fewer visible pixels are removed
 OPAQUE = 127  # pixels with more alpha are labelled
 Stamp = Image.Image
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A photograph in a picture: its class (from 0), mirrored and turned already, and its box."""
+    """An object in a picture: its class (from 0), its photograph, mirrored and turned, its box."""
 
     label: int
     stamp: Stamp
@@ -83,14 +83,14 @@ def draw(params: StampsParams, dataset: str, target: Path) -> Index:
 
 
 def composer(params: StampsParams) -> Callable[[str, int], Picture]:
-    """Return what draws the picture of a split and a number; photographs are read once."""
-    found = photographs(Path(params.root))
+    """Return the function (split, number) -> picture; it reads every photograph once."""
+    files = photographs(Path(params.root))
     read = functools.cache(functools.partial(_read, longest_px=params.size_px))
-    return functools.partial(_picture, params, found, read)
+    return functools.partial(_picture, params, files, read)
 
 
 def photographs(root: Path) -> dict[str, dict[str, list[Path]]]:
-    """Return split -> class -> files; the split hangs on the names of the photographs alone."""
+    """Return split -> class -> files; the split depends only on the names of the photographs."""
     splits: dict[str, dict[str, list[Path]]] = {"train": {}, "val": {}}
     for name, patterns in CLASSES.items():
         files = [file for pattern in patterns for file in root.glob(f"{pattern}.png")]
@@ -107,7 +107,7 @@ def photographs(root: Path) -> dict[str, dict[str, list[Path]]]:
 
 
 def _read(path: Path, longest_px: int) -> Stamp:
-    """Return a photograph cut to its opaque part, no larger than a picture."""
+    """Return a photograph cropped to its opaque part, at most `longest_px` wide and high."""
     try:
         with Image.open(path, formats=("PNG",)) as picture:
             stamp = picture.convert("RGBA")
@@ -123,7 +123,7 @@ def _read(path: Path, longest_px: int) -> Stamp:
 
 def _picture(
     params: StampsParams,
-    found: dict[str, dict[str, list[Path]]],
+    photos_by_split: dict[str, dict[str, list[Path]]],
     read: Callable[[Path], Stamp],
     split: str,
     number: int,
@@ -133,11 +133,11 @@ def _picture(
     background = texture.to_bytes(texture.background(generator, (side, side)))
     placed: list[Placed] = []
     for label in scene.choose_classes(generator, number, len(names)):
-        files = found[split][names[label]]
+        files = photos_by_split[split][names[label]]
         stamp = _turned(read(files[generator.integers(len(files))]), generator)
         extent = _extent(stamp, float(generator.uniform(*SCALE)) * side)
-        taken = [item.box for item in placed]
-        box = scene.find_box(generator, extent, SCALE[0] * side, taken, (side, side))
+        occupied = [item.box for item in placed]
+        box = scene.find_box(generator, extent, SCALE[0] * side, occupied, (side, side))
         if box:
             placed.append(Placed(label, stamp, box))
     return _compose(background, placed)
@@ -156,7 +156,7 @@ def _extent(stamp: Stamp, long_px: float) -> tuple[float, float]:
 
 
 def _compose(background: NDArray[np.uint8], placed: Sequence[Placed]) -> Picture:
-    """Lay the photographs on the background; those hardly seen are taken away again."""
+    """Paste the objects onto the background; hardly visible objects are removed again."""
     canvas = Image.fromarray(background)
     owner = np.zeros(background.shape[:2], np.uint8)
     for position, item in enumerate(placed, 1):
@@ -166,9 +166,11 @@ def _compose(background: NDArray[np.uint8], placed: Sequence[Placed]) -> Picture
         canvas.paste(stamp, (left, top), stamp)
         inside = np.s_[top : top + extent[1], left : left + extent[0]]
         owner[inside][np.asarray(stamp.getchannel("A")) > OPAQUE] = position
-    seen = np.bincount(owner.ravel(), minlength=len(placed) + 1)[1:]
-    if len(placed) > 1 and seen.min() < LEAST_PX:
-        kept = [item for item, pixels in zip(placed, seen, strict=True) if pixels >= LEAST_PX]
-        return _compose(background, kept or placed[:1])
+    visible_px = np.bincount(owner.ravel(), minlength=len(placed) + 1)[1:]
+    if len(placed) > 1 and visible_px.min() < LEAST_PX:
+        visible = [
+            item for item, pixels in zip(placed, visible_px, strict=True) if pixels >= LEAST_PX
+        ]
+        return _compose(background, visible or placed[:1])
     labels = np.array([0, *(item.label + 1 for item in placed)], np.uint8)
     return Picture(np.array(canvas), labels[owner])

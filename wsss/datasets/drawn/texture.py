@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Size = tuple[int, int]
-OCTAVES = (3, 7, 17)  # cells along a side; the coarse ones are the strongest
+OCTAVES = (3, 7, 17)  # cells along a side; coarse noise is the strongest
 PALE, COLOURFUL = (0.05, 0.35), (0.25, 0.75)  # ranges of saturation
 GRAIN = 6.0  # standard deviation of the noise of single pixels, in grey levels
 
@@ -44,14 +44,14 @@ def colour(
 
 
 def background(generator: np.random.Generator, size: Size) -> NDArray[np.float32]:
-    """Return a textured background (H, W, 3) in 0..255, of paler colours than objects have."""
+    """Return a textured background (H, W, 3) in 0..255; its colours are paler than those of objects."""
     share = (0.65 * noise(generator, size) + 0.35 * gradient(generator, size))[..., None]
     mixed = share * colour(generator, PALE) + (1 - share) * colour(generator, PALE)
     return (mixed + generator.normal(0, GRAIN, (*size, 3))).astype(np.float32)
 
 
 def light(generator: np.random.Generator, size: Size) -> NDArray[np.float32]:
-    """Return the uneven light on an object (H, W, 1): factors around 1 for its colours."""
+    """Return uneven light (H, W, 1): factors around 1 for the colours of an object."""
     return (0.75 + 0.45 * noise(generator, size)[..., None]).astype(np.float32)
 
 
