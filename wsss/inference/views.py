@@ -181,7 +181,7 @@ def cam_augmentation(params: CamParams) -> TestTimeAugmentation:
 
 
 def _cam_map_sizes(params: CamParams) -> tuple[SizeRule, ...]:
-    """Return the square's size, or those of the stored CAM and, with `high_res`, of the image."""
+    """Return the size of the square, or of the stored CAM and, with `high_res`, of the image."""
     square = params.square_px
     if square is not None and params.at_square:
         return (functools.partial(_square_size, square),)

@@ -1,4 +1,4 @@
-"""Instance labels of the training images from IRN's displacements, in shards that `gather` joins."""
+"""Instance labels of the training images from IRN's displacements, in shards."""
 
 from __future__ import annotations
 

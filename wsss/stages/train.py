@@ -136,7 +136,7 @@ def compute(
         squares = Squares(index, index.training(), normalisation(trained), run.seed)
         ordered = squares.in_order(side, batch)
         shown = progress(ordered, f"{name}: images", -(-len(squares.entries) // batch))
-        return (to_device(images, runtime) for images in shown)
+        return (to_device(pictures, runtime) for pictures in shown)
 
     with torch.inference_mode(), runtime.autocast():
         tensors = method.derive(name, earlier, images)

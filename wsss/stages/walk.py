@@ -76,7 +76,7 @@ def walk(run: Run, shard: tuple[int, int]) -> None:
 def affinity_forward(net: AffinityNet | IRN, pad_px: int) -> Forward:
     """Return the forward pass from images (B, 3, H, W) to features or, with IRN, edges (B, C, h, w).
 
-    pad_px: border that IRN pads the images by.
+    pad_px: side of the square that IRN pads the images to.
     """
     if isinstance(net, IRN):
         return lambda images: edge_displacement(net, images, pad_px)[0]

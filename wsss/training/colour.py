@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 Picture = NDArray[np.uint8]
+Channel = NDArray[np.int64]  # of hue, saturation or value (H, W)
 
 
 def jitter(image: Picture, factors: tuple[float, float, float]) -> Picture:
@@ -36,7 +35,7 @@ def shift_hsv(image: Picture, shifts: tuple[int, int, int]) -> Picture:
     return from_hsv(hue, saturation, np.clip(value + shifts[2], 0, 255))
 
 
-def to_hsv(image: Picture) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def to_hsv(image: Picture) -> tuple[Channel, Channel, Channel]:
     """Return hue in 0..179, saturation and value in 0..255, integers as OpenCV's to within one."""
     red, green, blue = image.astype(np.float64).transpose(2, 0, 1)
     value = image.max(2).astype(np.float64)
@@ -52,7 +51,7 @@ def to_hsv(image: Picture) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     return hue.astype(np.int64), saturation.astype(np.int64), value.astype(np.int64)
 
 
-def from_hsv(hue: NDArray[Any], saturation: NDArray[Any], value: NDArray[Any]) -> Picture:
+def from_hsv(hue: Channel, saturation: Channel, value: Channel) -> Picture:
     """Return the RGB image (H, W, 3) of hue in 0..179, saturation and value in 0..255, each (H, W)."""
     channels = []
     for offset in (5, 3, 1):  # red, green, blue: the hue reduces each of them from the value

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-Array = NDArray[Any]
 Box = tuple[int, int, int, int]  # top, left, height, width
 Operation = tuple[str, float]  # name and signed magnitude, 0 to 10
 
@@ -79,7 +77,7 @@ def draw_operations(magnitude: float, generator: np.random.Generator) -> tuple[O
     return tuple(operations)
 
 
-def operate(picture: Array, operations: tuple[Operation, ...]) -> NDArray[np.uint8]:
+def operate(picture: NDArray[np.uint8], operations: tuple[Operation, ...]) -> NDArray[np.uint8]:
     """Return a picture (h, w, 3) of 8 bits after the operations, applied in order."""
     image = Image.fromarray(picture)
     for name, level in operations:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import nn
@@ -47,6 +47,14 @@ def _rate_of_epoch(params: TrainParams, epoch: int) -> float:
     return params.lr_last + fall * (params.lr - params.lr_last)
 
 
+class Group(TypedDict):
+    """A parameter group of an optimiser; `factor` is its learning rate as a multiple of `lr`."""
+
+    params: list[nn.Parameter]
+    factor: float
+    weight_decay: NotRequired[float]
+
+
 @dataclass
 class Part:
     """Parameters that share an optimiser; `params` are their settings."""
@@ -82,7 +90,7 @@ def optimizer(
     net: nn.Module, params: TrainParams, members: Collection[str] | None = None
 ) -> torch.optim.Optimizer:
     """Return the optimiser over the groups of `parameter_groups`."""
-    groups = parameter_groups(net, params, members)
+    groups = [dict(group) for group in parameter_groups(net, params, members)]
     if params.optimizer == "adamw":
         return torch.optim.AdamW(groups, params.lr, weight_decay=params.weight_decay)
     return torch.optim.SGD(
@@ -96,12 +104,11 @@ def optimizer(
 
 def parameter_groups(
     net: nn.Module, params: TrainParams, members: Collection[str] | None = None
-) -> list[dict[str, Any]]:
-    """Return groups of parameters, each with `factor`, its learning rate as a multiple of `lr`.
+) -> list[Group]:
+    """Return the parameter groups of backbone and head.
 
-    members: names of the parameters to group; None for all. Backbone and head are separate groups.
-    Biases form groups of their own if they have another rate or do not decay, and so do weights
-    that do not decay.
+    members: names of the parameters to group; None for all. Biases form groups of their own if they
+    have another rate or do not decay, and so do weights that do not decay.
     """
     factors = {
         (False, False): 1.0,
@@ -112,7 +119,7 @@ def parameter_groups(
     apart = (
         params.head_bias_lr_scale is not None or params.bias_lr_scale != 1 or not params.decay_bias
     )
-    groups: dict[tuple[bool, bool, bool], dict[str, Any]] = {}
+    groups: dict[tuple[bool, bool, bool], Group] = {}
     for head, bias, still in itertools.product((False, True), repeat=3):
         groups[head, bias, still] = {"params": [], "factor": factors[head, bias]}
         if still or (bias and not params.decay_bias):
