@@ -15,13 +15,14 @@ from PIL import Image
 from wsss.data.index import Entry
 from wsss.data.normalisation import Normalisation
 from wsss.inference.cam_maps import SizeRule, cam_size
-from wsss.inference.multiscale import Look, inference, plan_batches
+from wsss.inference.multiscale import Forward, inference, plan_batches
 from wsss.inference.trained import normalisation
+from wsss.inference.views import TestTimeAugmentation
 from wsss.machine.runtime import Runtime
 from wsss.methods.cam.method import CamNet
 from wsss.nets.backbone import Network
 from wsss.nets.deeplab import build_deeplab
-from wsss.settings import CamParams, SegmenterParams
+from wsss.settings import SegmenterParams
 
 IMAGES, SIDE, CLASSES, BATCH = 16, 160, 20, 8
 SCALES = (1.0, 0.5, 1.5)
@@ -63,7 +64,7 @@ def _draw(folder: Path) -> list[Entry]:
     return entries
 
 
-def _row(what: str, entries: list[Entry], net: Network, look: Look, size: SizeRule) -> Row:
+def _row(what: str, entries: list[Entry], net: Network, look: Forward, size: SizeRule) -> Row:
     normalise = normalisation(net)
     usual = copy.deepcopy(net)  # in the order of weights that PyTorch starts with
     plain_look = usual.maps if isinstance(usual, CamNet) else usual
@@ -82,7 +83,7 @@ def _row(what: str, entries: list[Entry], net: Network, look: Look, size: SizeRu
 
 
 def one_by_one(
-    look: Look, entries: list[Entry], size: SizeRule, normalise: Normalisation
+    look: Forward, entries: list[Entry], size: SizeRule, normalise: Normalisation
 ) -> dict[str, torch.Tensor]:
     """Return summed maps as the published scripts make them."""
     found = {}
@@ -102,12 +103,13 @@ def one_by_one(
 
 
 def batched(
-    look: Look, entries: list[Entry], size: SizeRule, normalise: Normalisation, runtime: Runtime
+    look: Forward, entries: list[Entry], size: SizeRule, normalise: Normalisation, runtime: Runtime
 ) -> dict[str, torch.Tensor]:
     """Return summed maps as the pipeline makes them."""
     found: dict[str, torch.Tensor] = {}
     with torch.inference_mode():
-        batches, params = plan_batches(entries, BATCH), CamParams(scales=SCALES)
-        for some, maps in inference(look, batches, params, size, normalise, runtime):
+        batches = plan_batches(entries, BATCH)
+        augmentation = TestTimeAugmentation(SCALES, mirror=True, map_sizes=(size,))
+        for some, (maps,) in inference(look, batches, augmentation, normalise, runtime):
             found |= {entry.name: own for entry, own in zip(some, maps, strict=True)}
     return found

@@ -34,15 +34,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wsss.data.index import Entry, Index
 from wsss.data.normalisation import Normalisation
-from wsss.inference.trained import build_affinity_network, normalisation, without_gradients
+from wsss.inference.trained import normalisation, without_gradients
+from wsss.inference.views import (
+    TestTimeAugmentation,
+    cam_augmentation,
+    decode_augmentation,
+    segmenter_augmentation,
+)
 from wsss.machine.runtime import Runtime
 from wsss.methods.base import Computed, Method, load_method
+from wsss.nets.affinitynet import build_affinity_network
 from wsss.nets.backbone import Network
 from wsss.nets.deeplab import build_deeplab
 from wsss.runs.run import Run, planned_runs
 from wsss.scores.metrics import ThresholdCurve, thresholds
 from wsss.settings.resolve import load_params
-from wsss.stages import affinity, cam, confident, decode, masks, pseudo, segmenter
+from wsss.stages import affinity, confident, masks, pseudo, segmenter
 from wsss.stages import walk as walking
 from wsss.storage import archive
 from wsss.storage.cam_archive import Cam, CamReader, enlarge, grid, pack
@@ -133,7 +140,7 @@ class Arithmetic:
         if not spec.learns_masks:
             net: Any = self.nets[str(spec.cam_network)]
             look = lambda image: self.method.cam(net, image)  # noqa: E731
-            image = self.looked(look, cam.resizing(settings.cam), settings.cam)
+            image = self.looked(look, cam_augmentation(settings.cam))
             yield "CAM inference", image * self.data.train
             yield from [self.decoder(net)] if spec.decodes else []
             if settings.pseudo.source == "walk":
@@ -208,40 +215,39 @@ class Arithmetic:
         self.nets[name] = Computed({key: value.clone() for key, value in found.items()})
         return f"deriving {name}", petaflop
 
-    def looked(self, look: Callable[[Any], Any], resizing: Any, params: Any) -> float:
-        """Return the arithmetic of looking at one image at every scale, mirrored if it is."""
+    def looked(self, look: Callable[[Any], Any], augmentation: TestTimeAugmentation) -> float:
+        """Return the arithmetic of the forward passes of all views of one image."""
         picture = [np.zeros((*self.data.size, 3), np.uint8)]
         normalise = Normalisation((0.5,) * 3, (0.5,) * 3)
         total = 0.0
-        for scale in params.scales:
-            image = resizing(picture, scale, normalise)
+        for image in augmentation.views(picture, normalise):
             total += counted(lambda image=image: without_gradients(look)(image))
-        return total * (2 if params.mirror else 1)
+        return total * (2 if augmentation.mirror else 1)
 
     def decoder(self, net: Any) -> tuple[str, float]:
         """Return the cost of the own decoder's masks of all validation images."""
         params = self.run.settings.decode
         look = lambda image: self.method.decode(net, image)  # noqa: E731
-        return "own decoder", self.looked(look, decode.resizing(params), params) * self.data.val
+        return "own decoder", self.looked(look, decode_augmentation(params)) * self.data.val
 
     def affinity(self) -> Costs:
         """Yield the costs of training the affinity network and of its look at all images."""
         settings = self.run.settings
-        net = build_affinity_network(self.run)
+        net = build_affinity_network(self.run.settings.affinity)
         objective = affinity.OBJECTIVES[settings.affinity.kind](net, settings.affinity)
         yield "training affinity", self.training(net, settings.affinity, objective)
-        look = walking.observer(net.eval().requires_grad_(False), settings.walk.pad_px)
+        look = walking.affinity_forward(net.eval().requires_grad_(False), settings.walk.pad_px)
         image = counted(lambda: without_gradients(look)(torch.randn(1, 3, *self.data.size)))
         yield "random walk", image * self.data.train
 
     def segmentation(self) -> Costs:
         """Yield the costs of the segmenter and of its masks of all validation images."""
         params = self.run.settings.segmenter
-        net = build_deeplab(self.run, self.data.classes)
+        net = build_deeplab(params, self.data.classes)
         objective = segmenter.Segmentation(net, params)
         yield "training segmenter", self.training(net, params, objective)
         net.eval().requires_grad_(False)
-        image = self.looked(net, masks.resizing(params.test), params.test)
+        image = self.looked(net, segmenter_augmentation(params))
         yield "segmentation", image * self.data.val
 
 
@@ -274,7 +280,7 @@ class Clock:
         generator = torch.Generator().manual_seed(0)
         coarse = 3 * torch.randn(1, self.data.classes + 1, 9, 12, generator=generator)
         coarse[:, 1 + 2 * self.data.labels :] = -8.0  # the others are hardly considered
-        seen = F.interpolate(coarse, self.data.size, mode="bicubic") * masks.looks(params)
+        seen = F.interpolate(coarse, self.data.size, mode="bicubic") * masks.view_count(params)
         normalise = Normalisation((0.5,) * 3, (0.5,) * 3)
         return dict(once(self.data, stages, params))["an image"]
 
@@ -306,14 +312,13 @@ class Clock:
     def walk(self) -> float:
         """Return the time of the sparse steps of the random walk of one image."""
         settings = self.run.settings
-        net = build_affinity_network(self.run).eval().requires_grad_(False)
-        look = walking.observer(net, settings.walk.pad_px)
+        net = build_affinity_network(self.run.settings.affinity).eval().requires_grad_(False)
+        look = walking.affinity_forward(net, settings.walk.pad_px)
         [seen, *_] = without_gradients(look)(torch.randn(1, 3, *self.data.size))
-        stride: Any = net.stride
         cam = CamReader(self.store)[self.index.images[0].name]
 
         def spread() -> None:
-            near = walking.neighbours(seen, stride, settings.affinity, settings.walk)
+            near = walking.neighbours(seen, net.stride, settings.affinity, settings.walk)
             walking.spread_cam(cam, near, settings.walk)
 
         return seconds(spread)

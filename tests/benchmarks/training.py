@@ -4,7 +4,7 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Labels(Objective):
         torch.manual_seed(SEED)
         self.net = CamNet(BACKBONE, 16, CLASSES, 0.5)
 
-    def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the loss of the labels."""
         scores = self.net(batch["image"])
         return {"labels": F.multilabel_soft_margin_loss(scores, batch["label"])}

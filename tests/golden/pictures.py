@@ -1,5 +1,6 @@
 """The pictures of the sets as networks see them."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from wsss.data.index import Entry
 from wsss.inference.cam_maps import cam_size, high_size, to_cam
-from wsss.inference.multiscale import Resizing, inference_at
+from wsss.inference.multiscale import inference
 from wsss.inference.trained import normalisation
+from wsss.inference.views import cam_augmentation
 from wsss.machine.runtime import Runtime
 from wsss.methods.base import Method
 from wsss.settings import CamParams
@@ -55,15 +57,13 @@ def localized(
     path = folder / "picture.png"
     Image.fromarray(fill.image(*case)).save(path)
     entry = Entry("picture", str(path), None, (), "train", (case[0], case[1]), "")
-    sizes = [cam_size(params.stride), high_size]
-    found = inference_at(
+    sizes = (cam_size(params.stride), high_size)
+    found = inference(
         lambda images: method.cam(net, images),
         [[entry]],
-        params,
-        sizes,
+        dataclasses.replace(cam_augmentation(params), map_sizes=sizes),
         normalisation(net),
         CPU,
-        resizing=Resizing(multiple=params.size_multiple),
     )
     (_, (maps, high)) = next(found)
     return to_cam(maps[0], labels, entry.size, params.stride, high[0], params.normalise)

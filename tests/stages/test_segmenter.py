@@ -20,9 +20,8 @@ from wsss.runs.flow import Flow
 from wsss.runs.run import Run, stage_slice
 from wsss.settings import Params, SegmenterTestParams
 from wsss.settings.resolve import RunSettings, validate_params
-from wsss.stages.masks import crf_picture, decide, masks
-from wsss.stages.masks import decided as masks_of
-from wsss.stages.segmenter import initialise, segmenter
+from wsss.stages.masks import crf_picture, decide, masks, predicted_labels
+from wsss.stages.segmenter import initial_segmenter, segmenter
 from wsss.storage import archive
 from wsss.storage.checkpoint import Layout
 from wsss.storage.files import read_json
@@ -52,7 +51,7 @@ def test_initial_weights_come_from_the_file_and_are_in_the_record(
     layout = "wsss.training.session.published_layout"
     monkeypatch.setattr(layout, lambda name: Layout())
     run = run_with({**SMALL, "initial_file": "theirs.pth"})
-    net, files = initialise(run, 3)
+    net, files = initial_segmenter(run, 3)
     assert files == [Path("theirs.pth")]
     assert all(torch.equal(net.backbone.state_dict()[k], v + 1) for k, v in state.items())
     save_index(replace(squares, dataset="shapes"), run.index)
@@ -72,7 +71,7 @@ def test_the_file_of_initial_weights_is_an_input_of_the_rule() -> None:
 
 def test_a_missing_file_of_initial_weights_is_named(work: Path) -> None:
     with pytest.raises(MissingError, match="absent.pth does not exist"):
-        initialise(run_with({"initial_file": "absent.pth"}), 3)
+        initial_segmenter(run_with({"initial_file": "absent.pth"}), 3)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -133,7 +132,9 @@ def test_processes_share_the_crf_of_all_batches(tmp_path: Path) -> None:
     looks = 3 * torch.randn(5, 4, 12, 15, generator=torch.Generator().manual_seed(0))
     batches = [(entries[:3], looks[:3]), (entries[3:], looks[3:])]
     params = SegmenterTestParams(scales=(1.0,), mirror=False, crf="deeplab_msc")
-    alone, shared = (list(masks_of(batches, params, IMAGENET, processes)) for processes in (1, 2))
+    alone, shared = (
+        list(predicted_labels(batches, params, IMAGENET, processes)) for processes in (1, 2)
+    )
     assert [name for name, _ in shared] == ["0", "1", "2", "3", "4"]
     assert all(
         np.array_equal(ours, theirs) for (_, ours), (_, theirs) in zip(shared, alone, strict=True)

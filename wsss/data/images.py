@@ -1,4 +1,4 @@
-"""Decode images and masks: whatever a camera, scanner or drawing program wrote, as 8-bit RGB."""
+"""Decode images of cameras, scanners and drawing programs as 8-bit RGB, and masks as labels."""
 
 from __future__ import annotations
 
@@ -20,23 +20,26 @@ from wsss.errors import DatasetError
 from wsss.storage.archive import Reader, read_path
 
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # 16 bits per pixel, in whatever byte order
-MIN_SIDE_PX = 16  # below this a network of stride 16 sees a single cell
+MIN_SIDE_PX = 16  # a smaller image is a single cell for a network of stride 16
 ORIENTATION = 0x0112  # the EXIF tag; values above 4 swap height and width
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def load_image(path: str | Path) -> NDArray[np.uint8]:
-    """Return an image as it is meant to be seen, RGB (H, W, 3).
+    """Return an image as a viewer shows it, RGB (H, W, 3) of 8 bits.
 
-    EXIF rotation is applied, transparency laid on white, 16 bits become 8, and of an animation the
-    first frame is taken. `DatasetError` if the file is no image, truncated or impossibly large.
+    EXIF rotation is applied, transparency is laid on white, 16 bits become 8, and an animation gives
+    its first frame.
+
+    Raises:
+        DatasetError: the file is not an image, truncated or impossibly large.
     """
     with _opened(path) as picture:
         return np.array(_rgb(picture))
 
 
 def load_entry(entry: Entry) -> NDArray[np.uint8]:
-    """Return an image of an index, RGB (H, W, 3); `DatasetError` if it has another size by now."""
+    """Return an image of an index, RGB (H, W, 3); `DatasetError` if its size has changed."""
     image = load_image(entry.path)
     if image.shape[:2] != entry.size:
         raise DatasetError(replaced(entry))
@@ -57,7 +60,7 @@ def load_truth(entry: Entry, classes: int) -> NDArray[np.uint8]:
     """Return the true labels (H, W) of an image that has a mask.
 
     Raises:
-        DatasetError: it has another size than the image, or a label above `classes`.
+        DatasetError: the mask has another size than the image, or a label above `classes`.
     """
     labels = load_mask(str(entry.mask))
     problem = next(labelmap.misfits(labels, entry.size, classes, str(entry.mask)), None)
@@ -80,9 +83,10 @@ def checksum(content: bytes) -> str:
 
 
 def probe(path: str | Path) -> tuple[tuple[int, int], list[str]]:
-    """Decode an image fully, keep nothing, and return its size (H, W) and what is odd about it.
+    """Decode an image and return its size (H, W) and a line for each oddity.
 
-    `DatasetError` if it cannot be used at all.
+    Raises:
+        DatasetError: the image cannot be used at all.
     """
     with _opened(path) as picture:
         # An MPO is a photograph with previews behind it, not an animation.
@@ -105,8 +109,8 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         with _strict(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             yield picture
     except UnidentifiedImageError:
-        known = ", ".join(FORMATS)
-        raise DatasetError(f"{path} is not an image. Replace it by a file of {known}.") from None
+        formats = ", ".join(FORMATS)
+        raise DatasetError(f"{path} is not an image. Replace it by a file of {formats}.") from None
     except BOMB:
         raise _too_large(path) from None
     except BROKEN as error:
@@ -137,24 +141,24 @@ def _rgb(picture: Image.Image) -> Image.Image:
     if upright.mode == "F":
         raise ValueError("floating point; save it with 8 bits per channel")
     if "transparency" in upright.info or upright.mode in ("LA", "PA", "La", "RGBA", "RGBa"):
-        seen = upright.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+        layer = upright.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return upright.convert("RGB")
 
 
 class LabelReader:
-    """Reads the labels of an image from an archive of palette PNGs, one for each image."""
+    """Reads the labels of images from an archive with one palette PNG for each."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
     def __call__(self, entry: Entry) -> NDArray[np.uint8]:
-        """Return labels (H, W)."""
+        """Return the labels (H, W) of an image."""
         name = f"{entry.name}.png"
         return labelmap.decode(self._reader.read(name), f"{self._reader.path}/{name}")
 
 
-# Grain hardly packs, so PNGs are packed lightly. A JPEG is a third of that and is read faster.
+# Grain compresses badly, so PNGs are compressed lightly. A JPEG is a third as large and read faster.
 SAVE_OPTIONS: dict[str, dict[str, int]] = {
     "png": {"compress_level": 1},
     "jpg": {"quality": 95, "subsampling": 0},

@@ -1,11 +1,11 @@
-"""The index of a dataset: which images there are, with labels, masks, splits and checksums."""
+"""The index of a dataset: its images with labels, masks, splits and checksums."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,8 +23,9 @@ class Entry:
     """One image.
 
     name: unique, without folder or suffix. path, mask: files, or members of an archive
-    (`images.zip/name.png`). labels: class names, sorted in class order. size: (height, width).
-    boxes: (left, top, width, height) of the objects in pixels. saliency: a grey image, 255 is salient.
+    (`images.zip/name.png`). labels: class names in class order. size: (height, width) in pixels.
+    boxes: (left, top, width, height) of the objects in pixels. saliency: file of a grey image in
+    which 255 is salient.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -42,7 +43,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Index:
-    """All images of a dataset and its classes; label 0 is background, class k is label k + 1."""
+    """All images of a dataset and its classes; label 0 is background, class number k is label k + 1."""
 
     dataset: str
     classes: tuple[str, ...]
@@ -60,7 +61,7 @@ class Index:
         return self.split(*TRAINING)
 
     def of_one_class(self, *names: str) -> list[Entry]:
-        """Return those images of the named splits that have one class."""
+        """Return the images of the named splits that have exactly one class."""
         return [image for image in self.split(*names) if len(image.labels) == 1]
 
     def numbers(self, labels: Iterable[str]) -> list[int]:
@@ -70,7 +71,7 @@ class Index:
 
 def save_index(index: Index, path: Path) -> None:
     """Write an index as JSON, images sorted by name."""
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         "dataset": index.dataset,
         "classes": [
             {"name": name, "label": number + 1, "colour": colour(number + 1)}
@@ -82,14 +83,14 @@ def save_index(index: Index, path: Path) -> None:
     write_json(path, content)
 
 
-def _plain(image: Entry) -> dict[str, Any]:
-    """Return an image as plain values, without boxes and saliency where there are none."""
+def _plain(image: Entry) -> dict[str, object]:
+    """Return an image as plain values; empty boxes and saliency are left out."""
     values = asdict(image)
     return {k: v for k, v in values.items() if v or k not in ("boxes", "saliency")}
 
 
 class _Class(BaseModel):
-    """A class as the file has it."""
+    """A class in the file of an index."""
 
     model_config = STRICT
 
@@ -110,7 +111,7 @@ class _File(BaseModel):
 
 
 def load_index(path: Path) -> Index:
-    """Read an index; `DatasetError` names what is wrong with it."""
+    """Read an index; raise a `DatasetError` that names its first problem."""
     try:
         content = _File.model_validate(read_json(path))
     except ValidationError as error:
@@ -127,32 +128,32 @@ def load_index(path: Path) -> Index:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether files, and members of archives, can be named after an image."""
+    """Return whether `name` can be the name of files and of members of archives."""
     return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
 
 
 def _check_images(index: Index, path: Path) -> None:
-    """Stop at an image that would be written elsewhere or twice, or that no stage would read."""
-    seen: set[str] = set()
+    """Raise a `DatasetError` for an image with an unusable name, a repeated name or an unknown split."""
+    names: set[str] = set()
     for image in index.images:
-        if not is_file_name(image.name) or image.name in seen or image.split not in SPLITS:
+        if not is_file_name(image.name) or image.name in names or image.split not in SPLITS:
             raise DatasetError(
                 f"{path} is not an index (the image {image.name!r} of {image.split!r} has no name "
                 "or split that can be used, or is there twice). Delete it and run again."
             )
-        seen.add(image.name)
+        names.add(image.name)
 
 
 def replaced(entry: Entry) -> str:
-    """Return what is said of an image that no longer has the size in the index."""
+    """Return the message for an image whose size differs from its size in the index."""
     return f"The image {entry.path} has changed since the index was made. Run `wsss data prepare`."
 
 
 def check_labels(images: Iterable[Entry], classes: Sequence[str], where: str) -> None:
-    """Stop at the first image with a class that is not in `classes`."""
-    known = set(classes)
+    """Raise a `DatasetError` for the first image with a class that is not in `classes`."""
+    class_names = set(classes)
     for image in images:
-        unknown = [label for label in image.labels if label not in known]
+        unknown = [label for label in image.labels if label not in class_names]
         if unknown:
             raise DatasetError(
                 f"{where}: image {image.name!r} has the unknown class {unknown[0]!r}. "

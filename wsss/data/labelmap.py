@@ -6,7 +6,6 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,10 @@ from wsss.errors import DatasetError
 
 BACKGROUND = 0
 IGNORE = 255
-# Formats are named because Pillow would hand others, such as EPS, to outside programs.
+# Only these formats are opened: Pillow hands others, such as EPS, to outside programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-MOST_CLASSES = IGNORE - 1  # beside background and what is ignored
-# What Pillow raises for damaged files, besides its own warnings.
+MOST_CLASSES = IGNORE - 1  # besides background and 255
+# The exceptions that Pillow raises for damaged files, besides its own warnings.
 BROKEN = (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error, zlib.error)
 
 
@@ -39,8 +38,8 @@ def colour(label: int) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def encode(labels: NDArray[Any]) -> bytes:
-    """Return labels (height, width) of 0..255 as a palette PNG."""
+def encode(labels: NDArray[np.generic]) -> bytes:
+    """Return labels (height, width) of 0..255 as the bytes of a palette PNG."""
     picture = Image.fromarray(labels.astype(np.uint8))
     picture.putpalette(palette())
     buffer = io.BytesIO()
@@ -74,7 +73,7 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
 def misfits(
     labels: NDArray[np.uint8], size: tuple[int, int], classes: int, name: str
 ) -> Iterator[str]:
-    """Yield why labels (H, W) are none of an image of `size` (H, W) with so many classes."""
+    """Yield the reasons why labels (H, W) do not fit an image of `size` (H, W) and `classes` classes."""
     if labels.shape != size:
         yield (
             f"The mask {name} is {labels.shape[1]} x {labels.shape[0]} px, its image "

@@ -1,4 +1,4 @@
-"""Problems of a dataset that its index shows by itself, collected so that one look shows all."""
+"""Problems of a dataset that can be read off its index."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsss.errors import DatasetError
 
 
 def stop_at(problems: Sequence[str], dataset: str) -> None:
-    """Raise a `DatasetError` with the first problem and the number of others, if there are any."""
+    """Raise a `DatasetError` with the first of the problems and the number of others."""
     if not problems:
         return
     others = len(problems) - 1
@@ -19,7 +19,7 @@ def stop_at(problems: Sequence[str], dataset: str) -> None:
 
 
 def fatal(index: Index) -> Iterator[str]:
-    """Yield the problems that no training can start with, from the index alone."""
+    """Yield the problems of an index that make a training impossible."""
     if not index.training():
         yield "No image is in the split train. Put images there in its lists or table."
     if not index.split("val"):
@@ -40,7 +40,7 @@ def fatal(index: Index) -> Iterator[str]:
 
 
 def unscored(index: Index) -> Iterator[str]:
-    """Yield the splits that are there but cannot be scored: train for seeds, val for the result."""
+    """Yield a line for each of the splits train and val that has images but no mask to score."""
     for split in ("train", "val"):
         entries = index.split(split)
         if entries and not any(entry.mask for entry in entries):

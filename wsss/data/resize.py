@@ -1,4 +1,4 @@
-"""Sizes of batches of images: bicubic by a factor, as OpenCV does, whole cells, boxes in them."""
+"""Sizes of images: OpenCV's bicubic by a factor, padding, masks of boxes, squares."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from wsss.data.normalisation import Normalisation
 
 
 def resize_by(images: Tensor, factors: tuple[float, float], size: tuple[int, int]) -> Tensor:
-    """Return images (B, C, h, w) at `size`, bicubic by exactly `factors` of (height, width).
+    """Return images (B, C, h, w) at `size`, resized by `factors` of (height, width), bicubic.
 
-    Pixel x looks at (x + 0.5) / factor - 0.5, even if the size is not that multiple; a = -0.75.
-    Outside the image its border is repeated.
+    Pixel x samples position (x + 0.5) / factor - 0.5 whatever the size is; a = -0.75. The border is
+    repeated outside the image.
     """
     # interpolate() takes a size or factors; the operator under it takes both.
-    found: Tensor = torch.ops.aten.upsample_bicubic2d(images, list(size), False, *factors)
-    return found
+    resized: Tensor = torch.ops.aten.upsample_bicubic2d(images, list(size), False, *factors)
+    return resized
 
 
 def pad_to_multiple(images: Tensor, cell: int) -> Tensor:
-    """Return images (B, C, H, W) with zeros at the right and below, up to multiples of `cell`."""
+    """Pad images (B, C, H, W) with zeros at the right and bottom to multiples of `cell` pixels."""
     height, width = images.shape[2:]
     return F.pad(images, (0, -width % cell, 0, -height % cell))
 
 
 def in_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return whether each place (B, H, W) lies in its box; boxes: top, left, bottom, right (B, 4)."""
+    """Return masks (B, H, W) of boxes (B, 4), each (top, left, bottom, right) in pixels."""
     rows, columns = (torch.arange(length, device=boxes.device) for length in size)
     top, left, bottom, right = boxes.unbind(1)
     tall = (rows >= top[:, None]) & (rows < bottom[:, None])
@@ -44,5 +44,5 @@ def squash(
     normalise: Normalisation,
     kernel: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> NDArray[np.float32]:
-    """Return a whole image (3, side, side), smoothed and normalised; its aspect is lost."""
+    """Return a whole image (H, W, 3) as a normalised square (3, side, side), antialiased."""
     return normalise(np.asarray(Image.fromarray(image).resize((side, side), kernel)))

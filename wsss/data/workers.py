@@ -1,9 +1,9 @@
-"""From worker processes to the device: errors of workers, and batches moved to the device."""
+"""Batches of training images: their type, loading errors in one line, the way to the device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import NotRequired, TypedDict, TypeVar, cast
 
 from torch import Tensor
 
@@ -13,13 +13,28 @@ from wsss.machine.runtime import Runtime
 Item = TypeVar("Item")
 
 
-# image (B, 3, h, w), label (B, classes), name, number (B,) in the list of images, content (B, 4): top, left, bottom, right of what of a
-# crop is image and not filled up; mask (B, h, w), whole and local (as image) where they are asked for
-Batch = dict[str, Any]
+class Batch(TypedDict):
+    """A batch of B training images.
+
+    image: normalised crops (B, 3, h, w). label: (B, classes) of 0 and 1, background excluded.
+    name: names of the images. number: (B,), the place of each image among the training images.
+    content: (B, 4), box (top, left, bottom, right) of the crop that is image, not padding, in pixels.
+    mask: labels of pixels (B, h, w), where a network is trained on them. whole, local: strong views
+    (B, 3, h, w), if `augment.strong_views` names them.
+    """
+
+    image: Tensor
+    label: Tensor
+    name: list[str]
+    number: NotRequired[Tensor]
+    content: NotRequired[Tensor]
+    mask: NotRequired[Tensor]
+    whole: NotRequired[Tensor]
+    local: NotRequired[Tensor]
 
 
-def plainly(loader: Iterable[Item]) -> Iterator[Item]:
-    """Yield what a loader does; an error of ours comes without the traceback of its worker."""
+def with_short_errors(loader: Iterable[Item]) -> Iterator[Item]:
+    """Yield from a data loader; a `WsssError` of a worker process comes without its traceback."""
     try:
         yield from loader
     except WsssError as error:
@@ -28,9 +43,9 @@ def plainly(loader: Iterable[Item]) -> Iterator[Item]:
 
 
 def to_device(batch: Batch, runtime: Runtime) -> Batch:
-    """Move the tensors of a batch; names stay."""
+    """Return a batch with its tensors on the device."""
     moved = {
         key: value.to(runtime.device, non_blocking=True) if isinstance(value, Tensor) else value
         for key, value in batch.items()
     }
-    return {**moved, "image": runtime.send(batch["image"])}
+    return cast("Batch", moved | {"image": runtime.send(batch["image"])})

@@ -1,1 +1,1 @@
-"""What a run has made in the forms that others expect; one module for each form."""
+"""Results of a run in the formats of other programs; one module for each format."""

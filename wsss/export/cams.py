@@ -1,14 +1,14 @@
-"""Class maps as the authors' code reads them: pickled dictionaries in `.npy` files.
+"""CAMs in the format of the authors' code: pickled dictionaries in `.npy` files.
 
-Only written, never read: whoever loads such a file runs what is in it.
+They are only written, never read: loading a pickle runs the code inside it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsss.errors import ConfigError
 from wsss.progress import progress
@@ -22,9 +22,9 @@ STYLES = ("psa", "irn")
 def cams(run: Run, style: str = "psa", target: Path | None = None) -> Path:
     """Write `<image>.npy` for every image with CAMs, and return the folder.
 
-    psa, as PSA, SEAM and MCTformer read it: {class: map (H, W)}. irn, as IRNet and CRT read it:
-    {"keys": classes (K,), "cam": a tensor (K, h, w), "high_res": maps (K, H, W)}. Classes count
-    from 0, without the background; maps are float32 in [0, 1].
+    style: `psa` (PSA, SEAM, MCTformer) is {class: map (H, W)}; `irn` (IRNet, CRT) is {"keys": classes
+    (K,), "cam": a tensor (K, h, w), "high_res": maps (K, H, W)}. Classes are numbered from 0 without
+    the background; maps are float32 in [0, 1].
     """
     if style not in STYLES:
         raise ConfigError(f"{style!r} is not one of {', '.join(STYLES)}.")
@@ -37,12 +37,12 @@ def cams(run: Run, style: str = "psa", target: Path | None = None) -> Path:
     return path
 
 
-def _psa(cam: Cam) -> dict[int, Any]:
+def _psa(cam: Cam) -> dict[int, NDArray[np.float32]]:
     return dict(zip(cam.labels.tolist(), cam.full(), strict=True))
 
 
-def _irn(cam: Cam) -> dict[str, Any]:
-    import torch  # noqa: PLC0415  # IRNet calls .cuda() on what it finds under "cam"
+def _irn(cam: Cam) -> dict[str, object]:
+    import torch  # noqa: PLC0415  # IRNet calls .cuda() on the value of "cam"
 
     small = torch.from_numpy(cam.cam.astype(np.float32))
     return {"keys": cam.labels.astype(np.int64), "cam": small, "high_res": cam.full()}

@@ -1,4 +1,4 @@
-"""Label images as others read them: a folder tree like VOC's, or one JSON like COCO's."""
+"""Label images in two common formats: a folder tree like VOC's, or one JSON like COCO's."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ def voc_tree(run: Run, what: str = "pseudo", target: Path | None = None) -> Path
     """Write JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/*.txt, and return the folder.
 
     Beside pseudo labels, the validation images have their true masks, if they have some, so that a
-    trainer can use the folder as it is. `classes.txt` has the classes in the order of their labels.
+    training script can use the folder as it is. `classes.txt` has the classes in the order of their labels.
     """
     index = load_index(run.index)
     path = target or RESULTS / f"voc-{_stem(run, what)}"
     if path.exists():
         raise ConfigError(f"{path} exists. Delete it, or name another folder with --out.")
-    folder = path.with_name(f".{path.name}.part")  # a killed export leaves no folder to be trusted
+    folder = path.with_name(
+        f".{path.name}.part"
+    )  # a killed export leaves no folder that seems complete
     shutil.rmtree(folder, ignore_errors=True)
     lists: dict[str, list[str]] = {"train": [], "val": []}
     for entry, labels in progress(_labelled(run, index, what), "export"):
@@ -54,7 +56,7 @@ def voc_tree(run: Run, what: str = "pseudo", target: Path | None = None) -> Path
 def coco(run: Run, what: str = "pseudo", target: Path | None = None) -> Path:
     """Write one JSON with a run-length mask for each class of each image, and return its path.
 
-    Pixels without a class have no annotation. Categories are numbered from 1, as labels are.
+    Pixels without a class have no annotation. Categories are numbered from 1, like labels.
 
     Raises:
         MissingError: pycocotools is not installed.
@@ -67,8 +69,8 @@ def coco(run: Run, what: str = "pseudo", target: Path | None = None) -> Path:
         ) from None
     index = load_index(run.index)
     path = target or RESULTS / f"coco-{_stem(run, what)}.json"
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for entry, labels in progress(_labelled(run, index, what), "export"):
         size = {"height": labels.shape[0], "width": labels.shape[1]}
         images.append({"id": len(images) + 1, "file_name": Path(entry.path).name, **size})
@@ -99,11 +101,11 @@ def _stem(run: Run, what: str) -> str:
 
 
 def _labelled(run: Run, index: Index, what: str) -> Iterator[tuple[Entry, Labels]]:
-    """Yield the images with their labels (H, W), and with pseudo labels the true ones of val."""
+    """Yield images with their labels (H, W); with pseudo labels also val with its true masks."""
     reader = Reader(run.path(f"{what}.zip"))
-    made = {name.removesuffix(".png") for name in reader.names()}
+    labelled = {name.removesuffix(".png") for name in reader.names()}
     for entry in index.images:
-        if entry.name in made:
+        if entry.name in labelled:
             name = f"{entry.name}.png"
             yield entry, labelmap.decode(reader.read(name), f"{reader.path}/{name}")
         elif what == "pseudo" and entry.split == "val" and entry.mask:
@@ -111,7 +113,7 @@ def _labelled(run: Run, index: Index, what: str) -> Iterator[tuple[Entry, Labels
 
 
 def _jpeg(entry: Entry) -> bytes:
-    """Return an image as a JPEG: its own bytes if it is an upright one, else encoded anew."""
+    """Return an image as a JPEG: the file's bytes if it is an upright RGB JPEG, else re-encoded."""
     content = read_path(Path(entry.path))
     with Image.open(io.BytesIO(content)) as picture:
         upright = picture.getexif().get(ORIENTATION, 1) == 1

@@ -1,4 +1,4 @@
-"""The final segmenter as one ONNX file that needs neither this package nor torch."""
+"""The segmenter as one ONNX file, which needs neither this package nor torch."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from wsss.runs.run import RESULTS, Run
 from wsss.storage import checkpoint
 from wsss.storage.files import replacing
 
-OPSET = 18  # the oldest that torch's exporter writes without conversion
-EXAMPLE = (2, 3, 96, 128)  # what a graph is traced at whose batch, height and width stay free
+OPSET = 18  # the oldest opset that torch's exporter writes without conversion
+EXAMPLE = (2, 3, 96, 128)  # shape for tracing a graph with free batch, height and width
 INPUT = "RGB, 0 to 255, as decoded: no other preparation"
 OUTPUT = "float32, as high and wide as the image: logits; softmax or argmax over the second axis"
 
 
 class Served(nn.Module):
-    """The network from an RGB image of 0 to 255 to logits of the same size."""
+    """The segmenter with its normalisation: from 8-bit RGB values to logits of the same size."""
 
     def __init__(self, net: nn.Module, normalise: Normalisation, align_corners: bool) -> None:
         super().__init__()
@@ -42,18 +42,18 @@ class Served(nn.Module):
         self.register_buffer("_mean", torch.tensor(normalise.mean).view(shape) * normalise.unit)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return logits (B, classes, H, W) of images (B, 3, H, W)."""
-        seen = image.flip(1) if self._bgr else image
-        seen = (seen - self.get_buffer("_mean")) / self.get_buffer("_scale")
-        return resize(self._net(seen), image.shape[2:], self._aligned)
+        """Return logits (B, classes, H, W) of RGB images (B, 3, H, W) in [0, 255]."""
+        ordered = image.flip(1) if self._bgr else image
+        normalised = (ordered - self.get_buffer("_mean")) / self.get_buffer("_scale")
+        return resize(self._net(normalised), image.shape[2:], self._aligned)
 
 
 def onnx(run: Run, target: Path | None = None) -> Path:
-    """Write the segmenter of a run at scale 1, without mirror image and CRF, and return the path.
+    """Write the segmenter of a run at scale 1, without mirrored view and CRF, and return the path.
 
-    Images may be of any size, unless the network cannot be written so (DeepLab-v2, which looks at
-    several scales): then of the size it was trained at. The metadata of the file say what goes in
-    and comes out, the classes and their colours.
+    Images may have any size, unless torch cannot export the network so (DeepLab-v2 with several
+    scales inside); then they have the size of the training crops. The file's metadata describe
+    input, output, classes and their colours.
 
     Raises:
         MissingError: onnx is not installed.
@@ -88,12 +88,12 @@ def onnx(run: Run, target: Path | None = None) -> Path:
 
 
 def _traced(served: nn.Module, fixed: tuple[int, ...] | None = None) -> Any | None:
-    """Return the model, for one shape or free in batch, height and width; none if torch cannot."""
+    """Return the model for one shape, or with free batch, height and width; None if torch fails."""
     free = None if fixed else {"image": {0: "batch", 2: "height", 3: "width"}}
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")  # of the exporter, about itself
+            warnings.simplefilter("ignore")  # the exporter warns about itself
             program: Any = torch.onnx.export(
                 served,
                 (torch.zeros(fixed or EXAMPLE),),

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from wsss.data import labelmap
 from wsss.data.images import load_image
 from wsss.data.index import Entry
 from wsss.errors import DatasetError, one_line
-from wsss.inference.cam_maps import cam_sizes, joined_cam
-from wsss.inference.multiscale import ScaledImages, multiscale
+from wsss.inference.cam_maps import merged_cam
+from wsss.inference.multiscale import ImageViews, multiscale
 from wsss.inference.trained import normalisation, restore, without_gradients
+from wsss.inference.views import cam_augmentation, segmenter_augmentation
 from wsss.machine.runtime import Runtime
 from wsss.methods.base import build_method
 from wsss.nets.deeplab import build_deeplab
@@ -27,10 +27,8 @@ from wsss.progress import log, progress
 from wsss.report.figures import panels
 from wsss.report.tables.long import csv_text
 from wsss.runs.run import Run
-from wsss.stages.cam import joining as cam_joining
-from wsss.stages.cam import looking
-from wsss.stages.cam import resizing as cam_resizing
-from wsss.stages.masks import decide, joining, resizing
+from wsss.stages.cam import cam_forward
+from wsss.stages.masks import decide
 from wsss.storage import checkpoint
 from wsss.storage.files import replacing, write_text
 
@@ -39,18 +37,18 @@ PRESENT = 0.5  # probability from which a class gets a CAM panel
 
 
 def predict(run: Run, sources: Sequence[Path], out: Path) -> int:
-    """Write masks, overlays and CAM panels of images and folders of images; return how many.
+    """Write masks, overlays and CAM panels of images and folders of images; return their number.
 
-    `classes.csv` has a line for each class found in an image, with its share of the pixels.
+    `classes.csv` has a line for each class predicted in an image, with its share of the pixels.
 
     Raises:
-        DatasetError: no image was found, two have one name, or one cannot be read.
+        DatasetError: there is no image, two images have one name, or an image cannot be read.
     """
-    paths = unique(list(found(sources)))
+    paths = unique(list(image_paths(sources)))
     runtime = Runtime.start("auto")
     segment = Segmenter(run, runtime)
-    locate = None if run.spec.learns_masks else Localizer(run, runtime)
-    classes: list[dict[str, Any]] = []
+    cam_panels = None if run.spec.learns_masks else CamNetwork(run, runtime)
+    classes: list[dict[str, str | float]] = []
     for path in progress(paths, "predict"):
         image = load_image(path)
         entry = Entry(path.stem, str(path), None, (), "test", image.shape[:2], "")
@@ -63,14 +61,14 @@ def predict(run: Run, sources: Sequence[Path], out: Path) -> int:
             share = round(float(shares[1 + segment.classes.index(name)]), 6)
             classes.append({"image": one_line(str(path)), "class": name, "share": share})
         log.info("%s", one_line(f"{path}: {', '.join(names) or 'background only'}"))
-        for name, panel in locate(entry, image) if locate else ():
+        for name, panel in cam_panels(entry, image) if cam_panels else ():
             save(out / "cams" / f"{path.stem}-{file_name(name)}.png", png(panel))
     write_text(out / "classes.csv", csv_text(classes, ("image", "class", "share")))
     return len(paths)
 
 
-def found(sources: Sequence[Path]) -> Iterator[Path]:
-    """Yield the images among `sources`, and those directly inside its folders, sorted."""
+def image_paths(sources: Sequence[Path]) -> Iterator[Path]:
+    """Yield the images among `sources`, and the images directly inside their folders, sorted."""
     for source in sources:
         if source.is_dir():
             inside = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
@@ -86,14 +84,14 @@ def found(sources: Sequence[Path]) -> Iterator[Path]:
 
 
 def unique(paths: Sequence[Path]) -> Sequence[Path]:
-    """Return `paths`; an error if two would be written under one name."""
-    seen: dict[str, Path] = {}
+    """Return `paths`; raise a `DatasetError` if two would be written under one name."""
+    by_name: dict[str, Path] = {}
     for path in paths:
-        if path.stem in seen:
+        if path.stem in by_name:
             raise DatasetError(
-                f"{seen[path.stem]} and {path} would both be written as {path.stem}.png. Rename one of them."
+                f"{by_name[path.stem]} and {path} would both be written as {path.stem}.png. Rename one of them."
             )
-        seen[path.stem] = path
+        by_name[path.stem] = path
     return paths
 
 
@@ -104,19 +102,19 @@ def save(path: Path, content: bytes) -> None:
 
 
 def file_name(text: str) -> str:
-    """Return a name as part of a file name: without slashes, reversibly."""
+    """Return a class name as part of a file name, with slashes escaped reversibly."""
     return text.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    """Return an RGB image as PNG."""
+    """Return an RGB image (H, W, 3) as the bytes of a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 class Segmenter:
-    """The final network of a run."""
+    """The trained segmenter of a run, with its test-time augmentation and CRF."""
 
     def __init__(self, run: Run, runtime: Runtime) -> None:
         path = run.path("segmenter.safetensors")
@@ -129,27 +127,22 @@ class Segmenter:
     def __call__(self, entry: Entry) -> NDArray[np.uint8]:
         """Return the labels (H, W) of one image."""
         test, normalise = self._params.test, normalisation(self._net)
-        images = ScaledImages([[entry]], test.scales, normalise, resizing(test))[0]
-        seen = multiscale(
-            without_gradients(self._net),
-            images,
-            test.mirror,
-            entry.size,
-            self._runtime,
-            joining(self._params),
-        )
-        return decide([entry], seen, test, normalise)[0]
+        augmentation = segmenter_augmentation(self._params)
+        views = ImageViews([[entry]], normalise, augmentation)[0]
+        forward = without_gradients(self._net)
+        (merged,) = multiscale(forward, views, augmentation, entry.size, self._runtime)
+        return decide([entry], merged, test, normalise)[0]
 
 
-class Localizer:
-    """The network of a run whose CAMs are shown."""
+class CamNetwork:
+    """The CAM network of a run, with its test-time augmentation."""
 
     def __init__(self, run: Run, runtime: Runtime) -> None:
         name = str(run.spec.cam_network)
         path = run.path(f"{name}.safetensors")
         self._classes = checkpoint.classes(path)
-        whole = {"stride": 1, "high_res": False}  # maps of the size of the image
-        self._params = run.settings.cam.model_copy(update=whole)
+        full_size = {"stride": 1, "high_res": False}  # one cell per pixel of the image
+        self._params = run.settings.cam.model_copy(update=full_size)
         self._runtime = runtime
         self._method = build_method(run, len(self._classes))
         self._net = restore(lambda: self._method.build(name), path, runtime)
@@ -157,17 +150,16 @@ class Localizer:
     def __call__(
         self, entry: Entry, image: NDArray[np.uint8]
     ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Yield the name and the heat map of each class that is probably present."""
-        params, normalise = self._params, normalisation(self._net)
-        scales, how = (1.0, *params.scales), cam_resizing(params)
-        images = ScaledImages([[entry]], scales, normalise, how)[0]
-        (rule,), join = cam_sizes(params), cam_joining(params)
-        look = looking(self._method, self._net, params)
-        maps = multiscale(look, images[1:], params.mirror, rule(entry.size), self._runtime, join)[0]
-        scores: Tensor = without_gradients(lambda batch: self._method.logits(self._net, batch))(
-            self._runtime.send(images[0])
-        )[0]
+        """Yield the name and the heat map (H, W, 3) of each class that is probably present."""
+        params, augmentation = self._params, cam_augmentation(self._params)
+        scales = (1.0, *augmentation.scales)  # the first view is classified, the others are mapped
+        resized = dataclasses.replace(augmentation, scales=scales)
+        whole, *views = ImageViews([[entry]], normalisation(self._net), resized)[0]
+        forward = cam_forward(self._method, self._net, params)
+        (maps,) = multiscale(forward, views, augmentation, entry.size, self._runtime)
+        classify = without_gradients(lambda batch: self._method.logits(self._net, batch))
+        scores = classify(self._runtime.send(whole))[0]
         labels = torch.nonzero(scores.sigmoid() > PRESENT).flatten().tolist()
-        cam = joined_cam([maps], labels, entry.size, params)
-        for label, own in zip(labels, cam.cam, strict=True):
-            yield self._classes[label], panels.heat(image, own.astype(np.float32))
+        cam = merged_cam([maps[0]], labels, entry.size, params)
+        for label, heat in zip(labels, cam.cam, strict=True):
+            yield self._classes[label], panels.heat(image, heat.astype(np.float32))

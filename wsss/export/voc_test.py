@@ -1,4 +1,4 @@
-"""Predictions as the archive of the VOC test server."""
+"""Predictions in the archive format of the VOC test server."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from wsss.runs.run import RESULTS, Run
 from wsss.storage.archive import Reader
 from wsss.storage.files import replacing
 
-# comp6: trained with more than VOC's own data, as ImageNet weights are; comp5 is for VOC alone.
+# comp6: trained with other data than VOC's, such as ImageNet weights; comp5: with VOC alone.
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 
 
 def voc_test(run: Run, target: Path | None = None) -> Path:
-    """Write the predictions of VOC's test images as the server wants them, and return the path."""
+    """Write the predictions of VOC's test images in the server's format, and return the path."""
     if run.dataset != "voc12":
         raise ConfigError(f"{run} is not of voc12, the dataset that the server scores.")
     index = load_index(run.index)
@@ -38,7 +38,7 @@ def voc_test(run: Run, target: Path | None = None) -> Path:
 
 
 def pack(entries: Iterable[Entry], masks: Reader, classes: int, path: Path) -> None:
-    """Write one indexed PNG for each image of `entries`, and no other, into a tar with fixed dates.
+    """Write a tar with fixed dates and one indexed PNG for each image of `entries`.
 
     Raises:
         DatasetError: a prediction is missing, has another size, colours, or a value above `classes`.
@@ -52,7 +52,7 @@ def pack(entries: Iterable[Entry], masks: Reader, classes: int, path: Path) -> N
 
 
 def _checked(masks: Reader, entry: Entry, classes: int) -> bytes:
-    """Return the bytes of a prediction that the server will take."""
+    """Return the bytes of a prediction; raise a `DatasetError` if the server would refuse it."""
     name = f"{entry.name}.png"
     content = masks.read(name)
     labels = labelmap.decode(content, f"{masks.path}/{name}")

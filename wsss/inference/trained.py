@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from wsss.data.normalisation import Normalisation
 from wsss.machine.runtime import Runtime
-from wsss.nets.backbone import Network
+from wsss.nets.backbone import Backbone, Network
 from wsss.storage import checkpoint
+
+Built = TypeVar("Built", bound=Network)
 
 
 def normalisation(net: nn.Module) -> Normalisation:
-    """Return how the backbone of a network expects images to be normalised."""
-    backbone: Any = net.backbone
+    """Return the normalisation of images that the backbone of a network expects."""
+    backbone = cast("Backbone", net.backbone)
     return Normalisation(backbone.mean, backbone.std, backbone.unit, backbone.bgr)
 
 
-def restore(build: Callable[[], Network], path: Path, runtime: Runtime) -> Network:
-    """Return a trained network on the device, in evaluation mode; it learns no more."""
+def restore(build: Callable[[], Built], path: Path, runtime: Runtime) -> Built:
+    """Return a trained network on the device, in evaluation mode and without gradients.
+
+    build: returns the network with arbitrary weights. path: the weights file that fills it.
+    """
     state, _ = checkpoint.load(path)
     net = build()
     checkpoint.fill(net, state, path)

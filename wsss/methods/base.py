@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
+from wsss.data.workers import Batch
 from wsss.errors import ConfigError
 from wsss.nets.backbone import Network
 from wsss.runs.run import Run
@@ -17,7 +17,7 @@ from wsss.storage.checkpoint import Layout
 
 # From a side in pixels and a number of images to batches of `image` (B, 3, side, side) and `label`:
 # the training images once, squashed to squares; between epochs in random order.
-Source = Callable[[int, int], Iterator[Mapping[str, Any]]]
+Source = Callable[[int, int], Iterator[Batch]]
 
 
 class Computed(nn.Module):
@@ -55,7 +55,7 @@ class Method(ABC):
 
     @abstractmethod
     def losses(
-        self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int
+        self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
     ) -> dict[str, Tensor]:
         """Return the terms of the objective of `network`; the trainer sums and logs them.
 

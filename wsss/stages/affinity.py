@@ -1,15 +1,15 @@
-"""Train what says which cells belong together, AffinityNet or IRN, on the affinity labels."""
+"""Train the affinity network (AffinityNet or IRN) on the affinity labels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from wsss.data.images import LabelReader, load_image
 from wsss.data.index import load_index
+from wsss.data.workers import Batch
 from wsss.inference.trained import normalisation
 from wsss.machine.runtime import Runtime
 from wsss.nets.affinitynet import build_affinity_network
@@ -25,37 +25,37 @@ from wsss.refine.affinity import (
 from wsss.runs.run import Run
 from wsss.settings import AffinityParams
 from wsss.storage.archive import Reader
-from wsss.training import session as stage
 from wsss.training.loop import Objective
+from wsss.training.session import initialise, train_network
 
 
 class Affinities(Objective):
-    """AffinityNet's losses over all pairs of near cells."""
+    """AffinityNet's losses over all pairs of cells within the radius."""
 
     def __init__(self, net: nn.Module, params: AffinityParams) -> None:
         super().__init__()
         self.net, self._params = net, params
 
-    def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
-        """Return the terms for background, foreground and unlike pairs."""
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Return the terms for alike pairs in background and foreground and for unlike pairs."""
         features = self.net(batch["image"]).float()
-        radius, margin = self._params.radius, margin_of(self._params)
+        radius, margin = self._params.radius, pair_margin(self._params)
         pairs = pair_affinities(features, radius, margin)
-        return affinity_loss(pairs, reduced(batch["mask"], features, self._params), margin)
+        return affinity_loss(pairs, labels_at_cells(batch["mask"], features, self._params), margin)
 
 
 class Relations(Objective):
-    """IRN's losses: affinities along lines, and displacements towards a common place."""
+    """IRN's losses: affinities along lines, and displacements towards the centre of an object."""
 
     def __init__(self, net: nn.Module, params: AffinityParams) -> None:
         super().__init__()
         self.net, self._params = net, params
 
-    def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
-        """Return the terms for background, foreground and unlike pairs, and for displacements."""
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Return the terms for alike and unlike pairs, and for displacements."""
         logits, field = self.net(batch["image"])
-        labels = reduced(batch["mask"], logits, self._params)
-        radius, margin = self._params.radius, margin_of(self._params)
+        labels = labels_at_cells(batch["mask"], logits, self._params)
+        radius, margin = self._params.radius, pair_margin(self._params)
         pairs = path_affinities(logits[:, 0].float().sigmoid(), radius, margin)
         terms = affinity_loss(pairs, labels, margin)
         if field is None:
@@ -66,40 +66,34 @@ class Relations(Objective):
 OBJECTIVES = {"affinitynet": Affinities, "irn": Relations}
 
 
-def margin_of(params: AffinityParams) -> int:
+def pair_margin(params: AffinityParams) -> int:
     """Return the margin of `affinity.windows`, in cells."""
     return params.radius - 1 if params.margin else 0
 
 
-def reduced(masks: Tensor, like: Tensor, params: AffinityParams) -> Tensor:
+def labels_at_cells(masks: Tensor, features: Tensor, params: AffinityParams) -> Tensor:
     """Return masks (B, H, W) at the size and on the device of features (B, C, h, w)."""
-    height, width = like.shape[2:]
+    height, width = features.shape[2:]
     small = reduce_labels(masks.cpu().numpy(), (height, width), params.label_cell)
-    return torch.from_numpy(small).to(like.device)
+    return torch.from_numpy(small).to(features.device)
 
 
 def affinity(run: Run) -> None:
     """Train the affinity network."""
     params, labels = run.settings.affinity, run.path("confident.zip")
-    net, weights = stage.initialise(
-        lambda: build_affinity_network(run.settings.affinity), run, "affinity"
-    )
-    reader = LabelReader(Reader(labels))
-    objective = OBJECTIVES[params.kind](net, params)
-    stage.train_network(
+    net, weights = initialise(lambda: build_affinity_network(params), run, "affinity")
+    train_network(
         run,
         "affinity",
-        objective,
-        params.augment,
-        params.train,
+        OBJECTIVES[params.kind](net, params),
         [labels, *weights],
-        reader,
-        finish=lambda runtime: rest(run, net, runtime),
+        masks=LabelReader(Reader(labels)),
+        finish=lambda runtime: set_mean_displacement(run, net, runtime),
     )
 
 
-def rest(run: Run, net: Network, runtime: Runtime) -> None:
-    """Measure IRN's mean displacement on the training images, as published: upper left crops.
+def set_mean_displacement(run: Run, net: Network, runtime: Runtime) -> None:
+    """Set IRN's mean displacement from the upper left crops of the training images, as published.
 
     The last incomplete batch is left out, unless it is the only one.
     """
@@ -107,13 +101,13 @@ def rest(run: Run, net: Network, runtime: Runtime) -> None:
         return
     entries = load_index(run.index).split("train")
     count, side = run.settings.affinity.train.batch, run.settings.affinity.augment.crop_px
-    whole = entries[: max(count, len(entries) // count * count)]
+    entries = entries[: max(count, len(entries) // count * count)]
     normalise = normalisation(net)
 
     def crops() -> Iterator[Tensor]:
-        for at in range(0, len(whole), count):
-            batch = torch.zeros(len(whole[at : at + count]), 3, side, side)
-            for image, entry in zip(batch, whole[at:], strict=False):
+        for at in range(0, len(entries), count):
+            batch = torch.zeros(len(entries[at : at + count]), 3, side, side)
+            for image, entry in zip(batch, entries[at:], strict=False):
                 corner = normalise(load_image(entry.path)[:side, :side])
                 image[:, : corner.shape[1], : corner.shape[2]] = torch.from_numpy(corner)
             yield runtime.send(batch)

@@ -1,4 +1,4 @@
-"""Everything that could be wrong with a dataset, found before any training."""
+"""Check a dataset for all problems before any training."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from wsss.settings import Params
 
 
 def problems(params: Params, dataset: str) -> Iterator[str]:
-    """Yield one line for each problem; nothing if the dataset can be trained on and scored."""
-    index, found = _scan(params, dataset)
-    yield from found
-    if index is None or (found and not index.images):
-        return  # what follows would only say the same in other words
+    """Yield one line for each problem; no line if the dataset can be trained on and scored."""
+    index, unreadable = _scan(params, dataset)
+    yield from unreadable
+    if index is None or (unreadable and not index.images):
+        return  # the checks below would only repeat these problems in other words
     yield from fatal(index)
     yield from unscored(index)
     yield from facts.differences(index)
@@ -36,8 +36,8 @@ def problems(params: Params, dataset: str) -> Iterator[str]:
     without_void: dict[str, list[bool]] = defaultdict(list)
     for entry in progress(index.images, f"checking {dataset}", len(index.images)):
         yield from _image(entry)
-        mask, found = _mask(entry, index)
-        yield from found
+        mask, mask_problems = _mask(entry, index)
+        yield from mask_problems
         if mask is not None:
             without_void[entry.split].append(not (mask == index.ignore).any())
     if dataset == "voc12":
@@ -46,14 +46,14 @@ def problems(params: Params, dataset: str) -> Iterator[str]:
 
 
 def _scan(params: Params, dataset: str) -> tuple[Index | None, list[str]]:
-    """Return the index, as far as there is one, and the problems met on the way to it."""
+    """Return the index, or None if it cannot be read, and the problems of reading it."""
     try:
         if dataset in params.data.csv:
             return user_table.scan(params.data.csv[dataset], dataset)
         path, archive = WORK / dataset / "index.json", data_archive(params, dataset)
         if dataset == "voc12":
-            made = archive if archive and archive.is_file() else None
-            return voc.scan(params.data.voc12, dataset, made)
+            existing = archive if archive and archive.is_file() else None
+            return voc.scan(params.data.voc12, dataset, existing)
         if dataset == "cub":
             return cub.scan(params.data.cub, dataset)
         if dataset == "coco14" and not path.is_file():
@@ -72,10 +72,10 @@ def _labels(index: Index) -> Iterator[str]:
 
 
 def _copies(index: Index) -> Iterator[str]:
-    """Yield images whose bytes are in two splits: what is scored must not be trained on."""
-    seen: dict[str, Entry] = {}
+    """Yield images whose bytes are in two splits: scored images must not be trained on."""
+    by_checksum: dict[str, Entry] = {}
     for entry in index.images:
-        other = seen.setdefault(entry.checksum, entry)
+        other = by_checksum.setdefault(entry.checksum, entry)
         if other.split != entry.split:
             yield (
                 f"The images {other.name!r} ({other.split}) and {entry.name!r} ({entry.split}) "
@@ -95,7 +95,7 @@ def _image(entry: Entry) -> Iterator[str]:
 
 
 def _mask(entry: Entry, index: Index) -> tuple[NDArray[np.uint8] | None, list[str]]:
-    """Return the labels of an image (H, W), as far as they can be read, and their problems."""
+    """Return the labels (H, W) of an image, or None if they cannot be read, and their problems."""
     if entry.mask is None:
         return None, []
     try:

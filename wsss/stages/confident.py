@@ -1,4 +1,4 @@
-"""Affinity labels: the pixels of a CAM that are surely foreground or background, after a CRF."""
+"""Affinity labels: a CAM's certain foreground and background pixels after a CRF; 255 elsewhere."""
 
 from __future__ import annotations
 
@@ -51,19 +51,24 @@ def confident(run: Run, processes: int = 1) -> None:
 
 
 def label(index: Index, cams: Path, params: ConfidentParams, entry: Entry) -> NDArray[np.uint8]:
-    """Return the affinity labels (H, W) of one image."""
+    """Return the affinity labels (H, W) of one image; 255 is neither foreground nor background."""
     cam = cam_reader(cams)[entry.name]
     labels = cam.labels.tolist()
     if not labels:
         return np.zeros(entry.size, np.uint8)
     maps, image = cam.full(), load_entry(entry)
     among = crf.counted(params, labels, len(index.classes) + 1)
-    foreground, background = _both(maps, image, params, among)
+    foreground, background = _two_labels(maps, image, params, among)
     return from_thresholds(foreground, background, labels)
 
 
-def _both(maps: Array, image: Array, params: ConfidentParams, among: int) -> tuple[Array, Array]:
-    """Return compact labels 0..K with a generous and with a meagre background."""
+def _two_labels(
+    maps: Array, image: Array, params: ConfidentParams, among: int
+) -> tuple[Array, Array]:
+    """Return labels 0..K (H, W) of the maps (K, H, W) with a large and with a small background.
+
+    among: number of labels in the energy of the CRF.
+    """
     levels = (params.foreground, params.background)
     if params.unary == "scores":
         power = 1 - maps.max(0, keepdims=True)

@@ -1,4 +1,4 @@
-"""Join the shards of an inference stage into one archive and write its record."""
+"""Put the shards of an inference stage into one archive and write its record."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from wsss.storage import archive
 
 
 def gather(run: Run, stage: str) -> None:
-    """Join the shards of `cam` (or `cam-pc`), `decode`, `walk`, `instances` or `masks` of a run.
+    """Put the shards of `cam` (or `cam-pc`), `decode`, `walk`, `instances` or `masks` together.
 
-    The number of shards leaves no trace.
+    The archive does not depend on the number of shards.
     """
     count = run.params.shards
     record = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
@@ -22,7 +22,7 @@ def gather(run: Run, stage: str) -> None:
 
 
 def sources(run: Run, stage: str) -> list[Path]:
-    """Return what the shards of a stage were made from."""
+    """Return the input files of the shards of a stage."""
     networks = {**run.cams, "decode": str(run.spec.cam_network), "masks": "segmenter"}
     networks |= dict.fromkeys(("walk", "instances"), "affinity")
     earlier = [run.path("cam.zip")] if networks[stage] == "affinity" else []

@@ -1,8 +1,6 @@
-"""Instance labels of the training images from IRN's displacements, in shards that are joined."""
+"""Instance labels of the training images from IRN's displacements, in shards."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +9,9 @@ from torch import Tensor
 
 from wsss.data.index import load_index
 from wsss.errors import ConfigError
-from wsss.inference.multiscale import ScaledImages, part, plan_batches
+from wsss.inference.multiscale import ImageViews, plan_batches, shard_batches
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.machine.runtime import Runtime
-from wsss.nets.affinitynet import build_affinity_network
 from wsss.nets.irn import IRN, edge_displacement
 from wsss.progress import progress
 from wsss.refine.affinity import path_affinities
@@ -41,28 +38,30 @@ def instances(run: Run, shard: tuple[int, int]) -> None:
             "affinity.irn.displacement_channels above 0."
         )
     runtime = Runtime.start("auto")
-    net: Any = restore(
-        lambda: build_affinity_network(run.settings.affinity),
+    net = restore(
+        lambda: IRN(affinity.backbone, affinity.stride, affinity.irn),
         run.path("affinity.safetensors"),
         runtime,
     )
     cams = CamReader(run.path("cam.zip"))
-    batches = part(plan_batches(index.training(), BATCH), shard)
-    images = ScaledImages(batches, (1.0,), normalisation(net))
-    look = without_gradients(lambda pictures: observed(net, pictures, params.pad_px))
+    batches = shard_batches(plan_batches(index.training(), BATCH), shard)
+    images = ImageViews(batches, normalisation(net))
+    forward = without_gradients(
+        lambda pictures: edges_and_displacements(net, pictures, params.pad_px)
+    )
     with archive.Writer(shard_path(run, "instances", shard)) as writer:
         shown = zip(batches, images, strict=True)
         for entries, (pictures,) in progress(
             shown, f"instances {shard[0]}/{shard[1]}", len(batches)
         ):
             with runtime.autocast():
-                seen = look(runtime.send(pictures)).float()
-            for entry, own in zip(entries, seen, strict=True):
-                found = of_image(run, cams[entry.name], own, net.stride, str(runtime.device))
-                writer.add(f"{entry.name}.npz", packed(found, entry.size))
+                outputs = forward(runtime.send(pictures)).float()
+            for entry, output in zip(entries, outputs, strict=True):
+                objects = detect(run, cams[entry.name], output, net.stride, str(runtime.device))
+                writer.add(f"{entry.name}.npz", pack_instances(objects, entry.size))
 
 
-def observed(net: IRN, images: Tensor, pad_px: int) -> Tensor:
+def edges_and_displacements(net: IRN, images: Tensor, pad_px: int) -> Tensor:
     """Return edges and displacements (B, 3, h, w) of images (B, 3, H, W)."""
     edges, field = edge_displacement(net, images, pad_px)
     if field is None:
@@ -70,12 +69,12 @@ def observed(net: IRN, images: Tensor, pad_px: int) -> Tensor:
     return torch.cat([edges, field], 1)
 
 
-def of_image(run: Run, cam: Cam, seen: Tensor, stride: int, device: str) -> list[Instance]:
-    """Return the instances of one image from its CAM, edges and displacements (3, h, w)."""
+def detect(run: Run, cam: Cam, output: Tensor, stride: int, device: str) -> list[Instance]:
+    """Return the instances of one image from its CAM and its edges and displacements (3, h, w)."""
     if not len(cam.labels):
         return []
     params, threshold = run.settings.walk, run.settings.pseudo.threshold
-    edges, field = seen[:1], seen[1:].cpu().numpy()
+    edges, field = output[:1], output[1:].cpu().numpy()
     objects = clusters(field)
     maps = on_grid(cam, stride, params)[-len(cam.labels) :] * (1 - edges[0].cpu().numpy())
     radius = params.radius or run.settings.affinity.radius
@@ -88,15 +87,15 @@ def of_image(run: Run, cam: Cam, seen: Tensor, stride: int, device: str) -> list
     return detections(scores, cam.labels.tolist(), int(objects.max()) + 1, threshold)
 
 
-def packed(found: list[Instance], size: tuple[int, int]) -> bytes:
-    """Return the instances of one image as the bytes of a member."""
-    masks: NDArray[np.bool_] = np.zeros((len(found), *size), bool)
-    for mask, one in zip(masks, found, strict=True):
-        mask[:] = one.mask
+def pack_instances(objects: list[Instance], size: tuple[int, int]) -> bytes:
+    """Return the instances of an image of `size` (H, W) as the bytes of a member of the archive."""
+    masks: NDArray[np.bool_] = np.zeros((len(objects), *size), bool)
+    for mask, instance in zip(masks, objects, strict=True):
+        mask[:] = instance.mask
     return pack_arrays(
         {
-            "labels": np.array([one.label for one in found], np.int16),
-            "scores": np.array([one.score for one in found], np.float32),
+            "labels": np.array([instance.label for instance in objects], np.int16),
+            "scores": np.array([instance.score for instance in objects], np.float32),
             "masks": np.packbits(masks),
             "size": np.array(size, np.int32),
         }

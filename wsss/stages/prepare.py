@@ -1,4 +1,4 @@
-"""Make a dataset ready: draw it or read it, and write its index."""
+"""Prepare a dataset: draw it or read it, and write its index."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from wsss.settings.resolve import BUILT_IN, DRAWN
 
 
 def prepare(params: Params, dataset: str) -> None:
-    """Write `index.json` of a dataset, the archive made with it, and the record `data.json`."""
-    known = (*BUILT_IN, *params.data.csv)
-    if dataset not in known:
-        raise ConfigError(f"{dataset!r} is not one of {', '.join(known)}. Describe it in data.csv.")
+    """Write `index.json` of a dataset, its archive if it needs one, and the record `data.json`."""
+    datasets = (*BUILT_IN, *params.data.csv)
+    if dataset not in datasets:
+        raise ConfigError(
+            f"{dataset!r} is not one of {', '.join(datasets)}. Describe it in data.csv."
+        )
     record = Recorder("data", data_slice(params, dataset), data_code(dataset))
     folder = WORK / dataset
     archive = data_archive(params, dataset)
@@ -34,20 +36,20 @@ def prepare(params: Params, dataset: str) -> None:
     counts = {split: len(index.split(split)) for split in SPLITS}
     outputs.append(folder / "index.json")
     record.write(folder / "data.json", [], outputs, images=counts, classes=list(index.classes))
-    seen = ", ".join(f"{count} {split}" for split, count in counts.items() if count)
-    log.info("%s: %d classes, images: %s", dataset, len(index.classes), seen)
+    images = ", ".join(f"{count} {split}" for split, count in counts.items() if count)
+    log.info("%s: %d classes, images: %s", dataset, len(index.classes), images)
 
 
 def _index(params: Params, dataset: str, archive: Path | None) -> Index:
-    """Return the index, and write the archive where there is one to make.
+    """Return the index of a dataset; also write its archive, if there is one.
 
-    The module is looked up by name, so that the fingerprint of a dataset holds its reader alone.
+    The reader is imported by name, so that the fingerprint of a dataset covers its own reader alone.
     """
     module = importlib.import_module(f"wsss.datasets.{data_reader(dataset)}")
-    own = params.data.csv.get(dataset) or getattr(params.data, dataset)
+    settings = params.data.csv.get(dataset) or getattr(params.data, dataset)
     if archive is None:
-        index: Index = module.read(own, dataset)
-        return index
-    make = module.draw if dataset in DRAWN else module.convert
-    made: Index = make(own, dataset, archive)
-    return made
+        index: Index = module.read(settings, dataset)
+    else:
+        make = module.draw if dataset in DRAWN else module.convert
+        index = make(settings, dataset, archive)
+    return index

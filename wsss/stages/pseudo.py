@@ -1,11 +1,10 @@
-"""Pseudo labels: walked maps, or CAMs, against a constant background, with or without a CRF."""
+"""Pseudo labels from walked maps or CAMs and a constant background, with or without a CRF."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
     """Write the pseudo labels of every training image.
 
     Raises:
-        DatasetError: saliency is to be used, and some image has none.
+        DatasetError: `saliency.use` is set, but an image has no saliency map.
     """
     params = run.settings.pseudo
     if params.crf != "none":
@@ -40,7 +39,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
     check_saliency(entries, params.saliency)
     record = Recorder("pseudo", run.slice("pseudo"), run.code("pseudo"), run.seed)
     cams = run.path("cam.zip") if params.saliency.use else None
-    work = functools.partial(made, index, maps, cams, params)
+    work = functools.partial(pseudo_label, index, maps, cams, params)
     slow = params.crf != "none" or params.saliency.use
     results = crf.spread(work, entries, processes if slow else 1)
     with archive.Writer(target) as writer:
@@ -53,7 +52,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
 
 
 def check_saliency(entries: list[Entry], params: SaliencyParams) -> None:
-    """Stop before any work if images lack a saliency map that is to be used."""
+    """Raise a `DatasetError` if saliency is used and images have no saliency map."""
     missing = [entry.name for entry in entries if not entry.saliency] if params.use else []
     if missing:
         raise DatasetError(
@@ -63,18 +62,21 @@ def check_saliency(entries: list[Entry], params: SaliencyParams) -> None:
         )
 
 
-def made(
+def pseudo_label(
     index: Index, maps: Path, cams: Path | None, params: PseudoParams, entry: Entry
 ) -> NDArray[np.uint8]:
-    """Return the pseudo label (H, W) of one image. cams: whose attention has to agree, if given."""
-    found = label(maps, params, len(index.classes) + 1, entry)
-    return found if cams is None else agreed(index, cams, params.saliency, entry, found)
+    """Return the pseudo label (H, W) of one image from the archive of maps.
+
+    cams: archive of CAMs; if it is given, pixels where CAM and saliency disagree become 255.
+    """
+    labels = label(maps, params, len(index.classes) + 1, entry)
+    return labels if cams is None else agreed(index, cams, params.saliency, entry, labels)
 
 
 def agreed(
     index: Index, cams: Path, params: SaliencyParams, entry: Entry, labels: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """Return labels (H, W) where saliency and the attention of a CAM lead to them, else 255."""
+    """Return the labels (H, W) that saliency and the attention of a CAM support; 255 elsewhere."""
     cam = cam_reader(cams)[entry.name]
     skipped = set(index.numbers(missing_labels(params.missing_labels, entry)))
     images = {
@@ -82,16 +84,16 @@ def agreed(
         for number, scores in zip(cam.labels, cam.full(), strict=True)
         if int(number) not in skipped
     }
-    seen = {number: image for number, image in images.items() if image is not None}
-    return keep_agreed(labels, load_image(str(entry.saliency))[..., 0], seen)
+    attention = {number: image for number, image in images.items() if image is not None}
+    return keep_agreed(labels, load_image(str(entry.saliency))[..., 0], attention)
 
 
 def label(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> NDArray[np.uint8]:
-    """Return the label (H, W) of one image, before saliency. classes: with background."""
+    """Return the label (H, W) of one image before saliency. classes: their number, with background."""
     cam = cam_reader(maps)[entry.name]
     if params.crf == "none" or not len(cam.labels):
         return seed(cam.full(), cam.labels, cam.full_background(params.threshold)[0])
-    picture, cam = seen_by_crf(load_entry(entry), cam, params.crf_picture)
+    picture, cam = crf_input(load_entry(entry), cam, params.crf_picture)
     scores, labels = cam.full(), cam.labels
     background = cam.full_background(params.threshold)
     unary = crf.scores_unary(np.concatenate([background, scores]))
@@ -103,21 +105,21 @@ def label(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> NDArr
     return np.asarray(names[chosen][: entry.size[0], : entry.size[1]])
 
 
-def seen_by_crf(image: NDArray[np.uint8], cam: Cam, kind: str) -> tuple[NDArray[Any], Cam]:
-    """Return the picture that the CRF sees, and the maps that enlarge to its size.
+def crf_input(image: NDArray[np.uint8], cam: Cam, kind: str) -> tuple[NDArray[np.uint8], Cam]:
+    """Return the picture (H, W, 3) that guides the CRF, and the CAM at the picture's size.
 
-    kind: original; padded, the normalised image filled up to whole cells, scaled back and cut to 8
-    bits.
+    kind: `original`, or `padded`: the image is normalised, padded to whole cells and converted back
+    to 8 bits.
     """
     if kind == "original":
         return image, cam
-    from wsss.data.normalisation import Normalisation  # noqa: PLC0415  # torch: only where it is needed
+    from wsss.data.normalisation import Normalisation  # noqa: PLC0415  # imports torch
     from wsss.nets.backbone import IMAGENET  # noqa: PLC0415
 
     height, width = (side + -side % cam.stride for side in image.shape[:2])
-    rest = ((0, 0), (0, height - image.shape[0]), (0, width - image.shape[1]))
+    padding = ((0, 0), (0, height - image.shape[0]), (0, width - image.shape[1]))
     mean, std = np.array(IMAGENET)
-    # The published code normalises in float64 and goes back in float32: 38 % of values lose one.
-    seen = ((image / 255 - mean) / std).astype(np.float32).transpose(2, 0, 1)
-    picture = Normalisation(*IMAGENET).undo(np.pad(seen, rest))
+    # The published code normalises in float64 and converts back in float32: 38 % of values lose 1.
+    normalised = ((image / 255 - mean) / std).astype(np.float32).transpose(2, 0, 1)
+    picture = Normalisation(*IMAGENET).undo(np.pad(normalised, padding))
     return picture, dataclasses.replace(cam, size=(height, width))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,24 +11,25 @@ from torch import Tensor
 
 from wsss.data.images import LabelReader, load_mask
 from wsss.data.index import Entry, load_index
+from wsss.data.workers import Batch
 from wsss.errors import DatasetError
 from wsss.nets.deeplab import DeepLab, build_deeplab, pixel_loss
 from wsss.runs.run import Run
 from wsss.settings import SegmenterParams
 from wsss.storage.archive import Reader
-from wsss.training import session as stage
 from wsss.training.loop import Objective
+from wsss.training.session import initialise, train_network
 
 
 class Segmentation(Objective):
-    """Cross-entropy against the labels of each pixel, for every output of the network."""
+    """Cross-entropy over pixels, a term for every output of the network."""
 
     def __init__(self, net: DeepLab, params: SegmenterParams) -> None:
         super().__init__()
         self.net = net
         self._align, self._reduce = params.align_corners, params.loss_at == "logits"
 
-    def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the loss over pixels that are not ignored, a term for each output."""
         net = cast("DeepLab", self.net)
         return {
@@ -38,34 +38,29 @@ class Segmentation(Objective):
         }
 
 
-def initialise(run: Run, classes: int) -> tuple[DeepLab, list[Path]]:
-    """Return the segmenter of a run with its initial weights, and the files these came from."""
-    net, weights = stage.initialise(
-        lambda: build_deeplab(run.settings.segmenter, classes), run, "segmenter"
-    )
-    return cast("DeepLab", net), weights
+def initial_segmenter(run: Run, classes: int) -> tuple[DeepLab, list[Path]]:
+    """Return the segmenter of a run with its initial weights, and the files of these weights."""
+    return initialise(lambda: build_deeplab(run.settings.segmenter, classes), run, "segmenter")
 
 
 def segmenter(run: Run) -> None:
     """Train the segmenter."""
-    params, index = run.settings.segmenter, load_index(run.index)
-    net, weights = initialise(run, len(index.classes))
-    objective = Segmentation(net, params)
+    net, weights = initial_segmenter(run, len(load_index(run.index).classes))
+    objective = Segmentation(net, run.settings.segmenter)
     if run.spec.learns_masks:
-        stage.train_network(
-            run, "segmenter", objective, params.augment, params.train, weights, true_mask
-        )
+        train_network(run, "segmenter", objective, weights, masks=true_mask)
     else:
         labels = run.path("pseudo.zip")
         reader = LabelReader(Reader(labels))
-        inputs = [labels, *weights]
-        stage.train_network(
-            run, "segmenter", objective, params.augment, params.train, inputs, reader
-        )
+        train_network(run, "segmenter", objective, [labels, *weights], masks=reader)
 
 
 def true_mask(entry: Entry) -> NDArray[np.uint8]:
-    """Return the true labels (H, W) of an image; an error if it has none."""
+    """Return the true labels (H, W) of an image.
+
+    Raises:
+        DatasetError: the image has no mask.
+    """
     if entry.mask is None:
         raise DatasetError(
             f"Image {entry.name!r} has no mask, so the upper bound cannot be trained."

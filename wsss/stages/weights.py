@@ -16,6 +16,6 @@ def weights(name: str) -> None:
     file = fetch_weights(row) if row and row.url else None
     package = row.package if row else None
     source = convert(name, path, file, package, row.sha256 or "" if row else "")
-    known = {"licence": row.licence, "from": row.source} if row else {}
-    record.write(path.with_suffix(".json"), [], [path], source=source, **known)
+    origin = {"licence": row.licence, "from": row.source} if row else {}
+    record.write(path.with_suffix(".json"), [], [path], source=source, **origin)
     log.info("%s from %s -> %s", name, source, path)

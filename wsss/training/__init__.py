@@ -1,1 +1,1 @@
-"""The training loop and what feeds it."""
+"""The training loop, its batches, augmentations and optimisers."""

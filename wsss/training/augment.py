@@ -1,4 +1,4 @@
-"""Random changes of training images: numbers are drawn first, then applied without chance."""
+"""Random changes of training images: all random numbers are drawn first, then applied."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ SMOOTH = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILI
 
 @dataclass(frozen=True)
 class Draws:
-    """The numbers that one image is changed with.
+    """The random numbers that change one image.
 
-    size: after scaling, in pixels. factors: of brightness, contrast and saturation. hue: of a full
-    circle. hsv: whole steps of hue (of 180), saturation and value. top, left: of the crop in the
-    scaled image; negative where the image is smaller. box: of the image, cut out before it is scaled.
-    operations: RandAugment's. erased: the part of the crop that becomes noise, drawn from noise_seed.
+    size: size after scaling, in pixels. factors: factors of brightness, contrast and saturation.
+    hue: shift of the hue as a share of the full circle. hsv: steps of hue (of 180), saturation and
+    value. top, left: corner of the crop in the scaled image; negative where the image is smaller.
+    box: part of the image that is cut out before scaling. operations: RandAugment's. erased: box of
+    the crop that is filled with noise from noise_seed.
     """
 
     size: Size
@@ -59,13 +60,16 @@ def augment(
     normalise: Normalisation,
     generator: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, Draws]:
-    """Return a random crop (3, crop, crop), normalised, that of the labels, and what was drawn."""
+    """Return a random normalised crop (3, crop, crop), the crop of the labels, and the draws.
+
+    image: RGB (H, W, 3). mask: labels (H, W), if there are any.
+    """
     draws = draw(image.shape[:2], params, generator)
     return *change(image, mask, draws, params, normalise), draws
 
 
 def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> Draws:
-    """Return random numbers for an image of `size`."""
+    """Draw the random numbers for an image of `size`."""
     box = draw_crop(size, params.area, generator) if params.area else None
     if box:
         scaled = (params.crop_px, params.crop_px)
@@ -92,7 +96,7 @@ def draw(size: Size, params: AugmentParams, generator: np.random.Generator) -> D
 
 
 def content(draws: Draws, params: AugmentParams) -> Content:
-    """Return the part of the crop that `draws` describe which is image, not what fills it up."""
+    """Return the box of the crop that is image, not padding."""
     side, (height, width) = params.crop_px, draws.size
     top, bottom = max(0, -draws.top), min(side, height - draws.top)
     left, right = max(0, -draws.left), min(side, width - draws.left)
@@ -130,7 +134,7 @@ def change(
     params: AugmentParams,
     normalise: Normalisation,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Return the crop (3, crop, crop), normalised, and that of the labels, which `draws` describe."""
+    """Return the normalised crop (3, crop, crop) that `draws` describe, and the crop of the labels."""
     picture: Array = image  # float32 (3, crop, crop) after the step `crop`
     labels: Array | None = mask
     for step in params.order:
@@ -146,35 +150,33 @@ def _scale(
         picture = picture[top : top + height, left : left + width]
         labels = None if labels is None else labels[top : top + height, left : left + width]
     if params.interpolation in SMOOTH:
-        wanted = draws.size[::-1]
         kernel = SMOOTH[params.interpolation]
-        picture = np.asarray(Image.fromarray(picture).resize(wanted, kernel))
+        picture = np.asarray(Image.fromarray(picture).resize(draws.size[::-1], kernel))
     else:
-        found = resize_plain(picture, draws.size, KERNELS[params.interpolation])
-        eight_bits = params.interpolation == "bicubic_plain"
-        picture = np.clip(np.rint(found), 0, 255).astype(np.uint8) if eight_bits else found
+        picture = resize_plain(picture, draws.size, KERNELS[params.interpolation])
+        if params.interpolation == "bicubic_plain":
+            picture = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     return picture, None if labels is None else resize_labels(labels, draws.size, params.label_cell)
 
 
 def resize_plain(image: Array, size: Size, kernel: str) -> NDArray[np.float32]:
-    """Return an image (H, W, C) as float32 at `size`, without smoothing, as OpenCV does.
+    """Return an image (H, W, C) as float32 at `size`, without antialiasing, as OpenCV does.
 
-    kernel: bilinear or bicubic (with a = -0.75); pixels are areas, so corners are not aligned.
+    kernel: bilinear or bicubic (with a = -0.75); corners are not aligned.
     """
     source = torch.from_numpy(np.ascontiguousarray(image, np.float32)).permute(2, 0, 1)[None]
-    found = F.interpolate(source, size, mode=kernel, align_corners=False)
-    return found[0].permute(1, 2, 0).numpy()
+    resized = F.interpolate(source, size, mode=kernel, align_corners=False)
+    return resized[0].permute(1, 2, 0).numpy()
 
 
 def resize_labels(labels: Array, size: Size, cell: str) -> Array:
-    """Return labels (H, W) at `size`: of the pixel at the centre of a new one, or at its corner."""
+    """Return labels (H, W) at `size`; each takes the old label at its cell's `centre` or `corner`."""
     if cell == "centre":
         return np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
     rows, columns = (
         np.arange(new) * old // new for new, old in zip(size, labels.shape, strict=True)
     )
-    taken: Array = labels[rows[:, None], columns]
-    return taken
+    return np.asarray(labels[rows[:, None], columns])
 
 
 def _mirror(
@@ -208,7 +210,7 @@ def _crop(
     params: AugmentParams,
     normalise: Normalisation,
 ) -> tuple[Array, Array | None]:
-    """Cut a square out, normalised; fill what lies outside the picture."""
+    """Cut out a normalised square; fill the area outside the picture."""
     side, (height, width) = params.crop_px, picture.shape[:2]
     top, bottom = max(draws.top, 0), min(draws.top + side, height)
     left, right = max(draws.left, 0), min(draws.left + side, width)

@@ -1,10 +1,10 @@
-"""Batches of training images whose content depends on the seed alone, not on who loads them."""
+"""Batches of training images; their content depends on the seed alone, not on the number of workers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -18,21 +18,37 @@ from wsss.data.index import Entry, Index
 from wsss.data.labelmap import misfits
 from wsss.data.normalisation import Normalisation
 from wsss.data.resize import squash
-from wsss.data.workers import Batch, plainly
+from wsss.data.workers import Batch, with_short_errors
 from wsss.errors import DatasetError
 from wsss.randomness import rng
 from wsss.settings import AugmentParams
 from wsss.training.augment import augment, content
 from wsss.training.strong_views import views
 
-Mask = Callable[[Entry], NDArray[np.uint8]]
+MaskReader = Callable[[Entry], NDArray[np.uint8]]  # reads the labels (H, W) of an image
+
+
+class Example(TypedDict):
+    """One augmented training image; the loader stacks examples to a `Batch`.
+
+    image, whole, local: (3, h, w). label: (classes,) of 0 and 1. content: (4,), mask: (h, w).
+    """
+
+    image: Tensor
+    label: Tensor
+    name: str
+    number: int
+    content: Tensor
+    mask: NotRequired[Tensor]
+    whole: NotRequired[Tensor]
+    local: NotRequired[Tensor]
 
 
 @dataclass(frozen=True)
-class TrainingImages(Dataset[dict[str, Any]]):
-    """Augmented images by (epoch, number): the same pair gives the same tensor, always.
+class TrainingImages(Dataset[Example]):
+    """Augmented images by (epoch, number): the same pair always gives the same tensors.
 
-    mask: reads the labels of an image (H, W), where a network is trained on pixels.
+    masks: reads the labels of the pixels, where a network is trained on them.
     """
 
     index: Index
@@ -40,34 +56,38 @@ class TrainingImages(Dataset[dict[str, Any]]):
     params: AugmentParams
     normalise: Normalisation
     seed: int
-    mask: Mask | None = None
+    masks: MaskReader | None = None
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: tuple[int, int]) -> Example:
         epoch, number = key
         entry = self.entries[number]
         generator = rng(self.seed, "augment", epoch, entry.name)
-        labels = self.mask(entry) if self.mask else None
+        labels = self.masks(entry) if self.masks else None
         picture = load_entry(entry)
         if labels is not None:
             self._check(entry, labels)
-        image, cut, draws = augment(picture, labels, self.params, self.normalise, generator)
-        present = label_vector(self.index, entry)
-        item = {"image": torch.from_numpy(image), "label": present, "name": entry.name}
-        item["number"] = number
-        item["content"] = torch.tensor(content(draws, self.params))
+        image, mask, draws = augment(picture, labels, self.params, self.normalise, generator)
+        example: Example = {
+            "image": torch.from_numpy(image),
+            "label": label_vector(self.index, entry),
+            "name": entry.name,
+            "number": number,
+            "content": torch.tensor(content(draws, self.params)),
+        }
         if self.params.strong_views:
             chance = rng(self.seed, "views", epoch, entry.name)
-            found = views(picture, draws, self.params, self.normalise, chance)
-            item |= {name: torch.from_numpy(view) for name, view in found.items()}
-        if cut is not None:
-            item["mask"] = torch.from_numpy(cut).long()
-        return item
+            strong = views(picture, draws, self.params, self.normalise, chance)
+            for name in self.params.strong_views:
+                example[name] = torch.from_numpy(strong[name])
+        if mask is not None:
+            example["mask"] = torch.from_numpy(mask).long()
+        return example
 
     def _check(self, entry: Entry, labels: NDArray[np.uint8]) -> None:
-        """Stop where labels are not those of this image."""
+        """Stop if labels do not fit this image."""
         name = f"of {entry.path}"
         problem = next(misfits(labels, entry.size, len(self.index.classes), name), None)
         if problem:
@@ -83,7 +103,7 @@ def label_vector(index: Index, entry: Entry) -> Tensor:
 
 @dataclass(frozen=True)
 class Squares:
-    """Whole images, squashed to squares: what a method looks at between epochs or trainings."""
+    """Whole images resized to squares, for the methods' work between epochs or trainings."""
 
     index: Index
     entries: Sequence[Entry]
@@ -91,12 +111,12 @@ class Squares:
     seed: int
 
     def batches(self, side: int, batch: int, epoch: int) -> Iterator[Batch]:
-        """Yield all images once, in an order that depends on the epoch, `batch` at a time (PCSS)."""
+        """Yield all images once, `batch` at a time, in a random order of the epoch (PCSS)."""
         order = rng(self.seed, "squares", epoch).permutation(len(self.entries))
         return self._batches(order.tolist(), side, batch, Image.Resampling.BILINEAR)
 
     def in_order(self, side: int, batch: int) -> Iterator[Batch]:
-        """Yield all images once, as they are listed, `batch` at a time (PCSformer)."""
+        """Yield all images once, `batch` at a time, in the order of the entries (PCSformer)."""
         order = range(len(self.entries))
         return self._batches(order, side, batch, Image.Resampling.BICUBIC)
 
@@ -117,10 +137,11 @@ class Squares:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which images each part of each step works on; part of the seed, so resuming is exact.
+    """The images of each part of each step; they depend on the seed alone, so resuming is exact.
 
-    A batch is cut into `accumulate` parts and each of these among the processes. limit: the number
-    of steps, instead of the epochs. keep: the last images of an epoch are a batch, if a smaller one.
+    images: number of training images. accumulate: parts of a batch; each part is divided among the
+    processes. rank, world: number of this process and of all. limit: number of steps, instead of the
+    epochs. keep: the last images of an epoch are a smaller batch instead of being dropped.
     """
 
     images: int
@@ -135,12 +156,12 @@ class Schedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in an epoch; the last incomplete batch is dropped or kept."""
+        """The number of optimiser steps in an epoch."""
         return max(1, (self.images + (self.batch - 1 if self.keep else 0)) // self.batch)
 
     @property
     def steps(self) -> int:
-        """Optimiser steps in all."""
+        """The number of optimiser steps of the training."""
         return self.limit or self.steps_per_epoch * self.epochs
 
     def parts(self, start: int) -> Iterator[list[tuple[int, int]]]:
@@ -165,6 +186,6 @@ def batches(
         batch_sampler=list(schedule.parts(start)),
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # else the first batch would draw from the losses' numbers
+        generator=torch.Generator(),  # else the first batch would use torch's generator of the losses
     )
-    yield from plainly(loader)
+    yield from with_short_errors(loader)

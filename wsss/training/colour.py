@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 Picture = NDArray[np.uint8]
+Channel = NDArray[np.int64]  # of hue, saturation or value (H, W)
 
 
 def jitter(image: Picture, factors: tuple[float, float, float]) -> Picture:
@@ -21,7 +20,7 @@ def jitter(image: Picture, factors: tuple[float, float, float]) -> Picture:
 
 
 def turn_hue(image: Picture, turn: float) -> Picture:
-    """Turn the hue by a part of the full circle, in Pillow's 256 steps as torchvision does."""
+    """Shift the hue by `turn`, a share of the full circle, in Pillow's 256 steps as torchvision does."""
     hue, *others = Image.fromarray(image).convert("HSV").split()
     turned = (np.asarray(hue).astype(np.int64) + int(turn * 255)) % 256
     channels = (Image.fromarray(turned.astype(np.uint8)), *others)
@@ -29,15 +28,15 @@ def turn_hue(image: Picture, turn: float) -> Picture:
 
 
 def shift_hsv(image: Picture, shifts: tuple[int, int, int]) -> Picture:
-    """Add whole steps to hue (of 180, around the circle), saturation and value (cut to 0..255)."""
+    """Add steps to hue (modulo 180), saturation and value (both clipped to 0..255)."""
     hue, saturation, value = to_hsv(image)
     hue = (hue + shifts[0]) % 180
     saturation = np.clip(saturation + shifts[1], 0, 255)
     return from_hsv(hue, saturation, np.clip(value + shifts[2], 0, 255))
 
 
-def to_hsv(image: Picture) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return hue in 0..179 and saturation and value in 0..255, whole as OpenCV's to within one."""
+def to_hsv(image: Picture) -> tuple[Channel, Channel, Channel]:
+    """Return hue in 0..179, saturation and value in 0..255, integers as OpenCV's to within one."""
     red, green, blue = image.astype(np.float64).transpose(2, 0, 1)
     value = image.max(2).astype(np.float64)
     spread = value - image.min(2)
@@ -52,10 +51,10 @@ def to_hsv(image: Picture) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     return hue.astype(np.int64), saturation.astype(np.int64), value.astype(np.int64)
 
 
-def from_hsv(hue: NDArray[Any], saturation: NDArray[Any], value: NDArray[Any]) -> Picture:
-    """Return the RGB image (H, W, 3) of hue in 0..179 and saturation and value in 0..255."""
+def from_hsv(hue: Channel, saturation: Channel, value: Channel) -> Picture:
+    """Return the RGB image (H, W, 3) of hue in 0..179, saturation and value in 0..255, each (H, W)."""
     channels = []
-    for offset in (5, 3, 1):  # red, green, blue: value less what the hue takes from each
+    for offset in (5, 3, 1):  # red, green, blue: the hue reduces each of them from the value
         place = (offset + hue / 30) % 6
         share = np.clip(np.minimum(place, 4 - place), 0, 1)
         channels.append(np.rint(value * (1 - saturation / 255 * share)))

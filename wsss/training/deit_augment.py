@@ -1,6 +1,6 @@
-"""How DeiT changes training images, as timm 0.6 does: resized crops, random operations, erased boxes.
+"""DeiT's changes of training images, as in timm 0.6: resized crops, RandAugment, erased boxes.
 
-Numbers are drawn first and applied without chance. RandAugment is timm's `rand-m9-mstd0.5-inc1`: two
+All random numbers are drawn first, then applied. RandAugment is timm's `rand-m9-mstd0.5-inc1`: two
 operations, each applied every second time, of the set in which a larger magnitude changes more.
 """
 
@@ -8,34 +8,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-Array = NDArray[Any]
 Box = tuple[int, int, int, int]  # top, left, height, width
 Operation = tuple[str, float]  # name and signed magnitude, 0 to 10
 
-TRIES = 10  # draws of a box before another way is taken
+TRIES = 10  # draws of a box before giving up
 ASPECT = (3 / 4, 4 / 3)  # of a crop
 ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)  # of an erased box
-COUNT, SHARE, SPREAD, LARGEST = 2, 0.5, 0.5, 10.0  # of RandAugment; magnitudes are normal
-FILL = (124, 116, 104)  # colour beside a picture that was moved: ImageNet's mean
+COUNT, SHARE = 2, 0.5  # operations drawn for an image, and the probability that each is applied
+SPREAD, LARGEST = 0.5, 10.0  # standard deviation and maximum of the magnitude
+FILL = (124, 116, 104)  # colour of the area that a shift or turn leaves empty: ImageNet's mean
 
 
 def draw_crop(
     size: tuple[int, int], area: tuple[float, float], generator: np.random.Generator
 ) -> Box:
-    """Return a box of an image of `size` (h, w) whose area is a share of the image's.
+    """Return a random box of an image of `size` (h, w); `area` is the range of its share of the image.
 
-    The first of ten draws that fits; else the largest centred box with an aspect in [3/4, 4/3].
+    If ten draws do not fit, it is the largest centred box with an aspect in [3/4, 4/3].
     """
     height, width = size
     for _ in range(TRIES):
-        wanted, ratio = _area_and_aspect(size, area, ASPECT, generator)
-        across, down = round(math.sqrt(wanted * ratio)), round(math.sqrt(wanted / ratio))
+        pixels, ratio = _area_and_aspect(size, area, ASPECT, generator)
+        across, down = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
         if 0 < across <= width and 0 < down <= height:
             top = int(generator.integers(0, height - down + 1))
             return top, int(generator.integers(0, width - across + 1)), down, across
@@ -56,10 +55,10 @@ def _area_and_aspect(
 
 
 def draw_erased(side: int, generator: np.random.Generator) -> Box | None:
-    """Return a box of a square image that becomes noise; none if ten draws do not fit."""
+    """Return a random box of a square image to fill with noise; None if ten draws do not fit."""
     for _ in range(TRIES):
-        wanted, ratio = _area_and_aspect((side, side), ERASED_AREA, ERASED_ASPECT, generator)
-        down, across = round(math.sqrt(wanted * ratio)), round(math.sqrt(wanted / ratio))
+        pixels, ratio = _area_and_aspect((side, side), ERASED_AREA, ERASED_ASPECT, generator)
+        down, across = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
         if across < side and down < side:
             top = int(generator.integers(0, side - down + 1))
             return top, int(generator.integers(0, side - across + 1)), down, across
@@ -67,19 +66,19 @@ def draw_erased(side: int, generator: np.random.Generator) -> Box | None:
 
 
 def draw_operations(magnitude: float, generator: np.random.Generator) -> tuple[Operation, ...]:
-    """Return the operations of an image, with repetition."""
+    """Draw the operations of an image, with repetition; magnitudes are normal around `magnitude`."""
     names = list(OPERATIONS)
-    found = []
+    operations = []
     for name in generator.choice(names, COUNT):
         level = float(np.clip(generator.normal(magnitude, SPREAD), 0, LARGEST))
         sign = 1.0 if generator.random() < 0.5 else -1.0
         if generator.random() < SHARE:
-            found.append((str(name), sign * level))
-    return tuple(found)
+            operations.append((str(name), sign * level))
+    return tuple(operations)
 
 
-def operate(picture: Array, operations: tuple[Operation, ...]) -> NDArray[np.uint8]:
-    """Return a picture (h, w, 3) of 8 bits after the operations."""
+def operate(picture: NDArray[np.uint8], operations: tuple[Operation, ...]) -> NDArray[np.uint8]:
+    """Return a picture (h, w, 3) of 8 bits after the operations, applied in order."""
     image = Image.fromarray(picture)
     for name, level in operations:
         image = OPERATIONS[name](image, level)
@@ -113,11 +112,12 @@ def _posterize(image: Image.Image, level: float) -> Image.Image:
     return image.point([value & ~(2 ** (8 - bits) - 1) for value in range(256)] * 3)
 
 
-def _enhanced(kind: Any) -> Callable[[Image.Image, float], Image.Image]:
+def _enhanced(
+    kind: Callable[[Image.Image], ImageEnhance._Enhance],
+) -> Callable[[Image.Image, float], Image.Image]:
     def apply(image: Image.Image, level: float) -> Image.Image:
         factor = max(0.1, 1 + level / LARGEST * 0.9)
-        found: Image.Image = kind(image).enhance(factor)
-        return found
+        return kind(image).enhance(factor)
 
     return apply
 

@@ -1,7 +1,7 @@
 """The one training loop: any objective, any number of processes, resumed exactly where it stopped.
 
-What a step does depends on the seed and its number alone, so a training that was killed at any
-moment and started again ends with the same weights as one that was not.
+A step depends on the seed and its number alone, so a training that was killed at any moment and
+started again ends with the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsss.data.workers import to_device
+from wsss.data.workers import Batch, to_device
 from wsss.errors import MissingError, TrainingError
 from wsss.machine.lock import claimed
 from wsss.machine.runtime import Runtime
@@ -34,24 +34,24 @@ PARTS = {"header", "objective", "optimizers", "scaler", "rows", "step"}  # of a 
 
 
 class Objective(nn.Module):
-    """What is trained (`net`) and the terms of its loss, as one module that can be distributed."""
+    """The trained network (`net`) and the terms of its loss, as one module that can be distributed."""
 
     net: nn.Module
 
-    def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
-        """Return the terms of the loss; they are summed."""
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Return the terms of the loss (scalars); the loop sums them."""
         raise NotImplementedError
 
     def after_epoch(self, epoch: int, runtime: Runtime) -> None:
-        """Do what comes between epoch `epoch` (from 0) and the next; every process does it."""
+        """Do the work between epoch `epoch` (from 0) and the next, in every process."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training: what, on what, how, and where its files go.
+    """One training: its objective, images and settings, and where its files go.
 
-    header: what the weights file says of itself; a resume state with another header is not used.
-    finish: what is done to the trained network before its weights are written.
+    weights: path of the weights file. header: the header of that file; a resume state with another
+    header is not used. finish: changes the trained network before its weights are written.
     """
 
     objective: Objective
@@ -59,17 +59,17 @@ class Training:
     params: TrainParams
     seed: int
     weights: Path
-    header: Mapping[str, Any]
+    header: Mapping[str, object]
     finish: Callable[[Runtime], None] | None = None
 
     @property
     def log(self) -> Path:
-        """The CSV with a row per step."""
+        """The path of the CSV with a row per step."""
         return self.weights.with_suffix(".csv")
 
     @property
     def state(self) -> Path:
-        """Where the resume state is kept until the training is done; no output of a rule."""
+        """The path of the resume state, which exists until the training is done."""
         return self.weights.parent / "state" / f"{self.weights.stem}.pt"
 
 
@@ -94,7 +94,7 @@ class Trainer:
         self.parallel = runtime.parallel(self.objective)
         self.parts = parts(self.objective.net, self.params)
         self.scaler = runtime.scaler()
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, float]] = []
         self.curves = (
             _tensorboard(training) if self.params.tensorboard and runtime.is_main else None
         )
@@ -116,8 +116,8 @@ class Trainer:
             log.info("%s is of other settings: training starts again", path)
             return 0
         self.objective.load_state_dict(state["objective"])
-        for part, own in zip(self.parts, state["optimizers"], strict=True):
-            part.optimizer.load_state_dict(own)
+        for part, values in zip(self.parts, state["optimizers"], strict=True):
+            part.optimizer.load_state_dict(values)
         self.scaler.load_state_dict(state["scaler"])
         self.rows = state["rows"]
         log.info("going on from step %d of %d", state["step"], self.schedule.steps)
@@ -138,29 +138,30 @@ class Trainer:
                 temporary,
             )
 
-    def step(self, step: int, parts: Iterator[Mapping[str, Any]]) -> dict[str, float]:
-        """Do one optimiser step and return the mean of each loss term."""
+    def step(self, step: int, loaded: Iterator[Batch]) -> dict[str, float]:
+        """Do one optimiser step on the next batches and return the mean of each loss term."""
         torch.manual_seed(number(self.training.seed, "step", step, self.runtime.rank))
-        for learning in self.parts:
-            learning.set_rate(step, self.schedule.steps)
-            learning.optimizer.zero_grad(set_to_none=True)
+        for part in self.parts:
+            part.set_rate(step, self.schedule.steps)
+            part.optimizer.zero_grad(set_to_none=True)
         means: dict[str, float] = {}
         for _ in range(self.params.accumulate):
-            batch = to_device(dict(next(parts)), self.runtime)
+            batch = to_device(next(loaded), self.runtime)
             with self.runtime.autocast():
                 terms = self.parallel(batch, step)
             values = torch.stack([term.float() for term in terms.values()])
             total = values.sum() / self.params.accumulate
             torch.autograd.backward(self.scaler.scale(total))
-            own = values.detach()
-            both = torch.stack([own, self.runtime.mean(own)]).tolist()  # the one wait for a GPU
-            self._check(both[0], batch, step)
-            for name, value in zip(terms, both[1], strict=True):
+            local = values.detach()
+            averaged = self.runtime.mean(local)
+            local_values, mean_values = torch.stack([local, averaged]).tolist()  # waits for the GPU
+            self._check(local_values, batch, step)
+            for name, value in zip(terms, mean_values, strict=True):
                 means[name] = means.get(name, 0.0) + value / self.params.accumulate
         self._update()
         return means
 
-    def _check(self, values: list[float], batch: Mapping[str, Any], step: int) -> None:
+    def _check(self, values: list[float], batch: Batch, step: int) -> None:
         if not math.isfinite(sum(values)):
             names = ", ".join(batch["name"][:4]) + (", ..." if len(batch["name"]) > 4 else "")
             raise TrainingError(
@@ -180,13 +181,13 @@ class Trainer:
     def run(self) -> dict[str, float]:
         """Train to the end and return the means of the last epoch."""
         first = self.resume()
-        parts = batches(self.training.images, self.schedule, first, self.params.workers)
+        loaded = batches(self.training.images, self.schedule, first, self.params.workers)
         self.objective.train()
         freeze(self.objective.net, self.params)
         saved = began = time.monotonic()
         steps = range(first, self.schedule.steps)
         for step in self._shown(steps, first):
-            means = self.step(step, parts)
+            means = self.step(step, loaded)
             now = time.monotonic()
             self._note(step, means, (step - first + 1) * self.params.batch / (now - began))
             self._between(step + 1)
@@ -198,7 +199,7 @@ class Trainer:
         return self._last_epoch()
 
     def _between(self, done: int) -> None:
-        """Let the objective do its work between two epochs, in evaluation mode."""
+        """Let the objective work between two epochs, in evaluation mode."""
         epoch, rest = divmod(done, self.schedule.steps_per_epoch)
         if rest == 0 and done < self.schedule.steps:
             modes = [(module, module.training) for module in self.objective.modules()]
@@ -246,8 +247,8 @@ def _tensorboard(training: Training) -> Any:
     return SummaryWriter(Path("logs/tensorboard") / training.weights.with_suffix(""))
 
 
-def write_log(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a row per step as CSV; terms that a step does not have are empty."""
+def write_log(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write a row per step as CSV; a term that is missing in a step is an empty cell."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
@@ -259,7 +260,8 @@ def fit(training: Training, runtime: Runtime) -> dict[str, float]:
     """Train, write the weights and the log, remove the resume state; return last-epoch means.
 
     Raises:
-        TrainingError: the loss is not finite, or another job trains the same; earlier files stay.
+        TrainingError: the loss is not finite, or another job trains the same network. Files of an
+            earlier training stay.
     """
     claim = claimed(training.state.with_suffix(".job"))
     with claim if runtime.is_main else contextlib.nullcontext():

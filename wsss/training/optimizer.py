@@ -1,4 +1,4 @@
-"""What of a network learns, how fast, and how the rate falls: groups, frozen parts, schedules."""
+"""Optimisers: parameter groups with their learning rates, frozen parameters, schedules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from wsss.settings import TrainParams
 
 
 def rate(params: TrainParams, step: int, steps: int) -> float:
-    """Return the factor on the learning rate at `step` (from 0) of `steps`; constant after them."""
+    """Return the factor on the learning rate at `step` (from 0); it is constant after `steps`."""
     step = min(step, steps - 1)
     if params.schedule == "cosine_epochs":
         return _rate_of_epoch(params, step // max(1, steps // params.epochs)) / params.lr
@@ -47,9 +47,17 @@ def _rate_of_epoch(params: TrainParams, epoch: int) -> float:
     return params.lr_last + fall * (params.lr - params.lr_last)
 
 
+class Group(TypedDict):
+    """A parameter group of an optimiser; `factor` is its learning rate as a multiple of `lr`."""
+
+    params: list[nn.Parameter]
+    factor: float
+    weight_decay: NotRequired[float]
+
+
 @dataclass
 class Part:
-    """Weights that learn by one rule."""
+    """Parameters that share an optimiser; `params` are their settings."""
 
     params: TrainParams
     optimizer: torch.optim.Optimizer
@@ -62,27 +70,27 @@ class Part:
 
 
 def parts(net: nn.Module, params: TrainParams) -> list[Part]:
-    """Return the optimisers of a network: of what no part claims, then of each part."""
+    """Return the optimiser of the parameters outside all `params.parts`, then one for each part."""
     names = [name for name, _ in net.named_parameters()]
-    found: list[Part] = []
+    separate: list[Part] = []
     claimed: set[str] = set()
     for part in params.parts:
         _check_patterns("parts.names", part.names, names)
         changes = part.model_dump(exclude={"names"}, exclude_none=True)
-        own = params.model_copy(update={**changes, "parts": ()})
-        _check_patterns("parts.head", own.head, names)
+        merged = params.model_copy(update={**changes, "parts": ()})
+        _check_patterns("parts.head", merged.head, names)
         members = {name for name in names if matches(name, part.names)} - claimed
         claimed |= members
-        found.append(Part(own, optimizer(net, own, members)))
+        separate.append(Part(merged, optimizer(net, merged, members)))
     rest = set(names) - claimed
-    return [Part(params, optimizer(net, params, rest)), *found] if rest else found
+    return [Part(params, optimizer(net, params, rest)), *separate] if rest else separate
 
 
 def optimizer(
     net: nn.Module, params: TrainParams, members: Collection[str] | None = None
 ) -> torch.optim.Optimizer:
     """Return the optimiser over the groups of `parameter_groups`."""
-    groups = parameter_groups(net, params, members)
+    groups = [dict(group) for group in parameter_groups(net, params, members)]
     if params.optimizer == "adamw":
         return torch.optim.AdamW(groups, params.lr, weight_decay=params.weight_decay)
     return torch.optim.SGD(
@@ -96,12 +104,11 @@ def optimizer(
 
 def parameter_groups(
     net: nn.Module, params: TrainParams, members: Collection[str] | None = None
-) -> list[dict[str, Any]]:
-    """Return what learns at the backbone's rate and what at the head's (`factor` times lr).
+) -> list[Group]:
+    """Return the parameter groups of backbone and head.
 
-    members: names of the weights that are meant, if not all.
-    Biases are groups of their own where they have another rate or do not decay, and so are weights
-    that do not decay.
+    members: names of the parameters to group; None for all. Biases form groups of their own if they
+    have another rate or do not decay, and so do weights that do not decay.
     """
     factors = {
         (False, False): 1.0,
@@ -112,14 +119,14 @@ def parameter_groups(
     apart = (
         params.head_bias_lr_scale is not None or params.bias_lr_scale != 1 or not params.decay_bias
     )
-    groups: dict[tuple[bool, bool, bool], dict[str, Any]] = {}
+    groups: dict[tuple[bool, bool, bool], Group] = {}
     for head, bias, still in itertools.product((False, True), repeat=3):
         groups[head, bias, still] = {"params": [], "factor": factors[head, bias]}
         if still or (bias and not params.decay_bias):
             groups[head, bias, still]["weight_decay"] = 0.0
     for name, parameter in net.named_parameters():
-        meant = members is None or name in members
-        if meant and parameter.requires_grad and not matches(name, params.frozen):
+        is_member = members is None or name in members
+        if is_member and parameter.requires_grad and not matches(name, params.frozen):
             bias, still = apart and matches(name, params.bias), matches(name, params.undecayed)
             groups[is_head(name, params), bias, still]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
@@ -133,10 +140,10 @@ def is_head(name: str, params: TrainParams) -> bool:
 
 
 def freeze(net: nn.Module, params: TrainParams) -> None:
-    """Keep the weights and the BatchNorm statistics that the parameters say stay as they are.
+    """Freeze the weights in `params.frozen` and the BatchNorm statistics in `params.freeze_norm`.
 
     Raises:
-        ConfigError: a pattern fits no name.
+        ConfigError: a pattern matches no name.
     """
     names = [name for name, _ in net.named_parameters()]
     _check_patterns("frozen", params.frozen, names)

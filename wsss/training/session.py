@@ -1,15 +1,15 @@
-"""What every stage that trains or uses a network does: start, initialise, train, load, record."""
+"""From initial weights to a trained network on disk, with its log and its record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from wsss.data.index import TRAINING, Index, load_index
+from wsss.data.index import TRAINING, Entry, Index, load_index
 from wsss.errors import DatasetError
 from wsss.inference.trained import normalisation
 from wsss.machine.runtime import Runtime
@@ -20,24 +20,34 @@ from wsss.randomness import number
 from wsss.runs.inputs import initial_weights, initial_weights_path
 from wsss.runs.record import Recorder, recorder
 from wsss.runs.run import Run
-from wsss.settings import AugmentParams, PretrainedParams, TrainParams
+from wsss.settings import AffinityParams, ClassifierParams, PretrainedParams, SegmenterParams
 from wsss.storage import checkpoint
 from wsss.storage.checkpoint import Layout
 from wsss.storage.files import write_text
-from wsss.training.batches import Mask, TrainingImages
+from wsss.training.batches import MaskReader, TrainingImages
 from wsss.training.loop import Objective, Training, fit
 
 EMPTY_LOG = "step,epoch,lr,loss,images_per_s\n"  # of a network that was not trained here
 
+Built = TypeVar("Built", bound=Network)
+Metrics = Callable[[], dict[str, float]]  # numbers for the record, from the trained network
 
-def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Network, list[Path]]:
-    """Return a network with its initial weights, and the files these came from."""
+
+def network_params(run: Run, stage: str) -> ClassifierParams | AffinityParams | SegmenterParams:
+    """Return the settings of the network that a stage trains."""
+    if stage in run.settings.networks:
+        return run.settings.networks[stage]
+    return run.settings.affinity if stage == "affinity" else run.settings.segmenter
+
+
+def initialise(build: Callable[[], Built], run: Run, stage: str) -> tuple[Built, list[Path]]:
+    """Return a network with its initial weights, and the files of these weights."""
     torch.manual_seed(number(run.seed, "initial weights", stage))
     net = build()
-    part = getattr(run.settings, stage, None)
-    if isinstance(part, PretrainedParams) and part.initial_file:
-        source = Path(part.initial_file)
-        checkpoint.adopt(net.backbone, source, published_layout(part.backbone))
+    params = network_params(run, stage)
+    if isinstance(params, PretrainedParams) and params.initial_file:
+        source = Path(params.initial_file)
+        checkpoint.adopt(net.backbone, source, published_layout(params.backbone))
         log.info("initial weights of the %s: %s", stage, source)
         return net, [source]
     sources = []
@@ -47,8 +57,8 @@ def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Netw
     return net, sources
 
 
-def header(run: Run, stage: str, index: Index) -> dict[str, Any]:
-    """Return what a weights file says of itself."""
+def header(run: Run, stage: str, index: Index) -> dict[str, object]:
+    """Return the header of the weights file of a stage: its run, settings, code and classes."""
     return {
         "run": str(run),
         "network": stage,
@@ -64,44 +74,48 @@ def train_network(
     run: Run,
     stage: str,
     objective: Objective,
-    augmentation: AugmentParams,
-    params: TrainParams,
     inputs: Sequence[Path],
-    mask: Mask | None = None,
-    measure: Callable[[], dict[str, float]] = dict,
+    *,
+    masks: MaskReader | None = None,
+    measure: Metrics = dict,
     finish: Callable[[Runtime], None] | None = None,
 ) -> None:
     """Train the network of a stage on the training images; write weights, log and record.
 
-    finish: what is done to the trained network before its weights are written.
-    measure: further numbers for the record, taken with the trained network.
+    inputs: files that the record names besides the index. masks: reads the labels of the pixels, for
+    networks that learn from them. measure: returns further numbers for the record, from the trained
+    network. finish: changes the trained network before its weights are written.
     """
-    runtime = Runtime.start(params.precision)
+    params = network_params(run, stage)
+    runtime = Runtime.start(params.train.precision)
     index = load_index(run.index)
-    entries = index.of_one_class(*TRAINING) if run.spec.localizes else index.training()
-    if not entries:
-        kind = "training images with one class" if run.spec.localizes else "training images"
-        raise DatasetError(f"{run.index} has no {kind}. Give some rows the split 'train'.")
+    entries = _training_entries(run, index)
     record = recorder(run, stage, runtime.name)
     if runtime.is_main:
         log.info(
             "%s of %s: %d images, %d epochs, batch %d, on %s",
-            *(stage, run, len(entries), params.epochs, params.batch),
+            *(stage, run, len(entries), params.train.epochs, params.train.batch),
             runtime.name if runtime.world == 1 else f"{runtime.world} x {runtime.name}",
         )
-    images = TrainingImages(
-        index, entries, augmentation, normalisation(objective.net), run.seed, mask
-    )
-    weights = run.path(f"{stage}.safetensors")
-    training = Training(
-        objective, images, params, run.seed, weights, header(run, stage, index), finish
-    )
+    normalise = normalisation(objective.net)
+    images = TrainingImages(index, entries, params.augment, normalise, run.seed, masks)
+    weights, about = run.path(f"{stage}.safetensors"), header(run, stage, index)
+    training = Training(objective, images, params.train, run.seed, weights, about, finish)
     metrics = fit(training, runtime)
     if runtime.is_main:
         metrics |= measure()
         record.write(run.path(f"{stage}.json"), [run.index, *inputs], [weights], metrics=metrics)
-        seen = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        log.info("%s done: %s -> %s", stage, seen, weights)
+        values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        log.info("%s done: %s -> %s", stage, values, weights)
+
+
+def _training_entries(run: Run, index: Index) -> list[Entry]:
+    """Return the images that a run trains on; methods that localize use those with one class."""
+    entries = index.of_one_class(*TRAINING) if run.spec.localizes else index.training()
+    if not entries:
+        kind = "training images with one class" if run.spec.localizes else "training images"
+        raise DatasetError(f"{run.index} has no {kind}. Give some rows the split 'train'.")
+    return entries
 
 
 def adopt_published(
@@ -111,20 +125,19 @@ def adopt_published(
     source: Path,
     layout: Layout,
     runtime: Runtime,
-    measure: Callable[[], dict[str, float]] = dict,
+    measure: Metrics = dict,
 ) -> None:
-    """Take published weights as those of a stage; write them, a log without steps, and the record.
+    """Write published weights as the weights of a stage, with an empty log and the record.
 
-    source: the file, whose tensors `layout` translates. measure: as for `train`.
+    source: the published file. layout: translates the names of its tensors. measure: as in
+    `train_network`.
     """
     record = recorder(run, stage, runtime.name)
     checkpoint.adopt(net, source, layout)
     runtime.place(net)
     if not runtime.is_main:
         return
-    weights = run.path(f"{stage}.safetensors")
-    checkpoint.save(weights, net.state_dict(), header(run, stage, load_index(run.index)))
-    write_text(weights.with_suffix(".csv"), EMPTY_LOG)
+    weights = _write(run, stage, net.state_dict(), load_index(run.index))
     record.write(run.path(f"{stage}.json"), [run.index, source], [weights], metrics=measure())
     log.info("%s from %s -> %s", stage, source, weights)
 
@@ -132,11 +145,17 @@ def adopt_published(
 def write_computed(
     run: Run, stage: str, tensors: Mapping[str, Tensor], index: Index, record: Recorder
 ) -> None:
-    """Write what was derived instead of trained, a log without steps, and the record."""
+    """Write tensors that were computed instead of trained, with an empty log and the record."""
+    weights = _write(run, stage, tensors, index)
+    earlier = [run.path(f"{name}.safetensors") for name in run.after(stage)]
+    record.write(run.path(f"{stage}.json"), [run.index, *earlier], [weights], metrics={})
+    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
+    log.info("%s done: %s -> %s", stage, shapes, weights)
+
+
+def _write(run: Run, stage: str, tensors: Mapping[str, Tensor], index: Index) -> Path:
+    """Write the weights of a stage and a log without steps; return the path of the weights."""
     weights = run.path(f"{stage}.safetensors")
     checkpoint.save(weights, tensors, header(run, stage, index))
     write_text(weights.with_suffix(".csv"), EMPTY_LOG)
-    before = [run.path(f"{name}.safetensors") for name in run.after(stage)]
-    record.write(run.path(f"{stage}.json"), [run.index, *before], [weights], metrics={})
-    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
-    log.info("%s done: %s -> %s", stage, shapes, weights)
+    return weights

@@ -1,8 +1,6 @@
-"""Further looks at a training image with strongly changed colours, as ToCo and SeCo contrast them."""
+"""Views of a training image with strongly changed colours, which ToCo and SeCo contrast."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +14,14 @@ from wsss.training.deit_augment import draw_crop
 
 Picture = NDArray[np.uint8]
 
-# ToCo's chain: how often colours are jittered, by how much, and how often they go.
-JITTERED, GREY = 0.8, 0.2
+# ToCo's chain of operations.
+JITTERED, GREY = 0.8, 0.2  # probabilities that colours are jittered and that they are removed
 BRIGHTNESS, CONTRAST, SATURATION, HUE = 0.4, 0.4, 0.2, 0.1
-BLUR = (0.1 / 448, 2 / 448)  # radius, as a share of the crop's side; published in pixels, at 448
-BLURRED = {"image": 1.0, "whole": 0.1, "local": 0.5}  # how often
-SOLARISED, SOLARISE_ABOVE = 0.2, 128  # of the whole view
-AREA = (0.4, 1.0)  # of the part that is the whole view
-COLOURS = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)  # leaves values as they are
+BLUR = (0.1 / 448, 2 / 448)  # radius as a share of the crop's side; published in pixels, at 448
+BLURRED = {"image": 1.0, "whole": 0.1, "local": 0.5}  # probability of a blur, by view
+SOLARISED, SOLARISE_ABOVE = 0.2, 128  # probability and threshold, for the whole view
+AREA = (0.4, 1.0)  # range of the share of the image that the whole view shows
+UNCHANGED = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0)  # leaves values as they are
 
 
 def views(
@@ -33,43 +31,48 @@ def views(
     normalise: Normalisation,
     generator: np.random.Generator,
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the looks (3, crop, crop) that `params.strong_views` names, normalised.
+    """Return the views (3, crop, crop) that `params.strong_views` names, normalised.
 
-    image: RGB (H, W, 3), the original. draws: what its crop was made with.
+    image: the original, RGB (H, W, 3). draws: the random numbers of its crop.
     """
-    wanted = params.strong_views
-    crop = change(image, None, draws, params, COLOURS)[0].transpose(1, 2, 0).astype(np.uint8)
-    found: dict[str, Picture] = {}
-    if "image" in wanted:
-        found["image"] = strong(crop, BLURRED["image"], False, generator)
-    if "whole" in wanted:
+    names = params.strong_views
+    crop = change(image, None, draws, params, UNCHANGED)[0].transpose(1, 2, 0).astype(np.uint8)
+    pictures: dict[str, Picture] = {}
+    if "image" in names:
+        pictures["image"] = strong(crop, BLURRED["image"], False, generator)
+    if "whole" in names:
         part = random_part(image, params.crop_px, generator)
         whole = strong(part, BLURRED["whole"], True, generator)
-        found["whole"] = solarised(whole) if generator.random() < SOLARISED else whole
-    if "local" in wanted:
-        found["local"] = strong(crop, BLURRED["local"], params.mirror_local_view, generator)
-    return {name: normalise(picture) for name, picture in found.items()}
+        pictures["whole"] = solarised(whole) if generator.random() < SOLARISED else whole
+    if "local" in names:
+        pictures["local"] = strong(crop, BLURRED["local"], params.mirror_local_view, generator)
+    return {name: normalise(picture) for name, picture in pictures.items()}
 
 
-def strong(picture: Picture, blurred: float, mirror: bool, generator: Any) -> Picture:
-    """Return a picture mirrored (if it may be), jittered, without colours or blurred, by chance."""
+def strong(
+    picture: Picture, blurred: float, mirror: bool, generator: np.random.Generator
+) -> Picture:
+    """Return a picture (h, w, 3) that is jittered, grey or blurred at random.
+
+    blurred: probability of a blur. mirror: also mirror every second picture.
+    """
     if mirror and generator.random() < 0.5:
         picture = picture[:, ::-1]
     if generator.random() < JITTERED:
         factors = [generator.uniform(1 - d, 1 + d) for d in (BRIGHTNESS, CONTRAST, SATURATION)]
         picture = jitter(np.ascontiguousarray(picture), (factors[0], factors[1], factors[2]))
         picture = turn_hue(picture, generator.uniform(-HUE, HUE))
-    found = Image.fromarray(np.ascontiguousarray(picture))
+    changed = Image.fromarray(np.ascontiguousarray(picture))
     if generator.random() < GREY:
-        found = ImageOps.grayscale(found).convert("RGB")
+        changed = ImageOps.grayscale(changed).convert("RGB")
     if generator.random() < blurred:
         radius = generator.uniform(*BLUR) * len(picture)
-        found = found.filter(ImageFilter.GaussianBlur(radius))
-    return np.asarray(found)
+        changed = changed.filter(ImageFilter.GaussianBlur(radius))
+    return np.asarray(changed)
 
 
 def solarised(picture: Picture) -> Picture:
-    """Return a picture whose bright values are inverted."""
+    """Return a picture (h, w, 3) whose bright values are inverted."""
     return np.asarray(ImageOps.solarize(Image.fromarray(picture), SOLARISE_ABOVE))
 
 

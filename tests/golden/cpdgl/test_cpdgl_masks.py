@@ -1,5 +1,6 @@
 """Masks of the decoders over scales, their CRF, and how they are scored."""
 
+import dataclasses
 import random
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ from scenes import Scene, given, values
 
 from wsss.data.index import Entry
 from wsss.data.normalisation import Normalisation
-from wsss.inference.multiscale import Joining, Resizing, inference
+from wsss.inference.multiscale import inference
 from wsss.inference.trained import normalisation
+from wsss.inference.views import ViewMerging, ViewResizing, decode_augmentation
 from wsss.machine.runtime import Runtime
 from wsss.refine import crf
 from wsss.scores.metrics import confusion, image_f1, mean_iou, pixel_scores
 from wsss.settings import AugmentParams, DecodeParams, Params
 from wsss.settings.resolve import resolve_settings
-from wsss.stages.decode import joining, resizing
 from wsss.training.augment import Draws, change, content
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -40,17 +41,16 @@ def inference_params(name: str, base: int, coco: bool) -> DecodeParams:
     return found.model_copy(update={"square_px": base if found.square_px else None})
 
 
-def looked(golden: Golden, net: Any, params: Any, how: Any, folder: Path, size: Any = None) -> Any:
+def looked(golden: Golden, net: Any, augmentation: Any, folder: Path) -> Any:
     """Return what a network sees of the set's picture over all scales."""
     height, width = golden.case("seg_size")
     path = folder / "picture.png"
     Image.fromarray(fill.image(height, width, golden.case("seg_seed"))).save(path)
     entry = Entry("picture", str(path), None, (), "val", (height, width), "")
     look = lambda images: net(images)  # noqa: E731
-    own = (lambda _: size) if size else (lambda found: found)
     with torch.inference_mode():
-        found = inference(look, [[entry]], params, own, normalisation(net), CPU, 0, *how)
-        return next(found)[1]
+        found = inference(look, [[entry]], augmentation, normalisation(net), CPU)
+        return next(found)[1][0]
 
 
 @pytest.mark.slow
@@ -61,7 +61,7 @@ def test_masks_over_scales(golden: Golden, tmp_path: Path, name: str, factor: in
     _, net = adopted(golden, name)
     for dataset in ("voc", "coco"):
         params = inference_params(name, base, dataset == "coco")
-        seen = looked(golden, net, params, (resizing(params), joining(params)), tmp_path)
+        seen = looked(golden, net, decode_augmentation(params), tmp_path)
         found = seen[:, :, ::stride, ::stride]
         golden.close(f"{name} masks, {dataset}", found, expected[f"seg_{dataset}"], **FORWARD)
         golden.same(f"{name} masks, {dataset}, labels", seen.argmax(1),
@@ -70,7 +70,7 @@ def test_masks_over_scales(golden: Golden, tmp_path: Path, name: str, factor: in
         once = inference_params(name, base, False).model_copy(
             update={"scales": (1.0,), "mirror": False}
         )
-        seen = looked(golden, net, once, (resizing(once), joining(once)), tmp_path)
+        seen = looked(golden, net, decode_augmentation(once), tmp_path)
         golden.same(f"{name} masks, validation", seen.argmax(1), expected["val_argmax"], 0.999)
     if "seg_cam" in expected:
         _decoder_as_cam(golden, net, expected["seg_cam"], stride, tmp_path)
@@ -79,8 +79,12 @@ def test_masks_over_scales(golden: Golden, tmp_path: Path, name: str, factor: in
 def _decoder_as_cam(golden: Golden, net: Any, wanted: Any, stride: int, folder: Path) -> None:
     scales = resolve_settings(Params(), "shapes", "toco", "published").decode.scales
     params = DecodeParams(scales=sorted(scales))
-    how = (Resizing("bilinear", floor=True), Joining(mirror_largest=True))
-    seen = looked(golden, net, params, how, folder).softmax(1)[:, 1:, ::stride, ::stride]
+    augmentation = dataclasses.replace(
+        decode_augmentation(params),
+        resizing=ViewResizing("bilinear", floor=True),
+        merging=ViewMerging(mirror_maximum=True),
+    )
+    seen = looked(golden, net, augmentation, folder).softmax(1)[:, 1:, ::stride, ::stride]
     golden.close("toco decoder as CAM", seen, wanted, **FORWARD)
 
 

@@ -10,7 +10,7 @@ from golden import Golden
 from torch import nn
 
 from wsss.data.normalisation import Normalisation
-from wsss.inference.multiscale import PICTURE
+from wsss.inference.views import ViewResizing
 from wsss.nets.backbone import IMAGENET
 from wsss.refine.affinity import reduce_labels
 from wsss.scores import metrics
@@ -26,7 +26,7 @@ def test_pictures(golden: Golden) -> None:
     normal = Normalisation(*IMAGENET)(image).transpose(1, 2, 0)
     golden.close("normalised", normal, expected["normalised"], rtol=1e-6, absolute=1e-6)
     for key in (key for key in expected if key.startswith("rescale")):
-        found = PICTURE([image], float(key.removeprefix("rescale")), PLAIN)[0]
+        found = ViewResizing().view([image], float(key.removeprefix("rescale")), PLAIN)[0]
         golden.same(key, found.permute(1, 2, 0), expected[key])
     labels = expected["label"]
     for key in (key for key in expected if key.startswith("label_")):

@@ -1,5 +1,6 @@
 """From pictures to seeds as published: crops, sizes, looks, sums, normalised maps, labels."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from torch import Tensor
 
 from wsss.data.index import Entry, Index
 from wsss.data.normalisation import Normalisation
-from wsss.inference.cam_maps import NORMALISERS, joined_cam
-from wsss.inference.multiscale import ScaledImages, multisize
+from wsss.inference.cam_maps import NORMALISERS, merged_cam
+from wsss.inference.multiscale import ImageViews, multiscale
 from wsss.inference.trained import normalisation
+from wsss.inference.views import cam_augmentation
 from wsss.methods.pcsformer.method import views
 from wsss.nets.backbone import IMAGENET
 from wsss.refine import crf
 from wsss.scores.metrics import seed
-from wsss.stages.cam import cams, joining, looking, resizing
+from wsss.stages.cam import cam_forward, cams
 from wsss.training.augment import Draws, change, scaled_size
 from wsss.training.batches import Squares
 
@@ -79,7 +81,7 @@ def test_crops_and_their_second_view(golden: Golden) -> None:
 def test_sizes_of_looks(golden: Golden) -> None:
     expected = golden.arrays("preprocess.npz")
     rows = next(value for key, value in expected.items() if key.startswith("test_sizes"))
-    how = resizing(CAM)
+    how = cam_augmentation(CAM).resizing
     for row in rows:
         width, height = int(row[0]), int(row[1])
         sizes = [how.base((height, width)), *(how.size((height, width), s) for s in CAM.scales)]
@@ -91,7 +93,7 @@ def test_looks_at_pictures(golden: Golden, tmp_path: Path) -> None:
     expected = golden.arrays("preprocess.npz")
     for number, case in enumerate(golden.case("pictures")):
         item = entry(golden, case, tmp_path, [])
-        (images,) = ScaledImages([[item]], CAM.scales, NORMALISE, resizing(CAM))
+        (images,) = ImageViews([[item]], NORMALISE, cam_augmentation(CAM))
         both = [view for image in images for view in (image[0], image[0].flip(2))]
         shapes, samples = expected[f"ms{number}_shapes"], expected[f"ms{number}_samples"]
         golden.same(f"{case} looks, shapes", [view.shape for view in both], shapes)
@@ -108,7 +110,7 @@ def test_seeds_of_pc(golden: Golden, tmp_path: Path) -> None:
         item, seen = entry(golden, case, tmp_path, labels), []
 
         def look(images: Tensor, seen: list[Tensor] = seen) -> Tensor:
-            seen.append(looking(method(), net, CAM)(images))
+            seen.append(cam_forward(method(), net, CAM)(images))
             return seen[-1]
 
         index = Index("pictures", NAMES, (item,))
@@ -130,7 +132,7 @@ def test_seeds_of_sp(golden: Golden, tmp_path: Path) -> None:
     case = min(sizes, key=lambda name: sizes[name][0] * sizes[name][1])  # one: they take long
     labels = present(expected, case)
     item = entry(golden, case, tmp_path, labels)
-    index, look = Index("pictures", NAMES, (item,)), looking(method(), net, CAM)
+    index, look = Index("pictures", NAMES, (item,)), cam_forward(method(), net, CAM)
     ((_, (cam,)),) = cams(look, [[item]], index, CAM, normalisation(net), CPU)
     for number, found in zip(labels, cam.full(), strict=True):
         golden.close(f"sp {case} seed {number}", found, expected[f"{case}_cam_{number}"], **STORED)
@@ -172,11 +174,11 @@ def test_sums_of_given_looks(golden: Golden) -> None:
     raw = [torch.from_numpy(expected[f"raw_{number}"]) for number in range(2 * len(CAM.scales))]
     waiting = [torch.stack(raw[number : number + 2]) for number in range(0, len(raw), 2)]
     blank = [torch.zeros(1, 3, 8, 8)] * len(waiting)
-    (total,) = multisize(
-        lambda _: waiting.pop(0), blank, CAM.mirror, [(height, width)], CPU, joining(CAM)
-    )
+    sizes = (lambda size: size,)
+    augmentation = dataclasses.replace(cam_augmentation(CAM), map_sizes=sizes)
+    (total,) = multiscale(lambda _: waiting.pop(0), blank, augmentation, (height, width), CPU)
     found = NORMALISERS[CAM.normalise](total[0].relu())
-    stored = joined_cam(total, range(len(labels)), (height, width), CAM)
+    stored = merged_cam(total, range(len(labels)), (height, width), CAM)
     for place, number in enumerate(labels):
         wanted = expected[f"cam_{number}"]
         golden.close(f"sum, class {number}", found[place], wanted, rtol=1e-5, absolute=1e-7)

@@ -42,7 +42,7 @@ from wsss.refine.affinity import (
     windows,
 )
 from wsss.refine.random_walk import cells, random_walk, transition, with_background
-from wsss.stages.affinity import margin_of
+from wsss.stages.affinity import pair_margin
 from wsss.stages.pseudo import label
 from wsss.storage import archive, checkpoint
 from wsss.storage.cam_archive import Cam, pack
@@ -101,7 +101,7 @@ def matrix(pairs: Any, height: int, width: int, margin: int) -> NDArray[np.float
 def pair_kinds(label: NDArray[Any]) -> dict[str, NDArray[np.bool_]]:
     """Return which pairs (offsets, pairs) are background, alike, and unlike."""
     ends = [
-        [label[end].ravel() for end in windows(*label.shape, step, margin_of(AFFINITY))]
+        [label[end].ravel() for end in windows(*label.shape, step, pair_margin(AFFINITY))]
         for step in offsets(AFFINITY.radius)
     ]
     here, there = (np.stack(each) for each in zip(*ends, strict=True))
@@ -158,7 +158,7 @@ def test_the_loss_of_affinities(golden: Golden) -> None:
     golden.same("affinity groups", groups, [size for size in sizes if size])
     side = case["size"]
     features = net(normalised(net, [(side, side, seed) for seed in case["image_seeds"]]))
-    labels, margin = torch.tensor(case["label_maps"]), margin_of(AFFINITY)
+    labels, margin = torch.tensor(case["label_maps"]), pair_margin(AFFINITY)
     terms = affinity_loss(pair_affinities(features, AFFINITY.radius, margin), labels, margin)
     found = [terms[name].item() / WEIGHTS[name] for name in WEIGHTS]
     wanted = [case["bg_loss"], case["fg_loss"], case["neg_loss"]]

@@ -19,6 +19,7 @@ from wsss.data.index import Entry
 from wsss.data.resize import pad_to_multiple
 from wsss.inference.multiscale import inference
 from wsss.inference.trained import normalisation, without_gradients
+from wsss.inference.views import segmenter_augmentation
 from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
 from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab
 from wsss.refine import crf
@@ -26,7 +27,7 @@ from wsss.refine.affinity import WEIGHTS, affinity_loss, offsets, pair_affinitie
 from wsss.refine.random_walk import cells, random_walk, transition, with_background
 from wsss.settings import Params
 from wsss.settings.resolve import resolve_settings
-from wsss.stages.masks import decide, joining, resizing
+from wsss.stages.masks import decide
 from wsss.stages.segmenter import Segmentation
 from wsss.storage import checkpoint
 from wsss.training.optimizer import freeze, parameter_groups
@@ -220,10 +221,8 @@ def test_segmentation_at_several_scales(golden: Golden, tmp_path: Path) -> None:
     entry = Entry("picture", str(path), None, (), "val", (case[0], case[1]), "")
     look = without_gradients(net)
     normalise, test = normalisation(net), params.test
-    size = lambda size: size  # noqa: E731  # maps at the size of the image
-    ((_, seen),) = inference(
-        look, [[entry]], test, size, normalise, CPU, 0, resizing(test), joining(params)
-    )
+    augmentation = segmenter_augmentation(params)
+    ((_, (seen,)),) = inference(look, [[entry]], augmentation, normalise, CPU)
     wanted = expected["prob_max_sub"]
     golden.close("pcss segmentation, maximum", thinned(seen[0], wanted), wanted, **CRF)
     for name in ("none", test.crf):

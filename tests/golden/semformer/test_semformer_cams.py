@@ -8,8 +8,8 @@ from golden import FORWARD, Golden
 from networks import PUBLISHED, method, semformer, thin
 from pictures import localized
 
-from wsss.inference.multiscale import Resizing
 from wsss.inference.trained import normalisation
+from wsss.inference.views import ViewResizing
 
 HALF = {"absolute": 1e-3}  # maps in [0, 1] are stored with 16 bits
 
@@ -17,7 +17,7 @@ HALF = {"absolute": 1e-3}  # maps in [0, 1] are stored with 16 bits
 def test_cams(golden: Golden, tmp_path: Path) -> None:
     expected, cases = golden.arrays("cam_inference.npz"), golden.json("cam_inference.json")
     net, own = semformer(golden), method()
-    resizing = Resizing(multiple=PUBLISHED.cam.size_multiple)
+    resizing = ViewResizing(multiple=PUBLISHED.cam.size_multiple)
     for number, case in cases.items():
         picture = (case["height"], case["width"], case["image_seed"])
         classes = [label - 1 for label in case["classes_1based"]]
@@ -31,7 +31,7 @@ def test_cams(golden: Golden, tmp_path: Path) -> None:
             high = thin(cam.full(), golden.case("strides", "cam_inference", "hr_cam"))
             golden.close(f"{name} hr_cam", high, expected[f"{name}_hr_cam"], **HALF)
         for scale, shape in zip(PUBLISHED.cam.scales, case["cam_shape_per_scale"], strict=True):
-            images = resizing([fill.image(*picture)], scale, normalisation(net))
+            images = resizing.view([fill.image(*picture)], scale, normalisation(net))
             with torch.inference_mode():
                 straight, mirrored = own.cam(net, torch.cat([images, images.flip(3)]))
             golden.same(f"{number} grid at {scale}", straight.shape, shape)

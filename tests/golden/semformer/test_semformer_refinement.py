@@ -18,7 +18,7 @@ from wsss.nets.irn import IRN, PUZZLE_LAYOUT, edge_displacement
 from wsss.refine.affinity import path_affinities, paths, windows
 from wsss.refine.random_walk import random_walk, transition
 from wsss.stages import confident, pseudo
-from wsss.stages.affinity import Relations, margin_of
+from wsss.stages.affinity import Relations, pair_margin
 from wsss.stages.walk import neighbours, spread_cam
 from wsss.storage import archive, checkpoint
 from wsss.storage.cam_archive import Cam, enlarge, grid, pack
@@ -58,7 +58,7 @@ def pictures(net: IRN, case: dict[str, Any], seeds: Sequence[int]) -> torch.Tens
 def test_the_network_of_affinities(golden: Golden) -> None:
     expected, case = golden.arrays("affinitynet.npz"), golden.json("affinitynet.json")["train"]
     net, radius = affinitynet(golden), PUBLISHED.affinity.radius
-    margin = margin_of(PUBLISHED.affinity)
+    margin = pair_margin(PUBLISHED.affinity)
     images = pictures(net, case, case["image_seeds"])
     with torch.inference_mode():
         for number, feature in enumerate(net.backbone(images), 1):

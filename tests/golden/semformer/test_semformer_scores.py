@@ -18,12 +18,13 @@ from wsss.data import labelmap
 from wsss.data.index import Entry, Index
 from wsss.inference.multiscale import inference
 from wsss.inference.trained import normalisation
+from wsss.inference.views import segmenter_augmentation
 from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab
 from wsss.refine import crf
 from wsss.runs.evaluation import Scoring
 from wsss.scores import metrics
 from wsss.stages import evaluate, pseudo
-from wsss.stages.masks import decide, joining, resizing
+from wsss.stages.masks import decide
 from wsss.storage import archive, checkpoint
 from wsss.storage.cam_archive import Cam, grid, pack
 from wsss.training.optimizer import freeze, parameter_groups, rate
@@ -140,7 +141,7 @@ def segmenter(golden: Golden) -> DeepLab:
 @pytest.mark.slow
 def test_the_segmenter(golden: Golden, tmp_path: Path) -> None:
     expected, case = golden.arrays("deeplabv1.npz"), golden.json("deeplabv1.json")
-    net, test = segmenter(golden), PUBLISHED.segmenter.test
+    net, augmentation = segmenter(golden), segmenter_augmentation(PUBLISHED.segmenter)
     size = (case["height"], case["width"])
     image = fill.image(*size, case["image_seed"])
     with torch.inference_mode():
@@ -151,14 +152,13 @@ def test_the_segmenter(golden: Golden, tmp_path: Path) -> None:
             golden.close(name, thin(values, steps[name]), expected[name], **FORWARD)
         for name in (name for name in expected if name.startswith("image_")):
             scale = float(name.removeprefix("image_"))
-            small = thin(resizing(test)([image], scale, normalisation(net))[0], steps[name])
+            view = augmentation.resizing.view([image], scale, normalisation(net))[0]
+            small = thin(view, steps[name])
             golden.close(f"image at {scale}", small, expected[name], **FORWARD)
         path = tmp_path / "picture.png"
         Image.fromarray(image).save(path)
         entry = Entry("picture", str(path), None, (), "val", size, "")
-        how = (resizing(test), joining(PUBLISHED.segmenter))
-        found = inference(net, [[entry]], test, lambda same: same, normalisation(net), CPU, 0, *how)
-        ((_, maps),) = found
+        ((_, (maps,)),) = inference(net, [[entry]], augmentation, normalisation(net), CPU)
     compare_tests(golden, entry, maps, net)
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from wsss.data.resize import pad_to_multiple
 from wsss.inference.cam_maps import high_size
-from wsss.inference.multiscale import Resizing
 from wsss.inference.trained import normalisation
+from wsss.inference.views import ViewResizing
 from wsss.nets.build import load_backbone
 from wsss.settings import TrainParams
 from wsss.storage import checkpoint
@@ -144,7 +144,7 @@ def crop_side(golden: Golden) -> int:
 
 def test_sizes(golden: Golden) -> None:
     case, cam = golden.json("misc.json"), PUBLISHED.cam
-    resizing = Resizing(multiple=cam.size_multiple)
+    resizing = ViewResizing(multiple=cam.size_multiple)
     found = [resizing.size((side, side), scale)[0] for side, scale, _ in case["scaled_side"]]
     golden.same("scaled sides", found, [row[2] for row in case["scaled_side"]])
     sizes = [(row[0], row[1]) for row in case["strided"]]

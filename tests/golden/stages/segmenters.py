@@ -18,10 +18,11 @@ from torch import Tensor
 from wsss.data.index import Entry
 from wsss.inference.multiscale import inference
 from wsss.inference.trained import normalisation
+from wsss.inference.views import segmenter_augmentation
 from wsss.nets.deeplab import LAYOUTS, DeepLab, build_deeplab
 from wsss.settings import SegmenterParams
 from wsss.settings.resolve import validate_params
-from wsss.stages.masks import decide, joining, resizing
+from wsss.stages.masks import decide
 from wsss.storage import checkpoint
 
 PRESETS = {  # of each manifest
@@ -88,10 +89,9 @@ def looks_of(
     Image.fromarray(fill.image(*case)).save(path)
     entry = Entry("picture", str(path), None, (), "val", (case[0], case[1]), "")
     params = settings(manifest)
-    how = (resizing(params.test), joining(params))
     with torch.inference_mode():
-        (_, maps), *_ = inference(
-            net, [[entry]], params.test, lambda size: size, normalisation(net), CPU, 0, *how
+        (_, (maps,)), *_ = inference(
+            net, [[entry]], segmenter_augmentation(params), normalisation(net), CPU
         )
     return entry, maps.numpy()
 

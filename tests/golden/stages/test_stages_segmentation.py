@@ -25,8 +25,9 @@ from segmenters import (
 from torch import Tensor, nn
 
 from wsss.inference.trained import normalisation
+from wsss.inference.views import segmenter_augmentation
 from wsss.nets.deeplab import DeepLab
-from wsss.stages.masks import crf_picture, resizing
+from wsss.stages.masks import crf_picture
 from wsss.stages.segmenter import Segmentation
 from wsss.training.optimizer import freeze, parameter_groups
 
@@ -69,7 +70,8 @@ def compare_multiscale(
 ) -> None:
     """Compare the test of the code base at several scales."""
     expected, test = golden.arrays(f"{manifest}.npz"), settings(manifest).test
-    sizes = [resizing(test).size((case[0], case[1]), scale) for scale in test.scales]
+    resizing = segmenter_augmentation(settings(manifest)).resizing
+    sizes = [resizing.size((case[0], case[1]), scale) for scale in test.scales]
     golden.same(f"{manifest} sizes", sizes, expected["ms_sizes"])
     entry, seen = looks_of(manifest, net, case, folder)
     mean = torch.from_numpy(seen) / len(sizes) / 2

@@ -179,7 +179,7 @@ def test_published_files_lead_to_cams_and_scores_by_commands(run: Run, method: s
 
 def test_what_is_derived_takes_no_published_file(run: Run) -> None:
     changed = validate_params(settings(features={"checkpoint": "features.pth"}))
-    with pytest.raises(ConfigError, match=r"networks\.features is derived from others"):
+    with pytest.raises(ConfigError, match=r"networks\.features is computed from other networks"):
         train(Run.parse(RUN, changed), "features")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from wsss.data.images import load_image
 from wsss.data.index import Index, save_index
-from wsss.export.predict import Localizer
+from wsss.export.predict import CamNetwork
 from wsss.inference.trained import normalisation
 from wsss.machine.runtime import Runtime
 from wsss.methods.base import load_method
@@ -283,7 +283,7 @@ def test_panels_of_own_images_have_their_size(
     checkpoint.save(run.path("classifier.safetensors"), own.build("classifier").state_dict(), names)
     monkeypatch.setattr("wsss.export.predict.PRESENT", -1.0)  # every class
     entry = squares.images[0]
-    found = dict(Localizer(run, CPU)(entry, load_image(entry.path)))
+    found = dict(CamNetwork(run, CPU)(entry, load_image(entry.path)))
     assert list(found) == names["classes"]
     assert {panel.shape[:2] for panel in found.values()} == {entry.size}
 

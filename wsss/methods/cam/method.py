@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.data.workers import Batch
 from wsss.methods.base import Method
 from wsss.nets.backbone import Network
 from wsss.nets.build import build_backbone
@@ -61,7 +62,7 @@ class CAM(Method):
         return known or super().layout(network)
 
     def losses(
-        self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int
+        self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
     ) -> dict[str, Tensor]:
         """Return the multi-label soft margin loss, a mean over classes and images."""
         scores = nets[network](batch["image"])

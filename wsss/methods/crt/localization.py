@@ -10,11 +10,12 @@ the last one, which localizes worse.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.data.workers import Batch
 from wsss.methods.base import Method, Source
 from wsss.methods.crt.method import apart
 from wsss.methods.crt.network import TRANSFORMER, CRTNet, Encoding, build
@@ -44,7 +45,7 @@ class Localization(Method):
         return TRANSFORMER
 
     def losses(
-        self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int
+        self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
     ) -> dict[str, Tensor]:
         """Return the losses of the networks and, in some epochs, how far apart their maps are.
 

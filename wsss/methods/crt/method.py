@@ -9,11 +9,12 @@ no seed; the crop, which it sets to 336 whatever is asked for, is a setting.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.data.workers import Batch
 from wsss.errors import ConfigError
 from wsss.methods.base import Method, Source
 from wsss.methods.crt.network import TRANSFORMER, CRTNet, Encoding, build
@@ -49,7 +50,7 @@ class CRT(Method):
         return TRANSFORMER
 
     def losses(
-        self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int
+        self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
     ) -> dict[str, Tensor]:
         """Return the losses of both networks and, after the first epochs, how far apart they are."""
         net, images, labels = cast("CRTNet", nets[network]), batch["image"], batch["label"]

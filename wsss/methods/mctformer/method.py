@@ -7,11 +7,12 @@ position table of any grid.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.data.workers import Batch
 from wsss.methods.base import Method
 from wsss.methods.mctformer.network import PUBLISHED, MCTformer, token_contrast
 from wsss.storage.checkpoint import Layout
@@ -32,7 +33,7 @@ class Tokens(Method):
         return PUBLISHED
 
     def losses(
-        self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int
+        self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
     ) -> dict[str, Tensor]:
         """Return the losses of class tokens and patches, and the contrast of class tokens (plus)."""
         net, labels = cast("MCTformer", nets[network]), batch["label"]

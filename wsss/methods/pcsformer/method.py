@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.data.workers import Batch
 from wsss.errors import ConfigError
 from wsss.methods.base import Method, Source
 from wsss.methods.pcsformer.image_clusters import class_major, cluster_classes
@@ -46,7 +47,7 @@ class PCSformer(Method):
         return CONFORMER_LAYOUT
 
     def losses(
-        self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int
+        self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
     ) -> dict[str, Tensor]:
         """Return the losses of labels and of sub-labels, each a mean over the sizes of the crop."""
         net, settings = cast("ConformerNet", nets[network]), self.params[network].settings
@@ -64,7 +65,7 @@ class PCSformer(Method):
                 terms[f"{name}_clusters"] = settings["cluster_weight"] * loss / len(seen)
         return terms
 
-    def sub_labels(self, found: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    def sub_labels(self, found: nn.Module, batch: Batch) -> Tensor:
         """Return which clusters the images of a batch are in (B, classes * clusters)."""
         clusters = cast("Tensor", found.clusters)[batch["number"]]
         numbers = torch.arange(self._clusters, device=clusters.device)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
+from wsss.data.workers import Batch
 from wsss.methods.pcss.spectrum import block_keep, block_sets, damped, enlarged, influence_map
 
 Losses = Callable[[Tensor], Tensor]  # images (B, 3, s, s) -> loss of each class, if present (B, C)
@@ -45,7 +45,7 @@ class Influence(nn.Module):
 
 @torch.no_grad()
 def measure(
-    losses_of: Losses, batches: Iterable[Mapping[str, Any]], need: Tensor, count: int, at_once: int
+    losses_of: Losses, batches: Iterable[Batch], need: Tensor, count: int, at_once: int
 ) -> Tensor:
     """Return the summed losses of each class without each block of frequencies (C, count, count).
 

@@ -10,12 +10,13 @@ that was not measured keeps its latest influence, at first none; token grids nee
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.data.workers import Batch
 from wsss.errors import ConfigError
 from wsss.inference.cam_maps import over_range_cut
 from wsss.methods.base import Method, Source
@@ -57,7 +58,7 @@ class PCSS(Method):
         return Layout(PUBLISHED.table, absent=(r"influence\..*",))
 
     def losses(
-        self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int
+        self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
     ) -> dict[str, Tensor]:
         """Return the losses of the labels in all passes, and of the maps between passes.
 
@@ -80,7 +81,7 @@ class PCSS(Method):
             terms |= self._mixed(net, first, batch, keep)
         return terms
 
-    def _suppressed(self, net: PCSSNet, first: Look, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _suppressed(self, net: PCSSNet, first: Look, batch: Batch) -> dict[str, Tensor]:
         """Return the terms of the pass without the frequencies that the classes depend on."""
         images, labels = batch["image"], batch["label"]
         with torch.autocast(images.device.type, enabled=False):
@@ -94,9 +95,7 @@ class PCSS(Method):
             "suppressed_maps": weight * (away * counted).mean(),
         }
 
-    def _mixed(
-        self, net: PCSSNet, first: Look, batch: Mapping[str, Any], keep: Keep
-    ) -> dict[str, Tensor]:
+    def _mixed(self, net: PCSSNet, first: Look, batch: Batch, keep: Keep) -> dict[str, Tensor]:
         """Return the terms of the pass whose features have magnitudes of other images."""
         seen = self.look_mixed(net, batch["image"], first, keep)
         terms = {"mixed_labels": label_loss(net, seen, batch["label"])}

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.data.resize import in_boxes, pad_to_multiple
+from wsss.data.workers import Batch
 from wsss.errors import ConfigError
 from wsss.methods.base import Method
 from wsss.methods.semformer.caae import CAAE_LAYOUT, SMALLEST, CAAENet, cosine
@@ -107,7 +108,7 @@ class SemFormer(Method):
         return CAAE_LAYOUT if network == "caae" else SEMFORMER_LAYOUT
 
     def losses(
-        self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int
+        self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
     ) -> dict[str, Tensor]:
         """Return the weighted terms.
 
@@ -121,7 +122,7 @@ class SemFormer(Method):
         weights = self.params[network].settings
         return {name: weights[name] * term for name, term in terms.items()}
 
-    def _coding(self, net: CAAENet, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _coding(self, net: CAAENet, batch: Batch) -> dict[str, Tensor]:
         images, present = batch["image"], with_background(batch["label"])
         similarities, drawn = net.learn(images, present)
         return {
@@ -129,9 +130,7 @@ class SemFormer(Method):
             "reconstruction": F.mse_loss(drawn, images),
         }
 
-    def _masking(
-        self, net: SemFormerNet, critic: CAAENet, batch: Mapping[str, Any]
-    ) -> dict[str, Tensor]:
+    def _masking(self, net: SemFormerNet, critic: CAAENet, batch: Batch) -> dict[str, Tensor]:
         images, present = batch["image"], with_background(batch["label"])
         logits, embedding = net.learn(images)
         semantics = critic.class_semantics()
@@ -151,7 +150,7 @@ class SemFormer(Method):
             "complementation": complementation(masks, present, inside),
         }
 
-    def masks(self, logits: Tensor, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    def masks(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return masks (B, K, A, A) at the size A of the critic, and where there is picture."""
         large = self.at_critic(logits.float())
         inside = content_mask(batch["content"], large.shape[3], batch["image"].shape[3], large)

@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.data.resize import in_boxes
+from wsss.data.workers import Batch
 from wsss.inference.cam_maps import stretch
-from wsss.inference.multiscale import Joining, Resizing, multiscale
+from wsss.inference.multiscale import multiscale
+from wsss.inference.views import TestTimeAugmentation, ViewMerging, ViewResizing
 from wsss.machine.runtime import Runtime
 from wsss.methods.base import Method
 from wsss.methods.single_stage import dense_energy, online_labels
@@ -28,8 +30,12 @@ from wsss.methods.single_stage.online_labels import Thresholds
 from wsss.nets.deeplab import resize
 from wsss.storage.checkpoint import Layout
 
-LOOKS = Joining(mirror_largest=True, positive=True)  # how CAMs are joined before they are labels
-SMALLER = Resizing("bilinear", floor=True)
+# How the CAMs that become labels are computed, at each of the settings' scales.
+AUGMENTATION = TestTimeAugmentation(
+    mirror=True,
+    resizing=ViewResizing("bilinear", floor=True),
+    merging=ViewMerging(mirror_maximum=True, relu=True),
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Views:
     local: Tensor
 
     @classmethod
-    def of(cls, batch: Mapping[str, Any]) -> Views:
+    def of(cls, batch: Batch) -> Views:
         """Return the views of a batch; without `augment.strong` all are the image itself."""
         image: Tensor = batch["image"]
         height, width = image.shape[2:]
@@ -144,7 +150,7 @@ class SingleStage(Method):
         """Return the contrastive terms that have a weight; move what moves in every step."""
 
     def losses(
-        self, network: str, nets: Mapping[str, nn.Module], batch: Mapping[str, Any], step: int
+        self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
     ) -> dict[str, Tensor]:
         """Return the weighed terms that count at this step; teachers and memories move on."""
         net = cast("SingleStageNet", nets[network])
@@ -178,11 +184,12 @@ class SingleStage(Method):
     def guide(self, net: SingleStageNet, images: Tensor, scales: list[float]) -> Guide:
         """Return the CAMs of normalised images (B, 3, H, W) over all scales, mirrored too."""
         height, width = images.shape[2:]
-        looks = [resize(images, SMALLER.size((height, width), scale)) for scale in scales]
+        sizes = [AUGMENTATION.resizing.size((height, width), scale) for scale in scales]
+        scaled = [resize(images, size) for size in sizes]
         runtime = Runtime(images.device, torch.float32)
         with torch.no_grad(), steady(net):
             both = lambda pictures: torch.cat(net.cams(net.see(pictures)), 1)  # noqa: E731
-            maps = multiscale(both, looks, True, (height, width), runtime, LOOKS)
+            (maps,) = multiscale(both, scaled, AUGMENTATION, (height, width), runtime)
             return Guide(*stretch(maps).chunk(2, 1))
 
     def pairs(self, guide: Guide, seen: Seen, views: Views, now: Moment) -> Tensor:
