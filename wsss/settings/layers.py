@@ -1,0 +1,122 @@
+"""The layers that the settings of a run are merged from, and which of them set a key.
+
+Each layer is laid over the layers before it, key by key. Imports neither torch nor timm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsss.errors import ConfigError
+from wsss.settings import Params, RunSections, method_spec, presets
+from wsss.settings.base import merge
+
+DEFAULTS = "default (wsss/settings)"
+SECTIONS = tuple(RunSections.model_fields)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one source, such as a file; `source` is printed to the user."""
+
+    source: str
+    settings: Mapping[str, Any]
+
+
+def with_presets(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """Yield `layers`, each after the segmenter preset that it names.
+
+    So a preset replaces keys of earlier layers, and a key beside its name replaces the preset's.
+    """
+    for layer in layers:
+        name = get(layer.settings, ("segmenter", "preset"))
+        if name is not None:
+            if not isinstance(name, str) or name not in presets.segmenters():
+                raise ConfigError(
+                    f"segmenter.preset: {name!r} is not one of {', '.join(presets.segmenters())}"
+                )
+            preset = presets.segmenters()[name]["settings"]
+            yield Layer(f"segmenter preset {name}, named in {layer.source}", {"segmenter": preset})
+        yield layer
+
+
+def merged(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return the settings of `layers` and of the presets that they name, later ones on top."""
+    settings: dict[str, Any] = {}
+    for layer in with_presets(layers):
+        settings = merge(settings, layer.settings)
+    return settings
+
+
+def layers_of_run(params: Params, dataset: str, method: str, protocol: str) -> list[Layer]:
+    """Return the layers that lie over the sections of `params` for one run.
+
+    The method's own settings come first, then the overrides that match the run.
+    """
+    spec, source = method_spec.spec(method), _method_source(method)
+    layers = [Layer(f"{source}: common", spec.common)]
+    if protocol == "published":
+        layers.append(Layer(f"{source}: published", spec.published))
+    for name, override in params.overrides.items():
+        conditions = (override.dataset, override.method, override.protocol)
+        if all(
+            condition in (None, value)
+            for condition, value in zip(conditions, (dataset, method, protocol), strict=True)
+        ):
+            layers.append(Layer(f"overrides.{name}", override.set))
+    return layers
+
+
+def layers_of_network(
+    shared: Sequence[Layer], layers: Sequence[Layer], method: str, name: str
+) -> list[Layer]:
+    """Return the layers of one network of a method's chain, as changes to `networks.<name>`.
+
+    shared: the layers for all runs, whose `classifier` section is the base of every trained network.
+    layers: from `layers_of_run`. In each of them `classifier` comes before `networks.<name>`.
+    """
+    network, source = method_spec.spec(method).networks[name], _method_source(method)
+    base = Layer(f"{source}: networks.{name}", {"settings": network.settings})
+    common = Layer(f"{source}: networks.{name}.common", network.common)
+    computed = network.computed
+    return [base, *_parts(shared, name, computed), common, *_parts(layers, name, computed)]
+
+
+def _parts(layers: Sequence[Layer], name: str, computed: bool) -> Iterator[Layer]:
+    """Yield what `layers` set in a network; a computed network has no use for `classifier`."""
+    for layer in layers:
+        for path in (("classifier",), ("networks", name)):
+            part = get(layer.settings, path)
+            if isinstance(part, Mapping) and not (computed and path == ("classifier",)):
+                yield Layer(layer.source, part)
+
+
+def get(settings: Mapping[str, Any], path: Sequence[str], absent: Any = None) -> Any:
+    """Return the value at a path of keys in nested settings, or `absent`."""
+    value: Any = settings
+    for key in path:
+        if not isinstance(value, Mapping) or key not in value:
+            return absent
+        value = value[key]
+    return value
+
+
+def setters(layers: Sequence[Layer], path: Sequence[str]) -> list[tuple[str, Any]]:
+    """Return (source, value) for each layer that sets the key at `path`, in order; the last wins."""
+    missing = object()
+    values = ((layer.source, get(layer.settings, path, missing)) for layer in layers)
+    return [(source, value) for source, value in values if value is not missing]
+
+
+def _method_source(method: str) -> str:
+    own, *bases = (_shown(path) for path in method_spec.files(method))
+    return own + "".join(f" (like {base})" for base in bases)
+
+
+def _shown(path: Path) -> str:
+    """Return a path relative to the present folder, if it lies below it."""
+    present = Path.cwd()
+    return str(path.relative_to(present) if path.is_relative_to(present) else path)
