@@ -20,13 +20,19 @@ configfile: "params.yaml"
 
 
 try:
-    flow = Flow(config, workflow.configfiles)
+    flow = Flow(
+        workflow.config_settings.config,
+        ["params.yaml", *workflow.overwrite_configfiles],
+    )
     flow.check_arrays(
         getattr(workflow.executor_settings, "array_jobs", None),
         workflow.resource_settings.nodes,
     )
 except WsssError as error:
     raise WorkflowError(str(error)) from None
+
+if workflow.is_main_process and flow.replaced():
+    print(flow.replaced(), file=sys.stderr)
 
 os.environ.update(flow.environment())
 shell.prefix("set -euo pipefail; source workflow/tell.sh; ")

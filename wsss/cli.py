@@ -14,10 +14,10 @@ import typer
 
 from wsss.errors import ConfigError, DatasetError, WsssError, one_line
 from wsss.machine.launch import start
-from wsss.progress import fail, setup
+from wsss.progress import fail, log, setup
 from wsss.runs.run import RESULTS, Run
 from wsss.settings import Params, render
-from wsss.settings.resolve import load_params
+from wsss.settings.resolve import load_params, read_layers
 
 app = typer.Typer(
     help="Weakly supervised semantic segmentation, from image labels to masks.",
@@ -51,9 +51,13 @@ Wanted = Annotated[list[str] | None, typer.Option(help="Only this one; may be re
 Processes = Annotated[int, typer.Option(min=0, help="Worker processes.")]
 
 
-def _params(files: list[Path] | None) -> Params:
+def _param_files(files: list[Path] | None) -> list[Path]:
     named = os.environ.get(PARAMS_VARIABLE, "params.yaml")
-    return load_params(files or [Path(name) for name in named.split(os.pathsep)])
+    return files or [Path(name) for name in named.split(os.pathsep)]
+
+
+def _params(files: list[Path] | None) -> Params:
+    return load_params(_param_files(files))
 
 
 def _run(name: str, files: list[Path] | None) -> Run:
@@ -375,10 +379,19 @@ def show_params(
         bool, typer.Option("--write", help="Write params.yaml and its schema anew.")
     ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="The JSON schema.")] = False,
-    run: Annotated[str | None, typer.Option(help="The resolved settings of one run.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Print the settings of one run, all layers merged."),
+    ] = None,
+    why: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="With --run: print the layers that set a key, such as walk.beta."
+        ),
+    ] = None,
     params: ParamFiles = None,
 ) -> None:
-    """Explain, check or render the parameters."""
+    """Print the settings, or explain them."""
     if explain:
         typer.echo(render.explain())
     elif schema:
@@ -386,9 +399,25 @@ def show_params(
     elif write:
         render.write_defaults(Path())
     elif run:
-        typer.echo(_run(run, params).settings.model_dump_json(indent=1))
+        typer.echo(_settings(_run(run, params), _param_files(params), why))
+    elif why:
+        raise ConfigError(f"--why {why} needs a run: add --run dataset/method/protocol/sSEED.")
     else:
         typer.echo(_params(params).model_dump_json(indent=1))
+
+
+def _settings(run: Run, files: list[Path], key: str | None) -> str:
+    """Return the settings of a run, or the layers that set one key; warn of those without effect."""
+    from wsss.settings import history
+
+    layers = read_layers(files)
+    combination = (run.dataset, run.method, run.protocol)
+    if key:
+        return history.history(layers, run.params, combination, key)
+    replaced = list(history.replaced(layers, run.params, [combination]))
+    if replaced:
+        log.warning(history.sentence(replaced, run.seed))
+    return run.settings.model_dump_json(indent=1)
 
 
 @app.command("methods")

@@ -14,16 +14,19 @@ from wsss.errors import ConfigError
 from wsss.settings import Params, RunSections, method_spec, presets
 from wsss.settings.base import merge
 
-DEFAULTS = "default (wsss/settings)"
 SECTIONS = tuple(RunSections.model_fields)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings from one source, such as a file; `source` is printed to the user."""
+    """Settings from one source, such as a file.
+
+    source: printed to the user. written: by a person, so not a default or a method's own.
+    """
 
     source: str
     settings: Mapping[str, Any]
+    written: bool = True
 
 
 def with_presets(layers: Sequence[Layer]) -> Iterator[Layer]:
@@ -39,7 +42,8 @@ def with_presets(layers: Sequence[Layer]) -> Iterator[Layer]:
                     f"segmenter.preset: {name!r} is not one of {', '.join(presets.segmenters())}"
                 )
             preset = presets.segmenters()[name]["settings"]
-            yield Layer(f"segmenter preset {name}, named in {layer.source}", {"segmenter": preset})
+            source = f"segmenter preset {name}, named in {layer.source}"
+            yield Layer(source, {"segmenter": preset}, layer.written)
         yield layer
 
 
@@ -57,9 +61,9 @@ def layers_of_run(params: Params, dataset: str, method: str, protocol: str) -> l
     The method's own settings come first, then the overrides that match the run.
     """
     spec, source = method_spec.spec(method), _method_source(method)
-    layers = [Layer(f"{source}: common", spec.common)]
+    layers = [Layer(f"{source}: common", spec.common, written=False)]
     if protocol == "published":
-        layers.append(Layer(f"{source}: published", spec.published))
+        layers.append(Layer(f"{source}: published", spec.published, written=False))
     for name, override in params.overrides.items():
         conditions = (override.dataset, override.method, override.protocol)
         if all(
@@ -79,8 +83,8 @@ def layers_of_network(
     layers: from `layers_of_run`. In each of them `classifier` comes before `networks.<name>`.
     """
     network, source = method_spec.spec(method).networks[name], _method_source(method)
-    base = Layer(f"{source}: networks.{name}", {"settings": network.settings})
-    common = Layer(f"{source}: networks.{name}.common", network.common)
+    base = Layer(f"{source}: networks.{name}", {"settings": network.settings}, written=False)
+    common = Layer(f"{source}: networks.{name}.common", network.common, written=False)
     computed = network.computed
     return [base, *_parts(shared, name, computed), common, *_parts(layers, name, computed)]
 
@@ -91,7 +95,7 @@ def _parts(layers: Sequence[Layer], name: str, computed: bool) -> Iterator[Layer
         for path in (("classifier",), ("networks", name)):
             part = get(layer.settings, path)
             if isinstance(part, Mapping) and not (computed and path == ("classifier",)):
-                yield Layer(layer.source, part)
+                yield Layer(layer.source, part, layer.written)
 
 
 def get(settings: Mapping[str, Any], path: Sequence[str], absent: Any = None) -> Any:
@@ -104,11 +108,11 @@ def get(settings: Mapping[str, Any], path: Sequence[str], absent: Any = None) ->
     return value
 
 
-def setters(layers: Sequence[Layer], path: Sequence[str]) -> list[tuple[str, Any]]:
-    """Return (source, value) for each layer that sets the key at `path`, in order; the last wins."""
+def setters(layers: Sequence[Layer], path: Sequence[str]) -> list[tuple[Layer, Any]]:
+    """Return each layer that sets the key at `path`, with its value, in order; the last counts."""
     missing = object()
-    values = ((layer.source, get(layer.settings, path, missing)) for layer in layers)
-    return [(source, value) for source, value in values if value is not missing]
+    values = ((layer, get(layer.settings, path, missing)) for layer in layers)
+    return [(layer, value) for layer, value in values if value is not missing]
 
 
 def _method_source(method: str) -> str:

@@ -83,6 +83,7 @@ def spec(name: str) -> MethodSpec:
         raise ConfigError(f"{_files()[name]} does not describe a method: {error}") from None
 
 
+@functools.cache
 def files(name: str) -> tuple[Path, ...]:
     """Return the YAML file of a method, then those of the methods that it is `like`."""
     path = _files()[name]

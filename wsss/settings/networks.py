@@ -71,6 +71,16 @@ class PretrainedParams(NetParams):
         "which, as those trained on COCO's masks have seen masks",
     )
 
+    checkpoint: str | None = Field(
+        None,
+        description="file with published weights of this whole network, taken instead of training",
+    )
+
+    @property
+    def initial(self) -> str | None:
+        """The name of the initial weights, or none."""
+        return None if self.checkpoint else super().initial
+
     @model_validator(mode="after")
     def _initial_weights(self) -> PretrainedParams:
         if self.initial_file and self.weights != "none":

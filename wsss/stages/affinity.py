@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from wsss.data.images import LabelReader, load_image
 from wsss.data.index import load_index
 from wsss.inference.trained import normalisation
 from wsss.machine.runtime import Runtime
-from wsss.nets.affinitynet import build_affinity_network
+from wsss.nets.affinitynet import affinity_layout, build_affinity_network
 from wsss.nets.backbone import Network
 from wsss.nets.irn import IRN, measure_mean
 from wsss.refine.affinity import (
@@ -79,11 +80,16 @@ def reduced(masks: Tensor, like: Tensor, params: AffinityParams) -> Tensor:
 
 
 def affinity(run: Run) -> None:
-    """Train the affinity network."""
+    """Train the affinity network, or take its published weights."""
     params, labels = run.settings.affinity, run.path("confident.zip")
     net, weights = stage.initialise(
         lambda: build_affinity_network(run.settings.affinity), run, "affinity"
     )
+    if params.checkpoint:
+        runtime = Runtime.start(params.train.precision)
+        source, layout = Path(params.checkpoint), affinity_layout(params)
+        stage.adopt_published(run, "affinity", net, source, layout, runtime)
+        return
     reader = LabelReader(Reader(labels))
     objective = OBJECTIVES[params.kind](net, params)
     stage.train_network(

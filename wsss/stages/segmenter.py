@@ -13,7 +13,8 @@ from torch import Tensor
 from wsss.data.images import LabelReader, load_mask
 from wsss.data.index import Entry, load_index
 from wsss.errors import DatasetError
-from wsss.nets.deeplab import DeepLab, build_deeplab, pixel_loss
+from wsss.machine.runtime import Runtime
+from wsss.nets.deeplab import DeepLab, build_deeplab, pixel_loss, segmenter_layout
 from wsss.runs.run import Run
 from wsss.settings import SegmenterParams
 from wsss.storage.archive import Reader
@@ -47,9 +48,14 @@ def initialise(run: Run, classes: int) -> tuple[DeepLab, list[Path]]:
 
 
 def segmenter(run: Run) -> None:
-    """Train the segmenter."""
+    """Train the segmenter, or take its published weights."""
     params, index = run.settings.segmenter, load_index(run.index)
     net, weights = initialise(run, len(index.classes))
+    if params.checkpoint:
+        runtime = Runtime.start(params.train.precision)
+        source, layout = Path(params.checkpoint), segmenter_layout(params)
+        stage.adopt_published(run, "segmenter", net, source, layout, runtime)
+        return
     objective = Segmentation(net, params)
     if run.spec.learns_masks:
         stage.train_network(

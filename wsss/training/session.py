@@ -34,7 +34,7 @@ def initialise(build: Callable[[], Network], run: Run, stage: str) -> tuple[Netw
     torch.manual_seed(number(run.seed, "initial weights", stage))
     net = build()
     part = getattr(run.settings, stage, None)
-    if isinstance(part, PretrainedParams) and part.initial_file:
+    if isinstance(part, PretrainedParams) and part.initial_file and not part.checkpoint:
         source = Path(part.initial_file)
         checkpoint.adopt(net.backbone, source, published_layout(part.backbone))
         log.info("initial weights of the %s: %s", stage, source)
