@@ -142,6 +142,7 @@ def params_text() -> str:
 
 
 def yaml_value(value: Any) -> str:
+    """Return a value as YAML on one line."""
     plain = list(value) if isinstance(value, tuple) else value
     text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).strip()
     return text.removesuffix("\n...").strip()
