@@ -231,9 +231,9 @@ def test_every_segmenter_preset_is_whole_and_valid() -> None:
     machine |= {"train.tensorboard", "test.batch", "checkpoint"}
     wanted = leaves(Params().segmenter.model_dump()) - machine
     for name, preset in presets.segmenters().items():
-        assert leaves(preset["settings"]) == wanted
+        assert leaves(preset.settings) == wanted
         found = validate_params({"segmenter": {"preset": name}}).segmenter.model_dump(mode="json")
-        assert merge(found, preset["settings"]) == found
+        assert merge(found, preset.settings) == found
         assert name in explain()
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from wsss.errors import ConfigError
 from wsss.settings import ClassifierParams, Params, RunSections, method_spec
@@ -47,9 +46,9 @@ def history(files: Sequence[Layer], params: Params, combination: Combination, ke
     defaults = Layer(DEFAULTS, RunSections().model_dump(mode="json"), written=False)
     if path[0] == "networks":
         stack = layers_of_network([defaults, *files], layers, combination[1], path[1])
-        own = Layer(DEFAULTS, ClassifierParams().model_dump(mode="json"), written=False)
+        plain = Layer(DEFAULTS, ClassifierParams().model_dump(mode="json"), written=False)
         computed = method_spec.spec(combination[1]).networks[path[1]].computed
-        rows = setters([own, *stack] if computed else stack, path[2:])
+        rows = setters([plain, *stack] if computed else stack, path[2:])
     else:
         rows = setters([*with_presets([defaults, *files, *layers])], path)
     values = [yaml_value(value) for _, value in rows]
@@ -60,16 +59,16 @@ def history(files: Sequence[Layer], params: Params, combination: Combination, ke
     return "\n".join([f"{key} of {'/'.join(combination)}; the last layer counts:", *lines])
 
 
-def _checked(settings: Mapping[str, Any], key: str) -> list[str]:
+def _checked(settings: Mapping[str, object], key: str) -> list[str]:
     """Return the path of a key that the settings of a run have."""
     path = key.split(".")
-    inner: Any = settings
+    inner: object = settings
     for depth, part in enumerate(path):
         if not isinstance(inner, Mapping) or part not in inner:
             names = list(inner) if isinstance(inner, Mapping) else []
             close = closest(part, names)
-            known = f"known are {', '.join(names)}" if names else "it has no keys below it"
-            hint = f"did you mean {'.'.join([*path[:depth], close[0]])!r}?" if close else known
+            listed = f"known are {', '.join(names)}" if names else "it has no keys below it"
+            hint = f"did you mean {'.'.join([*path[:depth], close[0]])!r}?" if close else listed
             raise ConfigError(f"unknown key {key}; {hint}")
         inner = inner[part]
     if isinstance(inner, Mapping) and inner:
@@ -112,8 +111,8 @@ def _written(files: Sequence[Layer]) -> list[tuple[str, ...]]:
 
 
 def _leaves(
-    settings: Mapping[str, Any], path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any]]:
+    settings: Mapping[str, object], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], object]]:
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, (*path, key))

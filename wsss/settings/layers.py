@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wsss.errors import ConfigError
 from wsss.settings import Params, RunSections, method_spec, presets
-from wsss.settings.base import merge
+from wsss.settings.base import RawSettings, merge
 
 SECTIONS = tuple(RunSections.model_fields)
 
@@ -25,7 +24,7 @@ class Layer:
     """
 
     source: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     written: bool = True
 
 
@@ -41,15 +40,15 @@ def with_presets(layers: Sequence[Layer]) -> Iterator[Layer]:
                 raise ConfigError(
                     f"segmenter.preset: {name!r} is not one of {', '.join(presets.segmenters())}"
                 )
-            preset = presets.segmenters()[name]["settings"]
+            preset = presets.segmenters()[name].settings
             source = f"segmenter preset {name}, named in {layer.source}"
             yield Layer(source, {"segmenter": preset}, layer.written)
         yield layer
 
 
-def merged(layers: Sequence[Layer]) -> dict[str, Any]:
+def merged(layers: Sequence[Layer]) -> RawSettings:
     """Return the settings of `layers` and of the presets that they name, later ones on top."""
-    settings: dict[str, Any] = {}
+    settings: RawSettings = {}
     for layer in with_presets(layers):
         settings = merge(settings, layer.settings)
     return settings
@@ -98,9 +97,9 @@ def _parts(layers: Sequence[Layer], name: str, computed: bool) -> Iterator[Layer
                 yield Layer(layer.source, part, layer.written)
 
 
-def get(settings: Mapping[str, Any], path: Sequence[str], absent: Any = None) -> Any:
+def get(settings: Mapping[str, object], path: Sequence[str], absent: object = None) -> object:
     """Return the value at a path of keys in nested settings, or `absent`."""
-    value: Any = settings
+    value: object = settings
     for key in path:
         if not isinstance(value, Mapping) or key not in value:
             return absent
@@ -108,7 +107,7 @@ def get(settings: Mapping[str, Any], path: Sequence[str], absent: Any = None) ->
     return value
 
 
-def setters(layers: Sequence[Layer], path: Sequence[str]) -> list[tuple[Layer, Any]]:
+def setters(layers: Sequence[Layer], path: Sequence[str]) -> list[tuple[Layer, object]]:
     """Return each layer that sets the key at `path`, with its value, in order; the last counts."""
     missing = object()
     values = ((layer, get(layer.settings, path, missing)) for layer in layers)
@@ -116,8 +115,8 @@ def setters(layers: Sequence[Layer], path: Sequence[str]) -> list[tuple[Layer, A
 
 
 def _method_source(method: str) -> str:
-    own, *bases = (_shown(path) for path in method_spec.files(method))
-    return own + "".join(f" (like {base})" for base in bases)
+    file, *bases = (_shown(path) for path in method_spec.files(method))
+    return file + "".join(f" (like {base})" for base in bases)
 
 
 def _shown(path: Path) -> str:

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from wsss.settings.base import Strict
 from wsss.settings.training import AugmentParams, TrainParams
 
+# Our own backbones, whose stride is fixed: the stride, and the network whose initial weights they take.
+# (IRNet started from torchvision's first ImageNet weights, timm's tv_in1k; ToCo and CPDGL from the ViT
+# of the first release, which timm no longer takes by default.)
 FIXED = {
     "resnet38": (8, "resnet38"),
     "resnet50_irn": (16, "resnet50.tv_in1k"),

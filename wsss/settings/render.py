@@ -1,4 +1,4 @@
-"""The parameters as text: params.yaml, its JSON schema, and every key explained."""
+"""Settings as text: params.yaml, its JSON schema, and an explanation of every key."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
 from wsss.settings import presets
+from wsss.settings.base import RawSettings
 from wsss.settings.params import Params
 from wsss.storage.files import write_text
 
@@ -93,12 +93,14 @@ def defaults() -> dict[str, object]:
     }
 
 
-def setting_rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str, str]]:
+def setting_rows(
+    model: type[BaseModel], prefix: str = ""
+) -> Iterator[tuple[str, object, str, str]]:
     """Yield (key, default, type, description) for each field under `model`, depth first."""
     yield from _keys(model(), prefix)
 
 
-def _keys(instance: BaseModel, prefix: str) -> Iterator[tuple[str, Any, str, str]]:
+def _keys(instance: BaseModel, prefix: str) -> Iterator[tuple[str, object, str, str]]:
     for name, field in type(instance).model_fields.items():
         value = getattr(instance, name)
         if isinstance(value, BaseModel):
@@ -108,7 +110,7 @@ def _keys(instance: BaseModel, prefix: str) -> Iterator[tuple[str, Any, str, str
             yield (f"{prefix}{name}", value, _type_name(field.annotation), field.description or "")
 
 
-def _type_name(annotation: Any) -> str:
+def _type_name(annotation: object) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return " | ".join(map(str, arguments))
@@ -141,7 +143,7 @@ def params_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def yaml_value(value: Any) -> str:
+def yaml_value(value: object) -> str:
     """Return a value as YAML on one line."""
     plain = list(value) if isinstance(value, tuple) else value
     text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).strip()
@@ -157,13 +159,13 @@ def explain() -> str:
         for key, value, kind, description in setting_rows(Params)
     ]
     rows += [
-        f"segmenter preset {name}\n    {preset['about']}"
+        f"segmenter preset {name}\n    {preset.about}"
         for name, preset in presets.segmenters().items()
     ]
     return "\n".join(rows)
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> RawSettings:
     """Return the JSON schema of params.yaml, for editors and for Snakemake's validation."""
     return Params.model_json_schema()
 

@@ -1,4 +1,4 @@
-"""From params.yaml to the settings of one run: merge, validate once, resolve.
+"""From parameter files to the settings of one run: read, merge, validate, resolve.
 
 Imports neither torch nor timm: the Snakefile uses this module.
 """
@@ -18,14 +18,14 @@ from pydantic import BaseModel, Field, ValidationError
 
 from wsss.errors import ConfigError
 from wsss.settings import ClassifierParams, Params, RunSections, method_spec
-from wsss.settings.base import merge
+from wsss.settings.base import RawSettings, merge
 from wsss.settings.layers import SECTIONS, Layer, layers_of_network, layers_of_run, merged
 from wsss.storage import plain_yaml
 
 DRAWN = ("shapes", "stamps")  # datasets whose images the package makes
-BUILT_IN = (*DRAWN, "voc12", "coco14", "cub")  # datasets that have a section in `data`
+BUILT_IN = (*DRAWN, "voc12", "coco14", "cub")  # datasets with a section in `data`
 STORED = "layers"  # the one key of a file that holds several layers
-# Settings by their names of before version 0.2: an old name is answered with the new one.
+# New names of settings, by their names before version 0.2: an error message quotes the new name.
 RENAMED = {
     "among": ("crf_classes",),
     "bias_factor": ("bias_lr_scale",),
@@ -59,13 +59,13 @@ RENAMED = {
 
 
 class RunSettings(RunSections):
-    """The resolved settings of one run: dataset x method x protocol."""
+    """The settings of one run, all layers merged; seeds of a run share them."""
 
     networks: dict[str, ClassifierParams] = Field({}, description="the method's chain")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file; tags that would build objects are refused."""
+def read_yaml(path: Path) -> RawSettings:
+    """Return the mapping in a YAML file; tags that would build objects are errors."""
     try:
         content = plain_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -105,8 +105,8 @@ def load_params(paths: Sequence[Path]) -> Params:
     return validate_layers(read_layers(paths), ", ".join(map(str, paths)))
 
 
-def validate_params(raw: Mapping[str, Any], where: str = "the parameters") -> Params:
-    """Return validated parameters; as `validate_layers` for one layer."""
+def validate_params(raw: Mapping[str, object], where: str = "the parameters") -> Params:
+    """Return the parameters that one layer over the defaults leads to; see `validate_layers`."""
     return validate_layers([Layer(where, raw)], where)
 
 
@@ -139,7 +139,7 @@ def _listed(problems: Sequence[str], where: str) -> ConfigError:
 def describe_problems(
     error: ValidationError, model: type[BaseModel], prefix: str = ""
 ) -> list[str]:
-    """Return one phrase for each problem: the key, what is wrong, what it may be."""
+    """Return one phrase for each problem: the key, what is wrong, what is allowed."""
     problems = []
     for item in error.errors():
         key = prefix + ".".join(str(part) for part in item["loc"])
@@ -155,18 +155,18 @@ def describe_problems(
 
 
 def closest(name: str, names: Sequence[str]) -> list[str]:
-    """Return the one of `names` that `name` was renamed to or resembles, in a list; else none."""
+    """Return, in a list, the name that `name` was renamed to or resembles most; else an empty list."""
     renamed = [new for new in RENAMED.get(name, ()) if new in names]
     return renamed[:1] or difflib.get_close_matches(name, names, 1, cutoff=0.5)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> Iterator[str]:
-    """Yield the field names of the model that `location` leads to."""
+    """Yield the field names of the model at `location`, a path of keys below `model`."""
     for part in location:
         field = model.model_fields.get(str(part))
         if field is not None:
@@ -174,13 +174,13 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> Iterato
     yield from model.model_fields
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
+def _model_of(annotation: object) -> type[BaseModel] | None:
     candidates = (annotation, *typing.get_args(annotation))
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
 
 def _impossible(params: Params) -> Iterator[str]:
-    """Yield what is well typed but cannot be run."""
+    """Yield the problems of parameters that are well typed but cannot be run."""
     datasets = (*BUILT_IN, *params.data.csv)
     yield from _selection("datasets", params.datasets, datasets)
     yield from _selection("methods", params.methods, method_spec.methods())
@@ -201,17 +201,17 @@ def _impossible(params: Params) -> Iterator[str]:
             yield str(error)
 
 
-def _selection(key: str, chosen: Sequence[Any], known: Sequence[Any]) -> Iterator[str]:
+def _selection(key: str, chosen: Sequence[object], allowed: Sequence[object]) -> Iterator[str]:
     for name in chosen:
-        if name not in known:
-            yield f"{key}: {name!r} is not one of {', '.join(known)}"
+        if name not in allowed:
+            yield f"{key}: {name!r} is not one of {', '.join(map(str, allowed))}"
     if not chosen:
         yield f"{key}: name at least one"
     if len(set(chosen)) != len(chosen):
         yield f"{key}: one is listed twice"
 
 
-def _unusable(changes: Mapping[str, Any]) -> Iterator[str]:
+def _unusable(changes: Mapping[str, object]) -> Iterator[str]:
     for key in changes:
         if key not in (*SECTIONS, "networks"):
             close = closest(key, SECTIONS)
@@ -229,7 +229,7 @@ def _combinations(params: Params, datasets: Sequence[str]) -> Iterator[tuple[str
 def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> RunSettings:
     params = Params.model_validate_json(params_json)
     where = f"{dataset}/{method}/{protocol}"
-    sections: dict[str, Any] = params.model_dump(include=set(SECTIONS))
+    sections: RawSettings = params.model_dump(include=set(SECTIONS))
     layers = layers_of_run(params, dataset, method, protocol)
     changes = merged(layers)
     _check_chain(changes.pop("networks", {}), method, where)
@@ -244,7 +244,7 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Run
         raise ConfigError(f"{where}: " + "; ".join(describe_problems(error, RunSettings))) from None
 
 
-def _check_chain(networks: Mapping[str, Any], method: str, where: str) -> None:
+def _check_chain(networks: Mapping[str, object], method: str, where: str) -> None:
     """Stop at settings of a network that the method does not have."""
     chain = method_spec.spec(method).networks
     unknown = set(networks) - set(chain)
@@ -257,7 +257,7 @@ def _check_chain(networks: Mapping[str, Any], method: str, where: str) -> None:
 
 def _network(layers: Sequence[Layer], network: method_spec.NetworkSpec) -> dict[str, Any]:
     """Return the settings of one network of a chain from their layers."""
-    settings: dict[str, Any] = {}
+    settings: RawSettings = {}
     for layer in layers:
         settings = merge(settings, layer.settings)
     check_settings(settings["settings"], network.settings)
@@ -282,5 +282,5 @@ def check_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
 
 
 def resolve_settings(params: Params, dataset: str, method: str, protocol: str) -> RunSettings:
-    """Return the settings of one run; every stage reads its own section and no other."""
+    """Return the settings of one run, in which a stage reads its own section alone."""
     return _resolved(params.model_dump_json(), dataset, method, protocol)

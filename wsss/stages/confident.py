@@ -18,7 +18,7 @@ from wsss.refine.affinity import from_thresholds
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
 from wsss.scores.metrics import seed
-from wsss.settings import ConfidentParams
+from wsss.settings import AffinityLabelParams
 from wsss.storage import archive
 from wsss.storage.cam_archive import cam_reader
 
@@ -50,7 +50,7 @@ def confident(run: Run, processes: int = 1) -> None:
     )
 
 
-def label(index: Index, cams: Path, params: ConfidentParams, entry: Entry) -> NDArray[np.uint8]:
+def label(index: Index, cams: Path, params: AffinityLabelParams, entry: Entry) -> NDArray[np.uint8]:
     """Return the affinity labels (H, W) of one image."""
     cam = cam_reader(cams)[entry.name]
     labels = cam.labels.tolist()
@@ -62,7 +62,9 @@ def label(index: Index, cams: Path, params: ConfidentParams, entry: Entry) -> ND
     return from_thresholds(foreground, background, labels)
 
 
-def _both(maps: Array, image: Array, params: ConfidentParams, among: int) -> tuple[Array, Array]:
+def _both(
+    maps: Array, image: Array, params: AffinityLabelParams, among: int
+) -> tuple[Array, Array]:
     """Return compact labels 0..K with a generous and with a meagre background."""
     levels = (params.foreground, params.background)
     if params.unary == "scores":
