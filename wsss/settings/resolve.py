@@ -275,10 +275,10 @@ def check_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
                 else f"known are {', '.join(defaults) or 'none'}"
             )
             raise ConfigError(f"unknown key settings.{key}; {hint}")
-        wanted = type(defaults[key])
-        numbers = wanted is float and isinstance(value, int) and not isinstance(value, bool)
-        if not (isinstance(value, wanted) or numbers):
-            raise ConfigError(f"settings.{key}: expected {wanted.__name__} (got {value!r})")
+        expected = type(defaults[key])
+        numbers = expected is float and isinstance(value, int) and not isinstance(value, bool)
+        if not (isinstance(value, expected) or numbers):
+            raise ConfigError(f"settings.{key}: expected {expected.__name__} (got {value!r})")
 
 
 def resolve_settings(params: Params, dataset: str, method: str, protocol: str) -> RunSettings:
