@@ -131,6 +131,16 @@ def test_settings_that_only_some_published_runs_replace_are_not_named() -> None:
     assert "walk.beta (--config of Snakemake) in shapes/cam/published" in lost
 
 
+def test_a_default_counts_where_a_person_wrote_it(work: Path) -> None:
+    for name in ("params.yaml", "mine.yaml"):
+        Path(name).write_text("classifier: {train: {lr: 0.004}}\n")
+    config = {"methods": ["mctformer"]}
+    assert Flow(config, ["params.yaml"]).replaced() is None
+    assert "classifier.train.lr (mine.yaml)" in str(
+        Flow(config, ["params.yaml", "mine.yaml"]).replaced()
+    )
+
+
 @pytest.mark.parametrize("preset", [None, *sorted((ROOT / "params").glob("*.yaml"))])
 def test_presets_write_nothing_that_a_method_replaces(preset: Path | None) -> None:
     files = [ROOT / "params.yaml", *([preset] if preset else [])]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from wsss.errors import ConfigError
 from wsss.settings import ClassifierParams, Params, RunSections, method_spec
@@ -101,13 +102,18 @@ def replaced(
 
 def _written(files: Sequence[Layer]) -> list[tuple[str, ...]]:
     """Return the paths of the keys of runs that a person wrote in `files`."""
-    paths = [
-        path
+    paths = {
+        path: None
         for layer in files
         for path, value in _leaves(layer.settings)
-        if path[0] in RunSections.model_fields and not is_usual_line(".".join(path), value)
-    ]
-    return list(dict.fromkeys(paths))
+        if path[0] in RunSections.model_fields and not _is_shipped(layer, path, value)
+    }
+    return list(paths)
+
+
+def _is_shipped(layer: Layer, path: Sequence[str], value: object) -> bool:
+    """Return whether params.yaml has this line unless somebody changes it."""
+    return Path(layer.source).name == "params.yaml" and is_usual_line(".".join(path), value)
 
 
 def _leaves(
