@@ -120,6 +120,8 @@ def _type_name(annotation: object) -> str:
         return " | ".join(_type_name(a) for a in arguments)
     if origin is tuple:
         return f"[{', '.join('...' if a is Ellipsis else _type_name(a) for a in arguments)}]"
+    if annotation is types.NoneType:
+        return "null"
     return getattr(annotation, "__name__", str(annotation))
 
 
