@@ -20,7 +20,7 @@ from wsss.runs.outputs import (
     panels,
     results_inputs,
 )
-from wsss.runs.resources import executor_limits, lift_rate_limit
+from wsss.runs.resources import configuration, executor_limits, lift_rate_limit
 from wsss.runs.resume import note_head
 
 
@@ -28,10 +28,13 @@ configfile: "params.yaml"
 
 
 try:
-    flow = Flow(config, workflow.configfiles)
+    flow = Flow(*configuration(workflow, config))
     flow.check_arrays(*executor_limits(workflow))
 except WsssError as error:
     raise WorkflowError(str(error)) from None
+
+if workflow.is_main_process and flow.replaced():
+    print(flow.replaced(), file=sys.stderr)
 
 os.environ.update(flow.environment())
 shell.prefix("set -euo pipefail; source workflow/tell.sh; ")

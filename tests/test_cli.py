@@ -1,6 +1,7 @@
 """The command as a user meets it: help, one-line errors, predictions on own images."""
 
 import csv
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -66,6 +67,8 @@ def test_help_names_every_command_without_loading_torch() -> None:
         (["train", RUN, "classifier"], "work/shapes/index.json is missing"),
         (["evaluate", RUN, "masks"], "has no 'masks' to evaluate"),
         (["params", "--params", "absent.yaml"], "absent.yaml does not exist"),
+        (["params", "--why", "walk.beta"], "--why walk.beta needs a run"),
+        (["params", "--run", RUN, "--why", "walk.bet"], "did you mean 'walk.beta'?"),
         (["data", "check", "voc12"], "voc12"),
         (["predict", RUN, "absent.jpg"], "absent.jpg does not exist"),
         (["table"], "is missing"),
@@ -79,6 +82,25 @@ def test_mistakes_are_answered_in_one_line_with_exit_code_two(
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error:") == 1
+
+
+def test_the_layers_of_a_key_are_listed(work: Path) -> None:
+    (work / "params.yaml").write_text("walk: {beta: 3.0}\n")
+    (work / "mine.yaml").write_text("walk: {beta: 4.0}\n")
+    files = ("--params", "params.yaml", "--params", "mine.yaml")
+    lines = wsss("params", "--run", RUN, "--why", "walk.beta", *files).stdout.splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["8.0", "default", "(wsss/settings)"],
+        ["3.0", "params.yaml"],
+        ["4.0", "mine.yaml"],
+    ]
+
+
+def test_a_setting_that_gives_way_is_named_beside_the_settings_of_a_run(work: Path) -> None:
+    (work / "params.yaml").write_text("cam: {normalise: max}\n")
+    done = wsss("params", "--run", "shapes/mctformer/common/s0")
+    assert json.loads(done.stdout)["cam"]["normalise"] == "range"
+    assert "cam.normalise (params.yaml) in shapes/mctformer/common" in done.stderr
 
 
 def test_debug_shows_where_an_error_came_from(work: Path) -> None:

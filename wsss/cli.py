@@ -1,6 +1,6 @@
 """The `wsss` command: one subcommand for each rule of the workflow, and tools around them.
 
-Stages are imported inside their subcommands: torch costs seconds that `wsss --help` need not pay.
+Each subcommand imports its stage itself, because `import torch` takes seconds.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import typer
 
 from wsss.errors import ConfigError, DatasetError, WsssError, one_line
 from wsss.machine.launch import start
-from wsss.progress import fail, setup
+from wsss.progress import fail, log, setup
 from wsss.runs.run import RESULTS, Run
 from wsss.settings import Params, render
-from wsss.settings.resolve import load_params
+from wsss.settings.resolve import load_params, read_layers
 
 app = typer.Typer(
     help="Weakly supervised semantic segmentation, from image labels to masks.",
@@ -36,24 +36,35 @@ PARAMS_VARIABLE = "WSSS_PARAMS"
 ParamFiles = Annotated[
     list[Path] | None,
     typer.Option(
-        "--params", help=f"Parameter files, each over the ones before (or ${PARAMS_VARIABLE})."
+        "--params",
+        help="Parameter file, laid over the files named before it; may be repeated. "
+        f"Default: ${PARAMS_VARIABLE}, else params.yaml.",
     ),
 ]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="dataset/method/protocol/sSEED")]
-Shard = Annotated[str, typer.Option(help="Part k of n, as k-of-n.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run: dataset/method/protocol/sSEED.")]
+Shard = Annotated[str, typer.Option(help="Process part k of n equal parts: k-of-n.")]
 Gpus = Annotated[
-    int, typer.Option(min=0, help="GPUs that share the training; processes, where there are none.")
+    int,
+    typer.Option(
+        min=0, help="Number of GPUs that share the training; of processes on a machine without."
+    ),
 ]
-Nodes = Annotated[int, typer.Option(min=1, help="Machines of the Slurm job that these are on.")]
-What = Annotated[str, typer.Option(help="pseudo (labels), or masks: the predictions of val.")]
-Out = Annotated[Path | None, typer.Option(help="What is written; else something in results/.")]
-Wanted = Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")]
-Processes = Annotated[int, typer.Option(min=0, help="Worker processes.")]
+Nodes = Annotated[int, typer.Option(min=1, help="Number of machines of the Slurm job.")]
+What = Annotated[
+    str, typer.Option(help="Labels to write: pseudo labels, or masks of the validation images.")
+]
+Out = Annotated[Path | None, typer.Option(help="File or folder to write; default: below results/.")]
+OnlyNames = Annotated[list[str] | None, typer.Option(help="Show only these; may be repeated.")]
+Processes = Annotated[int, typer.Option(min=0, help="Number of worker processes.")]
+
+
+def _param_files(files: list[Path] | None) -> list[Path]:
+    named = os.environ.get(PARAMS_VARIABLE, "params.yaml")
+    return files or [Path(name) for name in named.split(os.pathsep)]
 
 
 def _params(files: list[Path] | None) -> Params:
-    named = os.environ.get(PARAMS_VARIABLE, "params.yaml")
-    return load_params(files or [Path(name) for name in named.split(os.pathsep)])
+    return load_params(_param_files(files))
 
 
 def _run(name: str, files: list[Path] | None) -> Run:
@@ -70,9 +81,9 @@ def _shard(text: str) -> tuple[int, int]:
 @data_app.command("fetch")
 def data_fetch(
     dataset: str,
-    folder: Annotated[Path, typer.Option(help="Where datasets are kept.")] = Path("data"),
+    folder: Annotated[Path, typer.Option(help="Folder of all datasets.")] = Path("data"),
 ) -> None:
-    """Download a public dataset, verify and unpack it; say what has to be asked for."""
+    """Download, verify and unpack a public dataset; print what has to be requested by hand."""
     from wsss.datasets.fetch import fetch
 
     for line in fetch(dataset, folder):
@@ -91,17 +102,17 @@ def data_prepare(dataset: str, params: ParamFiles = None) -> None:
 def data_check(
     datasets: Annotated[list[str] | None, typer.Argument()] = None, params: ParamFiles = None
 ) -> None:
-    """Name every problem of the datasets, before any training."""
+    """Print every problem of the datasets."""
     from wsss.stages.check import problems
 
     loaded = _params(params)
-    found = 0
+    count = 0
     for dataset in datasets or loaded.datasets:
         for problem in problems(loaded, dataset):
-            found += 1
+            count += 1
             typer.echo(one_line(f"{dataset}: {problem}"))
-    if found:
-        raise DatasetError(f"{found} problem{'s' * (found > 1)} found; see above.")
+    if count:
+        raise DatasetError(f"{count} problem{'s' * (count > 1)} found; see above.")
     typer.echo("No problems found.")
 
 
@@ -117,7 +128,7 @@ def weights(name: str) -> None:
 def train(
     run: RunName, network: str, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles = None
 ) -> None:
-    """Train a network of a method's chain from image-level labels."""
+    """Train a network of a method's chain on image-level labels, or take its published weights."""
     start(gpus, nodes)
     from wsss.stages.train import train as stage
 
@@ -127,7 +138,9 @@ def train(
 @app.command()
 def cam(
     run: RunName,
-    network: Annotated[str | None, typer.Argument(help="Of the chain; else the last.")] = None,
+    network: Annotated[
+        str | None, typer.Argument(help="Network of the chain; default: the CAM network.")
+    ] = None,
     shard: Shard = "1-of-1",
     processes: Processes = 0,
     params: ParamFiles = None,
@@ -142,7 +155,7 @@ def cam(
 def decode(
     run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
 ) -> None:
-    """Predict the validation images with the method's own decoder."""
+    """Predict the masks of the validation images with the method's own decoder."""
     from wsss.stages.decode import decode as stage
 
     stage(_run(run, params), _shard(shard), processes)
@@ -150,15 +163,15 @@ def decode(
 
 @app.command()
 def gather(run: RunName, stage: str, params: ParamFiles = None) -> None:
-    """Join the shards of cam, decode, walk, instances or masks."""
-    from wsss.stages.gather import gather as join
+    """Join the shards of a stage: cam, decode, walk, instances or masks."""
+    from wsss.stages.gather import gather as stage_gather
 
-    join(_run(run, params), stage)
+    stage_gather(_run(run, params), stage)
 
 
 @app.command()
 def boxes(run: RunName, params: ParamFiles = None) -> None:
-    """Write the boxes of the validation images, of a method that localizes."""
+    """Write the boxes of the validation images, for a method that localizes."""
     from wsss.stages.boxes import boxes as stage
 
     stage(_run(run, params))
@@ -166,7 +179,7 @@ def boxes(run: RunName, params: ParamFiles = None) -> None:
 
 @app.command()
 def confident(run: RunName, processes: Processes = 1, params: ParamFiles = None) -> None:
-    """Write affinity labels: what a CAM is sure of, after a CRF."""
+    """Write affinity labels: the pixels of the CAMs that are sure after a CRF."""
     from wsss.stages.confident import confident as stage
 
     stage(_run(run, params), processes)
@@ -174,7 +187,7 @@ def confident(run: RunName, processes: Processes = 1, params: ParamFiles = None)
 
 @app.command()
 def affinity(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles = None) -> None:
-    """Train AffinityNet on the affinity labels."""
+    """Train AffinityNet or IRN on the affinity labels, or take its published weights."""
     start(gpus, nodes)
     from wsss.stages.affinity import affinity as stage
 
@@ -183,7 +196,7 @@ def affinity(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles 
 
 @app.command()
 def walk(run: RunName, shard: Shard = "1-of-1", params: ParamFiles = None) -> None:
-    """Spread CAMs along affinities by a random walk."""
+    """Spread the CAMs along affinities by a random walk."""
     from wsss.stages.walk import walk as stage
 
     stage(_run(run, params), _shard(shard))
@@ -199,7 +212,7 @@ def instances(run: RunName, shard: Shard = "1-of-1", params: ParamFiles = None) 
 
 @app.command()
 def pseudo(run: RunName, processes: Processes = 1, params: ParamFiles = None) -> None:
-    """Write pseudo labels."""
+    """Write the pseudo labels of the training images."""
     from wsss.stages.pseudo import pseudo as stage
 
     stage(_run(run, params), processes)
@@ -207,7 +220,7 @@ def pseudo(run: RunName, processes: Processes = 1, params: ParamFiles = None) ->
 
 @app.command()
 def segmenter(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles = None) -> None:
-    """Train the segmenter on pseudo labels."""
+    """Train the segmenter on pseudo labels, or take its published weights."""
     start(gpus, nodes)
     from wsss.stages.segmenter import segmenter as stage
 
@@ -218,7 +231,7 @@ def segmenter(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles
 def masks(
     run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
 ) -> None:
-    """Predict the validation images."""
+    """Predict the masks of the validation images with the segmenter."""
     from wsss.stages.masks import masks as stage
 
     stage(_run(run, params), _shard(shard), processes)
@@ -234,40 +247,42 @@ def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
 
 @app.command()
 def table(
-    method: Wanted = None,
-    dataset: Wanted = None,
-    protocol: Wanted = None,
-    stage: Wanted = None,
+    method: OnlyNames = None,
+    dataset: OnlyNames = None,
+    protocol: OnlyNames = None,
+    stage: OnlyNames = None,
     sources: Annotated[
         list[Path] | None,
-        typer.Option("--from", help="Evaluation files, folders of them, or a table.csv."),
+        typer.Option("--from", help="Read evaluation files, folders of them, or a table.csv."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="A folder for tables and figures of what is chosen.")
+        Path | None, typer.Option(help="Folder to write tables and figures of the selection to.")
     ] = None,
     params: ParamFiles = None,
 ) -> None:
-    """Verify all records, write results/ and print the table; of a chosen part, print it alone."""
+    """Verify all records, write results/ and print the table; with a selection, only print it."""
     from wsss.report.tables.selection import Selection
     from wsss.stages.table import chosen, gathered, write_results
 
-    wanted = Selection(*(tuple(names or ()) for names in (method, dataset, protocol, stage)))
+    selection = Selection(*(tuple(names or ()) for names in (method, dataset, protocol, stage)))
     if sources:
-        typer.echo(gathered(sources, wanted, output))
-    elif wanted or output:
-        typer.echo(chosen(_params(params), wanted, output))
+        typer.echo(gathered(sources, selection, output))
+    elif selection or output:
+        typer.echo(chosen(_params(params), selection, output))
     else:
         typer.echo(write_results(_params(params)))
 
 
 @app.command()
 def show(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Of one dataset.")],
-    images: Annotated[str, typer.Option(help="Of training, and of validation; or all.")] = "24",
-    output: Annotated[Path, typer.Option(help="The folder that is written.")] = RESULTS / "gallery",
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs on one dataset.")],
+    images: Annotated[
+        str, typer.Option(help="Number of training images and of validation images; or all.")
+    ] = "24",
+    output: Annotated[Path, typer.Option(help="Folder to write.")] = RESULTS / "gallery",
     params: ParamFiles = None,
 ) -> None:
-    """Write a gallery of images and what each stage of the runs makes of them; open it from disk."""
+    """Write a gallery: images with the output of each stage of the runs; open index.html."""
     from wsss.report.gallery.gallery import gallery, image_count
 
     loaded = _params(params)
@@ -279,26 +294,28 @@ def show(
 def predict(
     run: RunName,
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
-    out: Annotated[Path, typer.Option(help="Where masks, overlays and panels are written.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for masks, overlays and CAMs.")] = Path(
         "predictions"
     ),
     params: ParamFiles = None,
 ) -> None:
-    """Segment your own images with a trained run."""
+    """Segment your own images with the networks of a run."""
     from wsss.export.predict import predict as stage
 
     count = stage(_run(run, params), images, out)
-    made = f"{out}/masks, {out}/overlays, {out}/cams, {out}/classes.csv"
-    typer.echo(one_line(f"{count} images -> {made}"))
+    outputs = f"{out}/masks, {out}/overlays, {out}/cams, {out}/classes.csv"
+    typer.echo(one_line(f"{count} images -> {outputs}"))
 
 
 @export_app.command("voc-test")
 def export_voc_test(
     run: RunName,
-    out: Annotated[Path | None, typer.Option(help="The archive; results/voc-test-….tar.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Archive to write; default: results/voc-test-….tar.")
+    ] = None,
     params: ParamFiles = None,
 ) -> None:
-    """Pack the predictions of VOC's test images for its server."""
+    """Pack the masks of VOC's test images for its evaluation server."""
     from wsss.export.voc_test import voc_test
 
     typer.echo(voc_test(_run(run, params), out))
@@ -308,7 +325,7 @@ def export_voc_test(
 def export_voc_tree(
     run: RunName, what: What = "pseudo", out: Out = None, params: ParamFiles = None
 ) -> None:
-    """Write a folder as VOC's: JPEGImages, SegmentationClass, ImageSets; any trainer can use it."""
+    """Write a folder in the layout of VOC: JPEGImages, SegmentationClass, ImageSets."""
     from wsss.export.labels import voc_tree
 
     typer.echo(voc_tree(_run(run, params), what, out))
@@ -318,7 +335,7 @@ def export_voc_tree(
 def export_coco(
     run: RunName, what: What = "pseudo", out: Out = None, params: ParamFiles = None
 ) -> None:
-    """Write one JSON as COCO's, with run-length masks."""
+    """Write one JSON file in the format of COCO, with run-length masks."""
     from wsss.export.labels import coco
 
     typer.echo(coco(_run(run, params), what, out))
@@ -328,7 +345,7 @@ def export_coco(
 def export_cams(
     run: RunName,
     style: Annotated[
-        str, typer.Option(help="psa (also SEAM, MCTformer) or irn (also CRT).")
+        str, typer.Option(help="Format: psa (also SEAM, MCTformer) or irn (also CRT).")
     ] = "psa",
     out: Out = None,
     params: ParamFiles = None,
@@ -341,7 +358,7 @@ def export_cams(
 
 @export_app.command("onnx")
 def export_onnx(run: RunName, out: Out = None, params: ParamFiles = None) -> None:
-    """Write the segmenter as ONNX: from an image to logits."""
+    """Write the segmenter as ONNX, from an image to logits."""
     from wsss.export.onnx import onnx
 
     typer.echo(onnx(_run(run, params), out))
@@ -351,15 +368,21 @@ def export_onnx(run: RunName, out: Out = None, params: ParamFiles = None) -> Non
 def resume(
     context: typer.Context,
     cancel: Annotated[
-        bool, typer.Option("--cancel", help="End the jobs of the dead head instead of waiting.")
+        bool,
+        typer.Option(
+            "--cancel", help="Cancel the jobs of the dead head instead of waiting for them."
+        ),
     ] = False,
     dead: Annotated[
-        bool, typer.Option("--dead", help="The head ran on another machine and is gone.")
+        bool,
+        typer.Option(
+            "--dead", help="Confirm that the head, which ran on another machine, is dead."
+        ),
     ] = False,
 ) -> None:
-    """Go on after the head of a run died: wait for its jobs, unlock, call Snakemake as before.
+    """Go on after the head process of Snakemake died: wait for its jobs, unlock, call it as before.
 
-    Other options are added to that call.
+    Further options are added to that call.
     """
     from wsss.runs import resume as module
 
@@ -370,15 +393,26 @@ def resume(
 
 @app.command("params")
 def show_params(
-    explain: Annotated[bool, typer.Option("--explain", help="Every key with its meaning.")] = False,
-    write: Annotated[
-        bool, typer.Option("--write", help="Write params.yaml and its schema anew.")
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print every key with its type, default and meaning.")
     ] = False,
-    schema: Annotated[bool, typer.Option("--schema", help="The JSON schema.")] = False,
-    run: Annotated[str | None, typer.Option(help="The resolved settings of one run.")] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write params.yaml and its JSON schema from the code.")
+    ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Print the settings of one run, all layers merged."),
+    ] = None,
+    why: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="With --run: print the layers that set a key, such as walk.beta."
+        ),
+    ] = None,
     params: ParamFiles = None,
 ) -> None:
-    """Explain, check or render the parameters."""
+    """Print the settings, or explain them."""
     if explain:
         typer.echo(render.explain())
     elif schema:
@@ -386,9 +420,25 @@ def show_params(
     elif write:
         render.write_defaults(Path())
     elif run:
-        typer.echo(_run(run, params).settings.model_dump_json(indent=1))
+        typer.echo(_settings(_run(run, params), _param_files(params), why))
+    elif why:
+        raise ConfigError(f"--why {why} needs a run: add --run dataset/method/protocol/sSEED.")
     else:
         typer.echo(_params(params).model_dump_json(indent=1))
+
+
+def _settings(run: Run, files: list[Path], key: str | None) -> str:
+    """Return the settings of a run, or the layers that set one key; warn of those without effect."""
+    from wsss.settings import history
+
+    layers = read_layers(files)
+    combination = (run.dataset, run.method, run.protocol)
+    if key:
+        return history.history(layers, run.params, combination, key)
+    replaced = list(history.replaced(layers, run.params, [combination]))
+    if replaced:
+        log.warning(history.sentence(replaced, run.seed))
+    return run.settings.model_dump_json(indent=1)
 
 
 @app.command("methods")
@@ -404,7 +454,7 @@ def show_methods() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, what is missing, and what to do about it."""
+    """Print what is installed, what is missing, and what to do about it."""
     from wsss.machine.doctor import report
 
     lines, healthy = report()
@@ -414,15 +464,19 @@ def doctor() -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say only what went wrong.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print the traceback of an error.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print warnings and errors alone.")
+    ] = False,
 ) -> None:
     """Weakly supervised semantic segmentation, from image labels to masks."""
     setup(logging.WARNING if quiet else logging.INFO, with_traceback=debug)
 
 
 def main() -> None:
-    """Run the command; what a user can mend is one line on standard error and exit code 2."""
+    """Run the command; an error that a user can mend is one line on standard error, exit code 2."""
     setup()
     try:
         app()

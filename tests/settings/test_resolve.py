@@ -14,7 +14,7 @@ from wsss.runs.inputs import initial_weights
 from wsss.runs.run import Run
 from wsss.settings import Params, method_spec, presets
 from wsss.settings.base import merge
-from wsss.settings.render import explain, json_schema, params_text, setting_rows
+from wsss.settings.render import USUAL, explain, is_usual, json_schema, params_text, setting_rows
 from wsss.settings.resolve import load_params, read_yaml, resolve_settings, validate_params
 
 ROOT = Path(__file__).parents[2]
@@ -26,20 +26,17 @@ def test_params_yaml_and_its_schema_are_what_the_models_render() -> None:
     assert json.loads(schema) == json_schema()
 
 
-def test_params_yaml_holds_the_defaults_and_every_key_of_the_schema() -> None:
+def test_params_yaml_holds_the_defaults_of_the_usual_keys() -> None:
     raw = read_yaml(ROOT / "params.yaml")
     assert validate_params(raw) == Params()
-    listed = {key for key, *_ in setting_rows(Params)}
-    assert listed == set(_flat(raw, listed))
+    keys = {key for key, _, kind, _ in setting_rows(Params) if kind != "section"}
+    usual = leaves({**raw, "overrides": 0, "data": {**raw["data"], "csv": 0}})
+    assert usual == {key for key in keys if is_usual(key)}
+    assert len(usual) < len(keys) / 3
 
 
-def _flat(raw: dict[str, object], listed: set[str], prefix: str = "") -> list[str]:
-    found = []
-    for key, value in raw.items():
-        found.append(f"{prefix}{key}")
-        if isinstance(value, dict) and any(name.startswith(f"{prefix}{key}.") for name in listed):
-            found += _flat(value, listed, f"{prefix}{key}.")
-    return found
+def test_every_usual_key_is_a_key_or_a_section() -> None:
+    assert set(USUAL) <= {key for key, *_ in setting_rows(Params)}
 
 
 def test_explain_has_a_sentence_for_every_key() -> None:
@@ -238,23 +235,36 @@ def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:
 
 def test_every_segmenter_preset_is_whole_and_valid() -> None:
     machine = {"preset", "train.precision", "train.workers", "train.save_seconds"}
-    machine |= {"train.tensorboard", "test.batch"}
+    machine |= {"train.tensorboard", "test.batch", "checkpoint"}
     wanted = leaves(Params().segmenter.model_dump()) - machine
     for name, preset in presets.segmenters().items():
-        assert leaves(preset["settings"]) == wanted
+        assert leaves(preset.settings) == wanted
         found = validate_params({"segmenter": {"preset": name}}).segmenter.model_dump(mode="json")
-        assert merge(found, preset["settings"]) == found
+        assert merge(found, preset.settings) == found
         assert name in explain()
 
 
-def test_own_keys_are_laid_over_a_preset_but_not_those_of_the_default() -> None:
-    own = {"preset": "deeplab_v2_coco", "train": {"lr": 0.5, "momentum": 0.9}, "stride": 8}
-    raw = merge(Params().model_dump(mode="json"), {"segmenter": own})
-    found = validate_params(raw).segmenter
-    assert (found.train.lr, found.train.steps, found.head) == (0.5, 20000, "deeplab_v2")
-    assert found.rates == (6, 12, 18, 24)
-    again = validate_params(validate_params(raw).model_dump(mode="json"))
+def test_keys_beside_a_preset_are_laid_over_it_even_with_the_value_of_the_default() -> None:
+    own = {"preset": "resnet38_mctformer", "train": {"lr": 0.5, "momentum": 0.9, "epochs": 20}}
+    found = validate_params({"segmenter": own}).segmenter
+    assert (found.train.lr, found.train.momentum, found.train.epochs) == (0.5, 0.9, 20)
+    assert (found.train.batch, found.backbone) == (4, "resnet38")
+    again = validate_params(validate_params({"segmenter": own}).model_dump(mode="json"))
     assert again.segmenter == found
+
+
+def test_a_preset_replaces_keys_of_earlier_files_and_later_files_change_it(tmp_path: Path) -> None:
+    contents = (
+        "segmenter: {backbone: toy, train: {lr: 0.5, momentum: 0.8}}",
+        "segmenter: {preset: resnet38_mctformer, train: {momentum: 0.9}}",
+        "segmenter: {train: {batch: 16}}",
+    )
+    paths = [tmp_path / f"{place}.yaml" for place in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_text(content)
+    found = load_params(paths).segmenter
+    assert (found.backbone, found.train.lr) == ("resnet38", 0.0007)
+    assert (found.train.momentum, found.train.batch) == (0.9, 16)
 
 
 def test_overrides_name_presets_too_and_all_their_keys_count() -> None:

@@ -65,6 +65,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "affinity.channels": 16, "affinity.kind": "irn", "affinity.margin": True,
         "affinity.label_cell": "corner", "affinity.irn.edge_channels": 8, "affinity.irn.displacement_channels": 0,
         "affinity.irn.align_corners": True, "affinity.initial_file": "params.yaml",
+        "affinity.checkpoint": "README.md",
     }),
     ("walk", WALKED, {
         "walk.beta": 4.0, "walk.log2_steps": 2, "walk.radius": 3, "walk.background": "power",
@@ -90,7 +91,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "segmenter.backbone": "resnet18", "segmenter.stride": 16, "segmenter.rates": [1, 2],
         "segmenter.head": "deeplab_v1", "segmenter.msc": [0.5], "segmenter.recompute_factor": True,
         "segmenter.align_corners": True, "segmenter.loss_at": "logits",
-        "segmenter.initial_file": "params.yaml",
+        "segmenter.initial_file": "params.yaml", "segmenter.checkpoint": "README.md",
     }),
     ("segmenter at test", MASKED, {
         "segmenter.test.scales": [0.5], "segmenter.test.mirror": True,
@@ -250,6 +251,23 @@ def test_masks_made_from_annotations_are_a_file_of_their_own(fresh: Checkout) ->
         (True, False),
         (True, False),
     ]
+
+
+def test_published_weights_of_a_stage_need_the_data_alone(fresh: Checkout) -> None:
+    targets = [f"{RUN}/{stage}.safetensors" for stage in ("affinity", "segmenter")]
+    published = {stage: {"checkpoint": "README.md"} for stage in ("affinity", "segmenter")}
+    jobs = fresh.dry(published, targets=targets)
+    assert [{job.split()[0] for job in planned} for planned in jobs] == [
+        {"draw", "affinity"},
+        {"draw", "segmenter"},
+    ]
+
+
+def test_a_setting_that_a_method_replaces_is_named(fresh: Checkout) -> None:
+    command = ("snakemake", "--cores", "1", "--dry-run", "--quiet", "all", "--config")
+    told = fresh.call(*command, "methods=[mctformer]", "cam={normalise: max}").stderr
+    assert "cam.normalise (--config of Snakemake) in shapes/mctformer/common" in told
+    assert "give way" not in fresh.call(*command, "methods=[cam]", "cam={normalise: max}").stderr
 
 
 def test_a_method_can_be_finished_alone(fresh: Checkout) -> None:

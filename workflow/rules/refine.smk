@@ -30,7 +30,7 @@ rule confident:
 rule affinity:
     input:
         data=flow.data,
-        labels=f"work/{RUN}/confident.zip",
+        labels=flow.affinity_labels,
         weights=flow.weights("affinity"),
         initial_file=flow.initial_file("affinity"),
     output:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wsss.errors import ConfigError
 from wsss.nets.backbone import Network
 from wsss.nets.build import build_backbone
-from wsss.nets.irn import IRN
+from wsss.nets.irn import IRN, IRN_LAYOUT, PUZZLE_LAYOUT
 from wsss.settings import AffinityParams
 from wsss.storage.checkpoint import Layout
 
@@ -61,6 +61,22 @@ class AffinityNet(Network):
             for layer, feature in zip(self.reduce, self.backbone(images), strict=True)
         ]
         return F.elu(self.mix(torch.cat(reduced, 1)))
+
+
+def affinity_layout(params: AffinityParams) -> Layout:
+    """Return how the published file of an affinity network names its tensors.
+
+    Raises:
+        ConfigError: no such file is known for this kind on this backbone.
+    """
+    if (params.kind, params.backbone) == ("affinitynet", "resnet38"):
+        return PSA_LAYOUT
+    if (params.kind, params.backbone) == ("irn", "resnet50_irn"):
+        return IRN_LAYOUT if params.irn.displacement_channels else PUZZLE_LAYOUT
+    raise ConfigError(
+        f"No published weights are known for affinity.kind {params.kind} on {params.backbone} (they "
+        "are for affinitynet on resnet38, and irn on resnet50_irn): set affinity.checkpoint to null."
+    )
 
 
 def build_affinity_network(params: AffinityParams) -> AffinityNet | IRN:

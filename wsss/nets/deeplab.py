@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.data.labelmap import IGNORE
+from wsss.errors import ConfigError
 from wsss.nets.backbone import Backbone, Network
 from wsss.nets.build import build_backbone
 from wsss.settings import SegmenterParams
@@ -44,6 +45,30 @@ LAYOUTS = {
         ((r"^fc8_seg_conv(\d)\.", r"head.conv\1."), (r"^(?!head\.)", "backbone."))
     ),
 }
+
+# The published networks, by (head, backbone).
+PUBLISHED = {
+    ("deeplab_v2", "resnet101_caffe"): "deeplabv2_resnet101_msc",
+    ("deeplab_v1", "resnet38"): "seg_deeplabv1_resnet38",
+    ("deeplab_v3plus", "resnet101s"): "seg_deeplabv3plus_resnet101",
+    ("resnet38", "resnet38"): "resnet38_seg",
+}
+
+
+def segmenter_layout(params: SegmenterParams) -> Layout:
+    """Return how the published file of a segmenter names its tensors.
+
+    Raises:
+        ConfigError: no such file is known for this head on this backbone.
+    """
+    name = PUBLISHED.get((params.head, params.backbone))
+    if name is None:
+        known = ", ".join(f"{head} on {backbone}" for head, backbone in PUBLISHED)
+        raise ConfigError(
+            f"No published weights are known for segmenter.head {params.head} on {params.backbone} "
+            f"(they are for {known}): set segmenter.checkpoint to null."
+        )
+    return LAYOUTS[name]
 
 
 def resize(maps: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:

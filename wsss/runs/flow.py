@@ -6,9 +6,9 @@ Imports neither torch nor timm: Snakemake imports this module before every job.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,8 +28,9 @@ from wsss.runs.inputs import (
 from wsss.runs.outputs import results_inputs
 from wsss.runs.run import SCORED_ARTIFACT, PlainSettings, Run, planned_runs, scored_artifact
 from wsss.runs.staleness import stale
-from wsss.settings import method_spec
-from wsss.settings.resolve import BUILT_IN, read_yaml, validate_params
+from wsss.settings import history, method_spec
+from wsss.settings.layers import Layer
+from wsss.settings.resolve import BUILT_IN, layers_text, read_layers, validate_layers
 from wsss.storage.files import write_text
 
 PARAMS_FOLDER = Path(".snakemake/wsss")
@@ -54,19 +55,44 @@ Paths = Callable[[Wildcards], list[str]]
 class Flow:
     """The plan of one merged configuration, in the words of the rules."""
 
-    def __init__(self, raw: Mapping[str, Any], files: Sequence[str] = ()) -> None:
-        """Validate a merged configuration; `ConfigError` with every problem at once.
+    def __init__(self, config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> None:
+        """Merge and validate the configuration; `ConfigError` with every problem at once.
 
-        files: what it was read from, by a reader that takes the last of two equal keys.
+        config: what `--config` of Snakemake sets. files: parameter files, each laid over the ones
+        before.
         """
-        for file in files:
-            read_yaml(Path(file))
-        self.params = validate_params(raw, "the configuration")
+        present = Path.cwd()
+        paths = [Path(file) for file in files]
+        self._layers = read_layers(
+            [path.relative_to(present) if path.is_relative_to(present) else path for path in paths]
+        )
+        if config:
+            self._layers.append(Layer("--config of Snakemake", config))
+        self.params = validate_layers(self._layers, "the configuration")
         self.runs = list(planned_runs(self.params))
         if not self.runs:
             raise ConfigError(
                 "The parameters select no run: no method in `methods` has a published protocol."
             )
+
+    def replaced(self) -> str | None:
+        """Return a line on settings of the configuration that a method's own replace, if there are any.
+
+        Those are the settings that give way in a run of the protocol `common`, or in every run. (A
+        paper's own settings are what the protocol `published` is for.)
+        """
+        combinations = list(
+            dict.fromkeys((run.dataset, run.method, run.protocol) for run in self.runs)
+        )
+        replaced = list(history.replaced(self._layers, self.params, combinations))
+        count = Counter(setting.key for setting in replaced)
+        lost = [
+            setting
+            for setting in replaced
+            if setting.combination[2] == "common" or count[setting.key] == len(combinations)
+        ]
+        options = f" --params {self.save_params()}"
+        return history.sentence(lost, self.runs[0].seed, options) if lost else None
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of every job: the settings, this Python, fixed hashes."""
@@ -82,8 +108,8 @@ class Flow:
         }
 
     def save_params(self) -> Path:
-        """Write the configuration once, under a name made from its content, for the jobs to read."""
-        text = json.dumps(self.params.model_dump(mode="json"), indent=1) + "\n"
+        """Write the layers once, under a name made from their content, for the jobs to read."""
+        text = layers_text(self._layers)
         path = PARAMS_FOLDER / f"params-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
         if not path.is_file():
             write_text(path, text)
@@ -177,10 +203,14 @@ class Flow:
         return path
 
     def initial_file(self, stage: str) -> Paths:
-        """Return the function that names the user's file that a training begins with, if any."""
+        """Return the function that names the file of weights that affinity or segmenter starts from.
+
+        The file has initial weights, or published weights that are taken instead of training.
+        """
 
         def path(wildcards: Wildcards) -> list[str]:
-            name = getattr(self.run(wildcards).settings, stage).initial_file
+            params = getattr(self.run(wildcards).settings, stage)
+            name = params.checkpoint or params.initial_file
             return [name] if name else []
 
         return path
@@ -214,10 +244,19 @@ class Flow:
         sources = dict.fromkeys([params.source, *(["cam"] if params.saliency.use else [])])
         return [run.path(f"{source}.zip").as_posix() for source in sources]
 
-    def labels(self, wildcards: Wildcards) -> list[str]:
-        """Return what the segmenter learns from, if not from true masks."""
+    def affinity_labels(self, wildcards: Wildcards) -> list[str]:
+        """Return what the affinity network learns from; published weights need nothing."""
         run = self.run(wildcards)
-        return [] if run.spec.learns_masks else [run.path("pseudo.zip").as_posix()]
+        return [] if run.settings.affinity.checkpoint else [run.path("confident.zip").as_posix()]
+
+    def labels(self, wildcards: Wildcards) -> list[str]:
+        """Return the pseudo labels that the segmenter learns from.
+
+        True masks are in the data, and published weights need no labels.
+        """
+        run = self.run(wildcards)
+        unused = run.spec.learns_masks or run.settings.segmenter.checkpoint
+        return [] if unused else [run.path("pseudo.zip").as_posix()]
 
     def scored(self, wildcards: Wildcards) -> str:
         """Return the archive that an evaluation scores."""

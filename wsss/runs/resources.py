@@ -5,7 +5,9 @@ Imports neither torch nor timm: Snakemake imports this module before every job.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from wsss.errors import ConfigError
 from wsss.runs.run import Run, network_settings
@@ -65,3 +67,17 @@ def check_arrays(runs: Sequence[Run], shards: int, arrays: str | None, jobs: int
             f"{needed}, or the executor never submits some. Raise `jobs` in the profile, or do "
             "without arrays: --slurm-array-jobs ''."
         )
+
+
+def configuration(
+    workflow: Any, merged: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], list[str | Path]]:
+    """Return what `--config` sets and the parameter files, in the order in which they are merged.
+
+    A Snakemake that does not keep the two apart gives its merged configuration instead.
+    """
+    settings = getattr(workflow, "config_settings", None)
+    files = getattr(workflow, "overwrite_configfiles", None)
+    if settings is None or files is None:
+        return merged, []
+    return settings.config, ["params.yaml", *files]

@@ -173,7 +173,8 @@ class Run:
         if self.spec.decodes:
             middle += ["decode", "eval/decode"]
         if self.settings.pseudo.source == "walk":
-            middle += ["confident", "affinity", "walk", "eval/walk"]
+            taught = [] if self.settings.affinity.checkpoint else ["confident"]
+            middle += [*taught, "affinity", "walk", "eval/walk"]
         last = ["pseudo", "eval/pseudo", "segmenter", "masks", "eval/segmentation"]
         return [*first, *middle, *last]
 

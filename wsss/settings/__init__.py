@@ -1,7 +1,7 @@
-"""Every number that a person may change: typed, with its default, its reason and its source.
+"""Every number that a person may change: typed, with its default, its meaning and its source.
 
-The defaults here are the ones of `params.yaml` (the embedded demo); `wsss params --write` renders
-that file from this one. Larger experiments are presets in `params/`, merged over it.
+The defaults are those of the embedded demo. `wsss params --write` renders `params.yaml` from these
+classes; larger experiments are presets in `params/`, laid over it.
 """
 
 from wsss.settings.base import Strict
@@ -18,8 +18,8 @@ from wsss.settings.data import (
 from wsss.settings.networks import FIXED, AuxiliaryCnnParams, ClassifierParams, PretrainedParams
 from wsss.settings.params import EvaluationParams, Params, RunSections
 from wsss.settings.refinement import (
+    AffinityLabelParams,
     AffinityParams,
-    ConfidentParams,
     IrnParams,
     PseudoParams,
     SaliencyParams,
@@ -35,7 +35,7 @@ __all__ = [
     "CamParams",
     "ClassifierParams",
     "CocoParams",
-    "ConfidentParams",
+    "AffinityLabelParams",
     "CsvParams",
     "CubParams",
     "DataParams",

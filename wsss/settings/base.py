@@ -1,4 +1,4 @@
-"""What all settings are made of, and the CRF parameter sets that settings name."""
+"""The base of all settings, and the named sets of CRF parameters."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+RawSettings = dict[str, Any]  # nested settings as a YAML file holds them, not validated
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 @dataclass(frozen=True)
 class CrfSet:
-    """Two kernels and a number of iterations.
+    """Parameters of a CRF with two kernels.
 
-    position_px, position_weight: the smoothing kernel.
-    pair_px, pair_grey, pair_weight: the bilateral kernel; `pair_grey` in grey levels of 255.
+    position_px, position_weight: width, in pixels, and weight of the smoothing kernel.
+    pair_px, pair_grey, pair_weight: widths, in pixels and in grey levels of 255, and weight of the
+    bilateral kernel.
+    iterations: mean-field updates.
     """
 
     position_px: float
@@ -27,7 +30,7 @@ class CrfSet:
     iterations: int
 
 
-# The sets in use in the field; any two of them disagree on 2 to 23 % of the labels of one image.
+# The sets that published code uses. The labels of any two sets differ in 2 to 23 % of an image.
 CRF_SETS = {
     "psa": CrfSet(3, 3, 80, 13, 10, 10),  # AffinityNet's label generation
     "irn_label": CrfSet(3, 3, 50, 5, 10, 10),  # IRNet's relation labels
@@ -40,7 +43,7 @@ CRF_SETS = {
     "mctformer_seg": CrfSet(4, 3, 83, 5, 3, 10),  # MCTformer, segmentation
     "codebase": CrfSet(3, 3, 32, 13, 10, 1),  # DeepLab-v1 ResNet-38, v3+
 }
-CrfName = Literal[("none", *CRF_SETS)]  # type: ignore[valid-type]  # literal made from the table
+CrfName = Literal[("none", *CRF_SETS)]  # type: ignore[valid-type]  # made from the table
 
 
 class Strict(BaseModel):
@@ -49,11 +52,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `over` laid on it, mappings key by key, everything else whole."""
+def merge(base: Mapping[str, object], over: Mapping[str, object]) -> RawSettings:
+    """Return `base` with `over` laid on it: mappings are merged key by key, other values replaced."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]  # both mappings
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
     return merged

@@ -1,4 +1,4 @@
-"""CAM inference."""
+"""Inference of CAMs."""
 
 from __future__ import annotations
 
@@ -10,62 +10,75 @@ from wsss.settings.base import Strict
 
 Resize = Literal["picture", "bicubic", "bilinear", "bilinear_corners"]
 RESIZE = (
-    "picture: the 8 bits, smoothed bicubic (Pillow); else the normalised image: OpenCV's bicubic, "
-    "bilinear, or bilinear with aligned corners"
+    "how images are resized. picture: Pillow's bicubic on 8 bits, antialiased; the others "
+    "resize the normalised image: OpenCV's bicubic, bilinear, or bilinear with aligned "
+    "corners"
 )
 
 
 class CamParams(Strict):
-    """Multi-scale CAM inference."""
+    """Inference of CAMs at several scales."""
 
     scales: tuple[PositiveFloat, ...] = Field(
-        (1.0, 0.5, 1.5, 2.0), description="resize factors (PSA and IRNet: 1, 0.5, 1.5, 2)"
+        (1.0, 0.5, 1.5, 2.0),
+        description="factors by which images are resized before the forward passes (PSA and IRNet: 1, "
+        "0.5, 1.5, 2)",
     )
-    mirror: bool = Field(True, description="also look at the mirrored image")
-    stride: PositiveInt = Field(4, description="pixels per cell of the stored CAM (IRNet: 4)")
+    mirror: bool = Field(True, description="also run the network on the mirrored image")
+    stride: PositiveInt = Field(4, description="image pixels per cell of the stored CAM (IRNet: 4)")
     high_res: bool = Field(
         False,
-        description="also store the CAM at the size of the image, resized to multiples of 16 px and "
-        "cut, and use it there, as IRNet does",
+        description="also store the CAM at the size of the image, and use it for seeds and affinity "
+        "labels. As in IRNet, maps are resized to multiples of 16 px and cropped",
     )
     normalise: Literal["max", "range", "range_cut", "range_signed", "stretch"] = Field(
         "max",
-        description="each map is divided by its largest score (PSA, IRNet), or less its smallest "
-        "score by its range (MCTformer), or so with 1e-5 cut off (PCSS), or so with what becomes "
-        "negative kept (TransCAM, PCSformer), or less its smallest score as max (ToCo)",
+        description="how each class map is scaled to [0, 1]. max: divide by the largest score (PSA, "
+        "IRNet); range: subtract the smallest score, divide by the range (MCTformer); "
+        "range_cut: as range, less 1e-5, negative scores become 0 (PCSS); range_signed: as "
+        "range_cut, but negative scores stay (TransCAM, PCSformer); stretch: subtract the "
+        "smallest score, then as max (ToCo)",
     )
     size_multiple: PositiveInt = Field(
         1,
-        description="stretch images at each scale to sides that are multiples of it (SemFormer 16)",
+        description="at each scale resize images to sides that are multiples of this number of pixels "
+        "(SemFormer: 16)",
     )
     size_multiple_rounding: Literal["up", "down"] = Field(
-        "up", description="or shrink them to such sides (PCSformer: down)"
+        "up", description="whether sides are rounded up or down to such multiples (PCSformer: down)"
     )
     long_side_px: PositiveInt | None = Field(
-        None, description="long side that images are brought to before the scales (PCSformer 500)"
+        None,
+        description="resize images to this long side before the scales; null: keep their size (PCSformer: "
+        "500)",
     )
     square_px: PositiveInt | None = Field(
         None,
-        description="side of the square that images are brought to first (ToCo 448)",
+        description="resize images to a square of this side before the scales; null: keep their size "
+        "(ToCo: 448)",
     )
     merge_at: Literal["square", "image"] = Field(
         "square",
-        description="where maps are joined and normalised if there is such a square; image: images go "
-        "to the scales of the square directly (TransCAM)",
+        description="with square_px: size at which the maps of all views are merged and normalised. "
+        "square: the square; image: the image, and images are resized from their own size to "
+        "each scale of the square (TransCAM)",
     )
     resize: Resize = Field("picture", description=RESIZE)
     size_rounding: Literal["round", "floor"] = Field(
-        "round", description="how a scaled side becomes whole (ToCo: floor)"
+        "round", description="how a scaled side becomes a whole number of pixels (ToCo: floor)"
     )
     mirror_merge: Literal["sum", "max"] = Field(
-        "sum", description="of an image and its mirror image; scales are summed (ToCo: max)"
+        "sum",
+        description="how the maps of an image and of its mirror image are merged; scales are always "
+        "summed (ToCo: max)",
     )
     clip: Literal["first", "last", "sum"] = Field(
         "first",
-        description="negative scores become 0 first, or after resizing and joining with the mirror "
-        "image (ToCo: last), or in the sum of all looks (TransCAM, PCSformer)",
+        description="when negative scores become 0. first: before maps are resized; last: after maps are "
+        "resized and merged with the mirror image (ToCo); sum: after all views are summed "
+        "(TransCAM, PCSformer)",
     )
-    batch: PositiveInt = Field(32, description="images of one size worked on together")
+    batch: PositiveInt = Field(32, description="images of equal size in one forward pass")
 
     @model_validator(mode="after")
     def _one_base(self) -> CamParams:
@@ -75,5 +88,5 @@ class CamParams(Strict):
 
     @property
     def at_square(self) -> bool:
-        """Whether maps are joined at the square."""
+        """Whether maps are merged at the square instead of the size of the image."""
         return self.square_px is not None and self.merge_at == "square"

@@ -10,13 +10,17 @@ from wsss.settings.base import Strict
 
 
 class ShapesParams(Strict):
-    """Pictures drawn by the package: parts on shared bodies, constant contexts, exact masks."""
+    """Images drawn by the package: parts on shared bodies, constant contexts, exact masks."""
 
-    train: PositiveInt = Field(320, description="training images")
-    val: PositiveInt = Field(96, description="validation images")
-    min_px: Annotated[int, Field(ge=32)] = Field(80, description="shortest side of an image")
-    max_px: Annotated[int, Field(ge=32)] = Field(128, description="longest side of an image")
-    seed: int = Field(0, description="seed of the drawing; not the seed of a run")
+    train: PositiveInt = Field(320, description="number of training images")
+    val: PositiveInt = Field(96, description="number of validation images")
+    min_px: Annotated[int, Field(ge=32)] = Field(
+        80, description="lower bound of an image's sides, in pixels"
+    )
+    max_px: Annotated[int, Field(ge=32)] = Field(
+        128, description="upper bound of an image's sides, in pixels"
+    )
+    seed: int = Field(0, description="seed of the drawing, independent of the seed of a run")
 
     @model_validator(mode="after")
     def _order(self) -> ShapesParams:
@@ -28,76 +32,87 @@ class ShapesParams(Strict):
 class StampsParams(Strict):
     """Photographs with alpha masks from Debian's tuxpaint-stamps-default on drawn textures."""
 
-    root: str = Field("/usr/share/tuxpaint/stamps", description="folder of the stamps")
-    train: PositiveInt = Field(900, description="training images")
-    val: PositiveInt = Field(300, description="validation images, of other photographs")
-    size_px: Annotated[int, Field(ge=64)] = Field(160, description="side of the square images")
-    seed: int = Field(0, description="seed of the composition; not the seed of a run")
+    root: str = Field("/usr/share/tuxpaint/stamps", description="folder that holds the stamps")
+    train: PositiveInt = Field(900, description="number of training images")
+    val: PositiveInt = Field(
+        300,
+        description="number of validation images, composed of other photographs than the training images",
+    )
+    size_px: Annotated[int, Field(ge=64)] = Field(
+        160, description="side of the square images, in pixels"
+    )
+    seed: int = Field(0, description="seed of the composition, independent of the seed of a run")
 
 
 class VocParams(Strict):
-    """PASCAL VOC 2012, with the augmented training set of SBD where its masks are there."""
+    """PASCAL VOC 2012, with the augmented training set of SBD if its masks are present."""
 
     root: str = Field(
-        "data/VOCdevkit/VOC2012", description="folder with JPEGImages, Annotations, ..."
+        "data/VOCdevkit/VOC2012",
+        description="folder that holds JPEGImages, Annotations, ImageSets and SegmentationClass",
     )
     sbd_masks: str = Field(
         "SegmentationClassAug",
-        description="folder under root with the masks of the augmented set; may be absent",
+        description="folder below root with the masks of the augmented training set; it may be absent",
     )
     sbd: str = Field(
         "",
-        description="folder `dataset` of SBD (train.txt, val.txt, cls/): the augmented set comes "
-        "from it instead of sbd_masks; empty is none",
+        description="folder `dataset` of the SBD download (train.txt, val.txt, cls/), from which the "
+        "augmented training set is read instead of sbd_masks; empty: do not read SBD",
     )
     saliency: str = Field(
         "",
-        description="folder with a grey PNG per training image, for methods that use saliency "
-        "(PCSformer); empty is none",
+        description="folder with one grey PNG per training image, for methods that use saliency maps "
+        "(PCSformer); empty: none",
     )
 
 
 class CocoParams(Strict):
-    """MS COCO 2014, the 80 things as classes, with masks painted from the instances."""
+    """MS COCO 2014 with its 80 object classes; masks are painted from the annotated objects."""
 
-    root: str = Field("data/coco14", description="folder with train2014, val2014 and annotations")
+    root: str = Field(
+        "data/coco14", description="folder that holds train2014, val2014 and annotations"
+    )
     overlap: Literal["area", "last", "first"] = Field(
         "area",
-        description="which object wins a pixel. area: the smaller (coco2voc, ToCo, CPDGL); last, "
-        "first: in the order of the annotations (YudeWang's code base)",
+        description="which object gets a pixel that several objects cover. area: the smaller object "
+        "(coco2voc, ToCo, CPDGL); last, first: by the order of the annotations (YudeWang's "
+        "code base)",
     )
     images: Literal["annotated", "all"] = Field(
         "annotated",
-        description="annotated: 82 081 and 40 137 images (ToCo, CPDGL); all: 82 783 and 40 504 "
-        "(MCTformer, PCSS)",
+        description="which images are used. annotated: those with an object, 82 081 and 40 137 (ToCo, "
+        "CPDGL); all: 82 783 and 40 504 (MCTformer, PCSS)",
     )
     seeds: Literal["all", "small"] = Field(
         "all",
-        description="training images that seeds and pseudo labels are scored on; small: the 5 208 "
-        "of MCTformer and PCSS",
+        description="training images that seeds and pseudo labels are scored on. all: every one; small: "
+        "the 5 208 of MCTformer and PCSS",
     )
 
 
 class CubParams(Strict):
-    """CUB-200-2011: one bird per image, with a box; its test images are the split val."""
+    """CUB-200-2011: one bird per image, with a box; its test images are the split `val`."""
 
-    root: str = Field("data/CUB_200_2011", description="folder with images.txt and images")
+    root: str = Field("data/CUB_200_2011", description="folder that holds images.txt and images")
 
 
 class CsvParams(Strict):
-    """A user's own images: a table with a row per image."""
+    """Your own images, listed in a CSV file with one row per image."""
 
-    table: str = Field(description="CSV with the columns image, labels, split and optionally mask")
-    root: str = Field(".", description="folder that the paths of the table start from")
-    separator: str = Field(";", description="what stands between two labels of one image")
+    table: str = Field(
+        description="CSV file with the columns image, labels and split, and optionally mask"
+    )
+    root: str = Field(".", description="folder that the paths in the table are relative to")
+    separator: str = Field(";", description="text between two labels of one image")
 
 
 class DataParams(Strict):
-    """Where images come from; a dataset is used only if `datasets` names it."""
+    """Where images come from; a dataset is read only if `datasets` names it."""
 
     shapes: ShapesParams = ShapesParams()
     stamps: StampsParams = StampsParams()
     voc12: VocParams = VocParams()
     coco14: CocoParams = CocoParams()
     cub: CubParams = CubParams()
-    csv: dict[str, CsvParams] = Field({}, description="your own datasets, by name")
+    csv: dict[str, CsvParams] = Field({}, description="your own datasets, each under a name")

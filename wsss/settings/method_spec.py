@@ -83,6 +83,14 @@ def spec(name: str) -> MethodSpec:
         raise ConfigError(f"{_files()[name]} does not describe a method: {error}") from None
 
 
+@functools.cache
+def files(name: str) -> tuple[Path, ...]:
+    """Return the YAML file of a method, then those of the methods that it is `like`."""
+    path = _files()[name]
+    base = yaml.safe_load(path.read_text(encoding="utf-8")).get("like")
+    return (path, *(files(base) if base else ()))
+
+
 def _content(name: str) -> dict[str, Any]:
     """Return the content of a method's YAML, laid over that of the method it is `like`."""
     path = _files()[name]

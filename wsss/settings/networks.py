@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from wsss.settings.base import Strict
 from wsss.settings.training import AugmentParams, TrainParams
 
+# Our own backbones, whose stride is fixed: the stride, and the network whose initial weights they take.
+# (IRNet started from torchvision's first ImageNet weights, timm's tv_in1k; ToCo and CPDGL from the ViT
+# of the first release, which timm no longer takes by default.)
 FIXED = {
     "resnet38": (8, "resnet38"),
     "resnet50_irn": (16, "resnet50.tv_in1k"),
@@ -70,6 +73,16 @@ class PretrainedParams(NetParams):
         description="file with published initial weights of the backbone, instead of weights; say "
         "which, as those trained on COCO's masks have seen masks",
     )
+
+    checkpoint: str | None = Field(
+        None,
+        description="file with published weights of this whole network, taken instead of training",
+    )
+
+    @property
+    def initial(self) -> str | None:
+        """The name of the initial weights, or none."""
+        return None if self.checkpoint else super().initial
 
     @model_validator(mode="after")
     def _initial_weights(self) -> PretrainedParams:

@@ -1,12 +1,12 @@
-"""Scores, reports, and the whole of the parameters."""
+"""Scores, boxes and reports, and the model of a whole parameter file."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from wsss.settings.base import Fraction, Strict
+from wsss.settings.base import Fraction, RawSettings, Strict
 from wsss.settings.cams import CamParams
 from wsss.settings.data import DataParams
 from wsss.settings.networks import ClassifierParams
@@ -15,85 +15,97 @@ from wsss.settings.segmenter import DecodeParams, SegmenterParams
 
 
 class EvaluationParams(Strict):
-    """How predictions are scored; kept beside every number."""
+    """How predictions are scored; stored beside every number."""
 
-    seed_threshold: Fraction = Field(0.4, description="background score of the reported seed")
+    seed_threshold: Fraction = Field(
+        0.4, description="background score of the seed that is reported"
+    )
     thresholds: Annotated[int, Field(ge=10, le=1000)] = Field(
-        100, description="points of the threshold curve, k / thresholds for k = 0, 1, ..."
+        100, description="number n of points of the threshold curve, at k / n for k = 0, 1, ..."
     )
     convention: Literal["A", "B", "C", "D"] = Field(
         "A",
-        description="classes averaged. A: in truth or prediction (IRNet, CRT); B: in the truth "
-        "(DeepLab-v2, ToCo, CPDGL); C: all, absent ones count as 0 (SEAM, MCTformer, PCSformer, "
-        "PCSS, SemFormer); D: as A (MCTformer's segmentation)",
+        description="classes that the mean IoU averages over. A: classes in the ground truth or the "
+        "prediction (IRNet, CRT); B: classes in the ground truth (DeepLab-v2, ToCo, CPDGL); "
+        "C: all classes, absent ones count as 0 (SEAM, MCTformer, PCSformer, PCSS, "
+        "SemFormer); D: as A (MCTformer's segmentation)",
     )
     unlabelled: Literal["background", "missed", "excluded"] = Field(
         "background",
-        description="what a predicted 255 is. background (IRNet, CRT); missed: of no class "
-        "(MCTformer, PCSformer, PCSS, SemFormer); excluded: not counted, which flatters (ToCo)",
+        description="meaning of a predicted 255. background (IRNet, CRT); missed: a pixel of no class "
+        "(MCTformer, PCSformer, PCSS, SemFormer); excluded: a pixel that is not counted, "
+        "which flatters (ToCo)",
     )
     erode_px: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="side of the square that cuts every class of a seed or walked map before it "
-        "is scored; 0 is none (SemFormer 7)",
+        description="side, in pixels, of the square that erodes every class of a seed or walked map "
+        "before it is scored; 0: no erosion (SemFormer: 7)",
     )
 
 
 class BoxesParams(Strict):
-    """Boxes of objects from class maps, for methods that localize instead of segmenting."""
+    """Boxes from class maps, for methods that localize objects instead of segmenting."""
 
     threshold: Fraction = Field(
-        0.1, description="share of a map's range above which the box lies (CUB 0.1, ILSVRC 0.12)"
+        0.1,
+        description="share of a map's range above which a pixel belongs to the box (CUB: 0.1, ILSVRC: "
+        "0.12)",
     )
-    batch: PositiveInt = Field(64, description="images worked on together")
+    batch: PositiveInt = Field(64, description="images in one forward pass")
 
 
 class ReportParams(Strict):
     """What the report shows."""
 
-    panels: PositiveInt = Field(8, description="images in the qualitative panel of a run")
+    panels: PositiveInt = Field(8, description="number of images in the panel of a run")
     gallery_px: Annotated[int, Field(ge=32)] = Field(
-        384, description="longest side of a picture of the gallery; larger ones are reduced"
+        384,
+        description="longest side of a picture in the gallery, in pixels; larger pictures are reduced",
     )
     boundary_px: Annotated[int, Field(ge=0)] = Field(
         3,
-        description="wrong pixels no further than this from another true label are mistakes at a "
-        "boundary (trimaps of Kohli et al., IJCV 2009)",
+        description="a wrong pixel counts as a boundary mistake if its distance to another true label is "
+        "at most this number of pixels (trimaps of Kohli et al., IJCV 2009)",
     )
 
 
 class Override(Strict):
-    """Settings for the runs that match; an absent condition matches every run."""
+    """Settings for the runs that match all conditions; an absent condition matches every run."""
 
-    dataset: str | None = Field(None, description="only this dataset")
-    method: str | None = Field(None, description="only this method")
-    protocol: Literal["published", "common"] | None = Field(None, description="only this protocol")
-    set: dict[str, Any] = Field(description="sections to change, as in params.yaml")
+    dataset: str | None = Field(None, description="only runs on this dataset")
+    method: str | None = Field(None, description="only runs of this method")
+    protocol: Literal["published", "common"] | None = Field(
+        None, description="only runs of this protocol"
+    )
+    set: RawSettings = Field(
+        description="sections to change, as in params.yaml, and `networks` for one network of a chain"
+    )
 
 
-class Selection(Strict):
-    """Which runs there are, and the data they use."""
+class RunSelection(Strict):
+    """Which runs there are, and the data that they use."""
 
     datasets: tuple[str, ...] = Field(
-        ("shapes",), description="shapes, stamps, voc12, coco14, cub or a name in data.csv"
+        ("shapes",),
+        description="datasets to run on: shapes, stamps, voc12, coco14, cub, or names in data.csv",
     )
     methods: tuple[str, ...] = Field(
-        ("cam", "supervised"), description="what to run; `wsss methods`"
+        ("cam", "supervised"), description="methods to run; `wsss methods` lists them"
     )
     protocols: tuple[Literal["published", "common"], ...] = Field(
-        ("common",), description="common: all methods alike; published: as each paper did"
+        ("common",), description="common: all methods alike; published: each method as in its paper"
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (0,), description="one run for each seed"
+        (0,), description="random seeds; one run for each"
     )
     shards: PositiveInt = Field(
-        1, description="parts that inference is split into; no effect on results"
+        1, description="number of parts that inference is split into; results do not depend on it"
     )
     data: DataParams = DataParams()
 
 
 class RunSections(Strict):
-    """The settings of the stages of one run."""
+    """The sections of settings that the stages of a run read."""
 
     classifier: ClassifierParams = ClassifierParams()
     cam: CamParams = CamParams()
@@ -106,11 +118,12 @@ class RunSections(Strict):
     boxes: BoxesParams = BoxesParams()
 
 
-class Params(RunSections, Selection):
-    """Everything in params.yaml."""
+class Params(RunSections, RunSelection):
+    """All settings that params.yaml and the files over it may hold."""
 
     report: ReportParams = ReportParams()
     overrides: dict[str, Override] = Field(
         {},
-        description="settings for some runs only, each under a name, later ones over earlier ones",
+        description="settings for some runs only, each under a name; later ones are laid over earlier "
+        "ones",
     )

@@ -1,28 +1,106 @@
-"""The parameters as text: params.yaml, its JSON schema, and every key explained."""
+"""Settings as text: params.yaml, its JSON schema, and an explanation of every key."""
 
 from __future__ import annotations
 
+import functools
 import json
 import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
 from wsss.settings import presets
+from wsss.settings.base import RawSettings
 from wsss.settings.params import Params
 from wsss.storage.files import write_text
 
+# The keys that stand in params.yaml: what a user is likely to change. A section stands for all its keys.
+USUAL = (
+    "datasets",
+    "methods",
+    "protocols",
+    "seeds",
+    "shards",
+    "data",
+    "classifier.backbone",
+    "classifier.weights",
+    "classifier.stride",
+    "classifier.augment.crop_px",
+    "classifier.train.epochs",
+    "classifier.train.batch",
+    "classifier.train.lr",
+    "classifier.train.workers",
+    "cam.scales",
+    "cam.batch",
+    "affinity.kind",
+    "affinity.backbone",
+    "affinity.weights",
+    "affinity.stride",
+    "affinity.confident.foreground",
+    "affinity.confident.background",
+    "affinity.augment.crop_px",
+    "affinity.train.epochs",
+    "affinity.train.batch",
+    "affinity.train.lr",
+    "affinity.train.workers",
+    "walk.beta",
+    "walk.log2_steps",
+    "pseudo.threshold",
+    "pseudo.crf",
+    "segmenter.backbone",
+    "segmenter.weights",
+    "segmenter.stride",
+    "segmenter.augment.crop_px",
+    "segmenter.train.epochs",
+    "segmenter.train.batch",
+    "segmenter.train.lr",
+    "segmenter.train.workers",
+    "segmenter.test.scales",
+    "segmenter.test.mirror",
+    "segmenter.test.crf",
+    "segmenter.test.batch",
+    "evaluation.seed_threshold",
+    "report.panels",
+    "overrides",
+)
 
-def setting_rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str, str]]:
+
+def is_usual(key: str) -> bool:
+    """Return whether a key stands in params.yaml, or is a section with such keys."""
+    return any(key == usual or _below(key, usual) or _below(usual, key) for usual in USUAL)
+
+
+def is_usual_line(key: str, value: object) -> bool:
+    """Return whether params.yaml has this line unless somebody changes it."""
+    return is_usual(key) and defaults().get(key, ...) == value
+
+
+def _below(key: str, section: str) -> bool:
+    return key.startswith(f"{section}.")
+
+
+@functools.cache
+def defaults() -> dict[str, object]:
+    """Return the default of every key as plain YAML holds it."""
+    rows = setting_rows(Params)
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value, kind, _ in rows
+        if kind != "section"
+    }
+
+
+def setting_rows(
+    model: type[BaseModel], prefix: str = ""
+) -> Iterator[tuple[str, object, str, str]]:
     """Yield (key, default, type, description) for each field under `model`, depth first."""
     yield from _keys(model(), prefix)
 
 
-def _keys(instance: BaseModel, prefix: str) -> Iterator[tuple[str, Any, str, str]]:
+def _keys(instance: BaseModel, prefix: str) -> Iterator[tuple[str, object, str, str]]:
     for name, field in type(instance).model_fields.items():
         value = getattr(instance, name)
         if isinstance(value, BaseModel):
@@ -32,7 +110,7 @@ def _keys(instance: BaseModel, prefix: str) -> Iterator[tuple[str, Any, str, str
             yield (f"{prefix}{name}", value, _type_name(field.annotation), field.description or "")
 
 
-def _type_name(annotation: Any) -> str:
+def _type_name(annotation: object) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Literal:
         return " | ".join(map(str, arguments))
@@ -42,27 +120,33 @@ def _type_name(annotation: Any) -> str:
         return " | ".join(_type_name(a) for a in arguments)
     if origin is tuple:
         return f"[{', '.join('...' if a is Ellipsis else _type_name(a) for a in arguments)}]"
+    if annotation is types.NoneType:
+        return "null"
     return getattr(annotation, "__name__", str(annotation))
 
 
 def params_text() -> str:
-    """Return the text of params.yaml: every key with its default and its description."""
+    """Return the text of params.yaml: the usual keys with their defaults and descriptions."""
     lines = [
-        "# Every parameter of a run, with the values of the embedded demo.",
-        "# Made by `wsss params --write` from wsss/settings/; presets in params/ are merged over it.",
+        "# What is most often changed, with the values of the embedded demo; presets in params/ are laid",
+        "# over it. All other keys: `wsss params --explain`. Write them here or in a file of your own;",
+        "# docs/settings.md says which layer counts. Made by `wsss params --write` from wsss/settings/.",
     ]
     for key, value, kind, description in setting_rows(Params):
+        if not is_usual(key):
+            continue
         depth, name = key.count("."), key.rsplit(".", 1)[-1]
         if kind == "section":
             lines += [""] * (depth == 0) + [
                 f"{'  ' * depth}{name}:  # {description.splitlines()[0]}"
             ]
         else:
-            lines.append(f"{'  ' * depth}{name}: {_yaml_value(value)}  # {description}")
+            lines.append(f"{'  ' * depth}{name}: {yaml_value(value)}  # {description}")
     return "\n".join(lines) + "\n"
 
 
-def _yaml_value(value: Any) -> str:
+def yaml_value(value: object) -> str:
+    """Return a value as YAML on one line."""
     plain = list(value) if isinstance(value, tuple) else value
     text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).strip()
     return text.removesuffix("\n...").strip()
@@ -73,17 +157,17 @@ def explain() -> str:
     rows = [
         f"{key}\n    {description}"
         if kind == "section"
-        else f"{key} = {_yaml_value(value)}   ({kind})\n    {description}"
+        else f"{key} = {yaml_value(value)}   ({kind})\n    {description}"
         for key, value, kind, description in setting_rows(Params)
     ]
     rows += [
-        f"segmenter preset {name}\n    {preset['about']}"
+        f"segmenter preset {name}\n    {preset.about}"
         for name, preset in presets.segmenters().items()
     ]
     return "\n".join(rows)
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> RawSettings:
     """Return the JSON schema of params.yaml, for editors and for Snakemake's validation."""
     return Params.model_json_schema()
 

@@ -1,4 +1,4 @@
-"""From params.yaml to the settings of one run: merge, validate once, resolve.
+"""From parameter files to the settings of one run: read, merge, validate, resolve.
 
 Imports neither torch nor timm: the Snakefile uses this module.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,14 +17,15 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from wsss.errors import ConfigError
-from wsss.settings import ClassifierParams, Params, RunSections, method_spec, presets
-from wsss.settings.base import merge
+from wsss.settings import ClassifierParams, Params, RunSections, method_spec
+from wsss.settings.base import RawSettings, merge
+from wsss.settings.layers import SECTIONS, Layer, layers_of_network, layers_of_run, merged
 from wsss.storage import plain_yaml
 
 DRAWN = ("shapes", "stamps")  # datasets whose images the package makes
-BUILT_IN = (*DRAWN, "voc12", "coco14", "cub")  # datasets that have a section in `data`
-SECTIONS = tuple(RunSections.model_fields)
-# Settings by their names of before version 0.2: an old name is answered with the new one.
+BUILT_IN = (*DRAWN, "voc12", "coco14", "cub")  # datasets with a section in `data`
+STORED = "layers"  # the one key of a file that holds several layers
+# New names of settings, by their names before version 0.2: an error message quotes the new name.
 RENAMED = {
     "among": ("crf_classes",),
     "bias_factor": ("bias_lr_scale",),
@@ -57,13 +59,13 @@ RENAMED = {
 
 
 class RunSettings(RunSections):
-    """The resolved settings of one run: dataset x method x protocol."""
+    """The settings of one run, all layers merged; seeds of a run share them."""
 
     networks: dict[str, ClassifierParams] = Field({}, description="the method's chain")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file; tags that would build objects are refused."""
+def read_yaml(path: Path) -> RawSettings:
+    """Return the mapping in a YAML file; tags that would build objects are errors."""
     try:
         content = plain_yaml.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -77,23 +79,46 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content or {}
 
 
+def read_layers(paths: Sequence[Path]) -> list[Layer]:
+    """Return the layers of parameter files, in order.
+
+    A file that the workflow wrote for its jobs holds several layers, with their sources.
+    """
+    layers = []
+    for path in paths:
+        content = read_yaml(path)
+        if set(content) == {STORED}:
+            layers += [Layer(part["source"], part["settings"]) for part in content[STORED]]
+        else:
+            layers.append(Layer(str(path), content))
+    return layers
+
+
+def layers_text(layers: Sequence[Layer]) -> str:
+    """Return layers as text for `read_layers`."""
+    parts = [{"source": layer.source, "settings": layer.settings} for layer in layers]
+    return json.dumps({STORED: parts}, indent=1, default=str) + "\n"
+
+
 def load_params(paths: Sequence[Path]) -> Params:
     """Read parameter files, each laid over the ones before, and validate the whole."""
-    raw: dict[str, Any] = {}
-    for path in paths:
-        raw = merge(raw, read_yaml(path))
-    return validate_params(raw, ", ".join(map(str, paths)))
+    return validate_layers(read_layers(paths), ", ".join(map(str, paths)))
 
 
-def validate_params(raw: Mapping[str, Any], where: str = "the parameters") -> Params:
-    """Return validated parameters.
+def validate_params(raw: Mapping[str, object], where: str = "the parameters") -> Params:
+    """Return the parameters that one layer over the defaults leads to; see `validate_layers`."""
+    return validate_layers([Layer(where, raw)], where)
+
+
+def validate_layers(layers: Sequence[Layer], where: str) -> Params:
+    """Return the parameters that layers lead to, over the defaults.
 
     Raises:
         ConfigError: with every problem at once, each with its key.
     """
     defaults = Params().model_dump()  # a section given in part keeps the rest of its own defaults
     try:
-        raw = _with_preset(raw, defaults)
+        raw = merged(layers)
     except ConfigError as error:
         raise _listed([str(error)], where) from None
     try:
@@ -106,35 +131,6 @@ def validate_params(raw: Mapping[str, Any], where: str = "the parameters") -> Pa
     return params
 
 
-def _with_preset(raw: Mapping[str, Any], defaults: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return `raw` with the preset that its segmenter names, if any, under the segmenter's own keys.
-
-    Of those, the ones that have the default's value give way to the preset: params.yaml has them all.
-    `defaults` is empty where every key was written by a person, as in overrides.
-    """
-    own = raw.get("segmenter")
-    name = own.get("preset") if isinstance(own, Mapping) else None
-    if name is None or not isinstance(own, Mapping):
-        return raw
-    known = presets.segmenters()
-    if not isinstance(name, str) or name not in known:
-        raise ConfigError(f"segmenter.preset: {name!r} is not one of {', '.join(known)}")
-    own = _changed(own, defaults.get("segmenter", {}))
-    return {**raw, "segmenter": merge(known[name]["settings"], own)}
-
-
-def _changed(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of `own` differs from `defaults`, at any depth."""
-    found: dict[str, Any] = {}
-    for key, value in own.items():
-        default = defaults.get(key, ...)
-        if isinstance(value, Mapping) and isinstance(default, Mapping):
-            found[key] = _changed(value, default)
-        elif (tuple(value) if isinstance(value, list) else value) != default:
-            found[key] = value
-    return found
-
-
 def _listed(problems: Sequence[str], where: str) -> ConfigError:
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return ConfigError(f"{where} has {count}: " + "; ".join(problems))
@@ -143,7 +139,7 @@ def _listed(problems: Sequence[str], where: str) -> ConfigError:
 def describe_problems(
     error: ValidationError, model: type[BaseModel], prefix: str = ""
 ) -> list[str]:
-    """Return one phrase for each problem: the key, what is wrong, what it may be."""
+    """Return one phrase for each problem: the key, what is wrong, what is allowed."""
     problems = []
     for item in error.errors():
         key = prefix + ".".join(str(part) for part in item["loc"])
@@ -159,18 +155,18 @@ def describe_problems(
 
 
 def closest(name: str, names: Sequence[str]) -> list[str]:
-    """Return the one of `names` that `name` was renamed to or resembles, in a list; else none."""
+    """Return, in a list, the name that `name` was renamed to or resembles most; else an empty list."""
     renamed = [new for new in RENAMED.get(name, ()) if new in names]
     return renamed[:1] or difflib.get_close_matches(name, names, 1, cutoff=0.5)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> Iterator[str]:
-    """Yield the field names of the model that `location` leads to."""
+    """Yield the field names of the model at `location`, a path of keys below `model`."""
     for part in location:
         field = model.model_fields.get(str(part))
         if field is not None:
@@ -178,13 +174,13 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> Iterato
     yield from model.model_fields
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
+def _model_of(annotation: object) -> type[BaseModel] | None:
     candidates = (annotation, *typing.get_args(annotation))
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
 
 def _impossible(params: Params) -> Iterator[str]:
-    """Yield what is well typed but cannot be run."""
+    """Yield the problems of parameters that are well typed but cannot be run."""
     datasets = (*BUILT_IN, *params.data.csv)
     yield from _selection("datasets", params.datasets, datasets)
     yield from _selection("methods", params.methods, method_spec.methods())
@@ -205,17 +201,17 @@ def _impossible(params: Params) -> Iterator[str]:
             yield str(error)
 
 
-def _selection(key: str, chosen: Sequence[Any], known: Sequence[Any]) -> Iterator[str]:
+def _selection(key: str, chosen: Sequence[object], allowed: Sequence[object]) -> Iterator[str]:
     for name in chosen:
-        if name not in known:
-            yield f"{key}: {name!r} is not one of {', '.join(known)}"
+        if name not in allowed:
+            yield f"{key}: {name!r} is not one of {', '.join(map(str, allowed))}"
     if not chosen:
         yield f"{key}: name at least one"
     if len(set(chosen)) != len(chosen):
         yield f"{key}: one is listed twice"
 
 
-def _unusable(changes: Mapping[str, Any]) -> Iterator[str]:
+def _unusable(changes: Mapping[str, object]) -> Iterator[str]:
     for key in changes:
         if key not in (*SECTIONS, "networks"):
             close = closest(key, SECTIONS)
@@ -232,44 +228,40 @@ def _combinations(params: Params, datasets: Sequence[str]) -> Iterator[tuple[str
 @functools.lru_cache(maxsize=512)
 def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> RunSettings:
     params = Params.model_validate_json(params_json)
-    spec = method_spec.spec(method)
-    raw: dict[str, Any] = params.model_dump(include=set(SECTIONS))
-    changes = dict(spec.common)
-    if protocol == "published":
-        changes = merge(changes, _with_preset(spec.published, {}))
-    for override in params.overrides.values():
-        wanted = (override.dataset, override.method, override.protocol)
-        if all(
-            w in (None, is_) for w, is_ in zip(wanted, (dataset, method, protocol), strict=True)
-        ):
-            changes = merge(changes, _with_preset(override.set, {}))
-    own = changes.pop("networks", {})
-    raw = merge(raw, changes)
-    raw["networks"] = {
-        name: _network(raw["classifier"], network, own.get(name, {}))
-        for name, network in spec.networks.items()
-    }
     where = f"{dataset}/{method}/{protocol}"
-    unknown = set(own) - set(spec.networks)
-    if unknown:
-        known = ", ".join(spec.networks) or "none"
-        raise ConfigError(
-            f"{where}: networks.{min(unknown)} is not in the chain of {method} ({known})"
-        )
+    sections: RawSettings = params.model_dump(include=set(SECTIONS))
+    layers = layers_of_run(params, dataset, method, protocol)
+    changes = merged(layers)
+    _check_chain(changes.pop("networks", {}), method, where)
+    shared = [Layer("the sections for all runs", sections)]
+    networks = {
+        name: _network(layers_of_network(shared, layers, method, name), network)
+        for name, network in method_spec.spec(method).networks.items()
+    }
     try:
-        return RunSettings.model_validate(raw)
+        return RunSettings.model_validate({**merge(sections, changes), "networks": networks})
     except ValidationError as error:
         raise ConfigError(f"{where}: " + "; ".join(describe_problems(error, RunSettings))) from None
 
 
-def _network(
-    classifier: Mapping[str, Any], network: method_spec.NetworkSpec, own: Mapping[str, Any]
-) -> dict[str, Any]:
-    settings = {"settings": network.settings}
-    trained = {} if network.computed else classifier
-    merged = merge(merge(merge(trained, settings), network.common), own)
-    check_settings(merged["settings"], network.settings)
-    return merged
+def _check_chain(networks: Mapping[str, object], method: str, where: str) -> None:
+    """Stop at settings of a network that the method does not have."""
+    chain = method_spec.spec(method).networks
+    unknown = set(networks) - set(chain)
+    if unknown:
+        raise ConfigError(
+            f"{where}: networks.{min(unknown)} is not in the chain of {method} "
+            f"({', '.join(chain) or 'none'})"
+        )
+
+
+def _network(layers: Sequence[Layer], network: method_spec.NetworkSpec) -> dict[str, Any]:
+    """Return the settings of one network of a chain from their layers."""
+    settings: RawSettings = {}
+    for layer in layers:
+        settings = merge(settings, layer.settings)
+    check_settings(settings["settings"], network.settings)
+    return settings
 
 
 def check_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -283,12 +275,12 @@ def check_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
                 else f"known are {', '.join(defaults) or 'none'}"
             )
             raise ConfigError(f"unknown key settings.{key}; {hint}")
-        wanted = type(defaults[key])
-        numbers = wanted is float and isinstance(value, int) and not isinstance(value, bool)
-        if not (isinstance(value, wanted) or numbers):
-            raise ConfigError(f"settings.{key}: expected {wanted.__name__} (got {value!r})")
+        expected = type(defaults[key])
+        numbers = expected is float and isinstance(value, int) and not isinstance(value, bool)
+        if not (isinstance(value, expected) or numbers):
+            raise ConfigError(f"settings.{key}: expected {expected.__name__} (got {value!r})")
 
 
 def resolve_settings(params: Params, dataset: str, method: str, protocol: str) -> RunSettings:
-    """Return the settings of one run; every stage reads its own section and no other."""
+    """Return the settings of one run, in which a stage reads its own section alone."""
     return _resolved(params.model_dump_json(), dataset, method, protocol)

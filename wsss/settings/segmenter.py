@@ -1,4 +1,4 @@
-"""The segmenter and its test."""
+"""The segmenter, its training and its inference."""
 
 from __future__ import annotations
 
@@ -10,43 +10,52 @@ from wsss.settings import presets
 from wsss.settings.base import CrfName, Strict
 from wsss.settings.cams import RESIZE, Resize
 from wsss.settings.networks import PretrainedParams
-from wsss.settings.refinement import _check_labels_follow
 from wsss.settings.training import AugmentParams, TrainParams
 
 
 class SegmenterTestParams(Strict):
     """Inference of the segmenter."""
 
-    scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), description="resize factors")
-    mirror: bool = Field(True, description="also look at the mirrored image")
+    scales: tuple[PositiveFloat, ...] = Field(
+        (0.75, 1.0, 1.25),
+        description="factors by which images are resized before the forward passes",
+    )
+    mirror: bool = Field(True, description="also run the network on the mirrored image")
     resize: Resize = Field("picture", description=RESIZE)
     size_rounding: Literal["round", "floor"] = Field(
-        "round", description="how a scaled side becomes whole (MCTformer: floor)"
+        "round", description="how a scaled side becomes a whole number of pixels (MCTformer: floor)"
     )
     merge: Literal["mean", "sum", "max", "max_softmax"] = Field(
-        "mean", description="of all looks: mean, sum or maximum of logits, or maximum of softmax"
+        "mean",
+        description="how views are merged: mean, sum or maximum of their logits, or maximum of their "
+        "softmax",
     )
-    crf: CrfName = Field("none", description="CRF set applied to the probabilities")
+    crf: CrfName = Field("none", description="CRF set that is applied to the class probabilities")
     crf_picture: Literal["original", "bgr", "denormalised", "wrapped"] = Field(
         "original",
-        description="what the CRF sees: the file; its channels swapped; or, as published: scaled "
-        "back and cut to 8 bits (DeepLab-v1), mean-subtracted and wrapped to 8 bits (DeepLab-v2)",
+        description="image that guides the CRF. original: the file; bgr: the file with swapped channels; "
+        "denormalised: the network's input, scaled back and cut to 8 bits, as published "
+        "(DeepLab-v1); wrapped: the image less its mean, wrapped around to 8 bits, as "
+        "published (DeepLab-v2)",
     )
-    batch: PositiveInt = Field(32, description="images of one size worked on together")
+    batch: PositiveInt = Field(32, description="images of equal size in one forward pass")
 
 
 class DecodeParams(SegmenterTestParams):
     """Inference of the decoder of a method that learns masks by itself (ToCo, SeCo, CPDGL)."""
 
     square_px: PositiveInt | None = Field(
-        None, description="side of the square that scales are of, instead of the image (CPDGL 448)"
+        None,
+        description="side of the square, in pixels, that the scales refer to; null: they refer to the "
+        "image (CPDGL: 448)",
     )
     square_first: bool = Field(
-        False, description="images are brought to that square before its scales (ToCo on COCO)"
+        False,
+        description="resize images to that square before they are resized to the scales (ToCo on COCO)",
     )
     mirror_merge: Literal["merge", "sum", "max"] = Field(
         "merge",
-        description="how an image and its mirror image are merged; merge: as the scales are",
+        description="how the logits of an image and of its mirror image are merged. merge: as the scales",
     )
 
 
@@ -55,29 +64,35 @@ class SegmenterParams(PretrainedParams):
 
     preset: str | None = Field(
         None,
-        description="start from published settings (" + ", ".join(presets.segmenters()) + "); keys "
-        "whose value is not the default are laid over them, in overrides all keys",
+        description="published settings that the keys beside it, and later layers, are laid over: "
+        + ", ".join(presets.segmenters()),
     )
     head: Literal["deeplab_v2", "deeplab_v1", "deeplab_v3plus", "resnet38"] = Field(
         "deeplab_v2",
-        description="DeepLab-v2; the code base's DeepLab-v1 and v3+; MCTformer's on resnet38",
+        description="deeplab_v2; deeplab_v1 and deeplab_v3plus as in YudeWang's code base; resnet38: "
+        "MCTformer's head",
     )
     rates: tuple[PositiveInt, ...] = Field(
-        (1, 2, 4, 6), description="dilations of the head; deeplab_v1 and resnet38 use the first"
+        (1, 2, 4, 6),
+        description="dilations of the head's convolutions; deeplab_v1 and resnet38 use the first one "
+        "alone",
     )
     msc: tuple[PositiveFloat, ...] = Field(
         (),
-        description="factors of further looks inside the network, each trained, whose maximum "
-        "counts (DeepLab-v2: 0.5, 0.75)",
+        description="factors of smaller copies of the image that the network also processes; the maximum "
+        "over all of them counts, and each is trained (DeepLab-v2: 0.5, 0.75)",
     )
     recompute_factor: bool = Field(
-        False, description="derive these factors from whole sizes again, as PyTorch did up to 1.5"
+        False,
+        description="recompute these factors from the rounded sizes, as PyTorch did up to 1.5",
     )
     align_corners: bool = Field(
-        False, description="logits grow with aligned corners (DeepLab-v1, v3+)"
+        False, description="align corners when logits are enlarged (DeepLab-v1, DeepLab-v3+)"
     )
     loss_at: Literal["labels", "logits"] = Field(
-        "labels", description="logits grow to the labels, or labels are reduced (DeepLab-v2)"
+        "labels",
+        description="size at which the loss is computed. labels: logits are enlarged; logits: labels are "
+        "reduced (DeepLab-v2)",
     )
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=20)
@@ -85,5 +100,5 @@ class SegmenterParams(PretrainedParams):
 
     @model_validator(mode="after")
     def _labels_follow(self) -> SegmenterParams:
-        _check_labels_follow(self.augment)
+        self.augment.check_pixel_labels()
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from wsss.data.index import load_index
 from wsss.data.workers import Batch
 from wsss.inference.trained import normalisation
 from wsss.machine.runtime import Runtime
-from wsss.nets.affinitynet import build_affinity_network
+from wsss.nets.affinitynet import affinity_layout, build_affinity_network
 from wsss.nets.backbone import Network
 from wsss.nets.irn import IRN, measure_mean
 from wsss.refine.affinity import (
@@ -26,7 +27,7 @@ from wsss.runs.run import Run
 from wsss.settings import AffinityParams
 from wsss.storage.archive import Reader
 from wsss.training.loop import Objective
-from wsss.training.session import initialise, train_network
+from wsss.training.session import adopt_published, initialise, train_network
 
 
 class Affinities(Objective):
@@ -79,9 +80,14 @@ def labels_at_cells(masks: Tensor, features: Tensor, params: AffinityParams) -> 
 
 
 def affinity(run: Run) -> None:
-    """Train the affinity network."""
+    """Train the affinity network, or take its published weights."""
     params, labels = run.settings.affinity, run.path("confident.zip")
     net, weights = initialise(lambda: build_affinity_network(params), run, "affinity")
+    if params.checkpoint:
+        runtime = Runtime.start(params.train.precision)
+        source, layout = Path(params.checkpoint), affinity_layout(params)
+        adopt_published(run, "affinity", net, source, layout, runtime)
+        return
     train_network(
         run,
         "affinity",

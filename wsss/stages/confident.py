@@ -18,7 +18,7 @@ from wsss.refine.affinity import from_thresholds
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
 from wsss.scores.metrics import seed
-from wsss.settings import ConfidentParams
+from wsss.settings import AffinityLabelParams
 from wsss.storage import archive
 from wsss.storage.cam_archive import cam_reader
 
@@ -50,7 +50,7 @@ def confident(run: Run, processes: int = 1) -> None:
     )
 
 
-def label(index: Index, cams: Path, params: ConfidentParams, entry: Entry) -> NDArray[np.uint8]:
+def label(index: Index, cams: Path, params: AffinityLabelParams, entry: Entry) -> NDArray[np.uint8]:
     """Return the affinity labels (H, W) of one image; 255 is neither foreground nor background."""
     cam = cam_reader(cams)[entry.name]
     labels = cam.labels.tolist()
@@ -63,7 +63,7 @@ def label(index: Index, cams: Path, params: ConfidentParams, entry: Entry) -> ND
 
 
 def _two_labels(
-    maps: Array, image: Array, params: ConfidentParams, among: int
+    maps: Array, image: Array, params: AffinityLabelParams, among: int
 ) -> tuple[Array, Array]:
     """Return labels 0..K (H, W) of the maps (K, H, W) with a large and with a small background.
 

@@ -13,12 +13,13 @@ from wsss.data.images import LabelReader, load_mask
 from wsss.data.index import Entry, load_index
 from wsss.data.workers import Batch
 from wsss.errors import DatasetError
-from wsss.nets.deeplab import DeepLab, build_deeplab, pixel_loss
+from wsss.machine.runtime import Runtime
+from wsss.nets.deeplab import DeepLab, build_deeplab, pixel_loss, segmenter_layout
 from wsss.runs.run import Run
 from wsss.settings import SegmenterParams
 from wsss.storage.archive import Reader
 from wsss.training.loop import Objective
-from wsss.training.session import initialise, train_network
+from wsss.training.session import adopt_published, initialise, train_network
 
 
 class Segmentation(Objective):
@@ -44,9 +45,15 @@ def initial_segmenter(run: Run, classes: int) -> tuple[DeepLab, list[Path]]:
 
 
 def segmenter(run: Run) -> None:
-    """Train the segmenter."""
+    """Train the segmenter, or take its published weights."""
+    params = run.settings.segmenter
     net, weights = initial_segmenter(run, len(load_index(run.index).classes))
-    objective = Segmentation(net, run.settings.segmenter)
+    if params.checkpoint:
+        runtime = Runtime.start(params.train.precision)
+        source, layout = Path(params.checkpoint), segmenter_layout(params)
+        adopt_published(run, "segmenter", net, source, layout, runtime)
+        return
+    objective = Segmentation(net, params)
     if run.spec.learns_masks:
         train_network(run, "segmenter", objective, weights, masks=true_mask)
     else:

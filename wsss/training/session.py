@@ -45,7 +45,7 @@ def initialise(build: Callable[[], Built], run: Run, stage: str) -> tuple[Built,
     torch.manual_seed(number(run.seed, "initial weights", stage))
     net = build()
     params = network_params(run, stage)
-    if isinstance(params, PretrainedParams) and params.initial_file:
+    if isinstance(params, PretrainedParams) and params.initial_file and not params.checkpoint:
         source = Path(params.initial_file)
         checkpoint.adopt(net.backbone, source, published_layout(params.backbone))
         log.info("initial weights of the %s: %s", stage, source)
