@@ -80,6 +80,9 @@ class Selection(Strict):
     methods: tuple[str, ...] = Field(
         ("cam", "supervised"), description="what to run; `wsss methods`"
     )
+    methods_path: tuple[str, ...] = Field(
+        (), description="folders with methods of your own (docs/add-a-method.md)"
+    )
     protocols: tuple[Literal["published", "common"], ...] = Field(
         ("common",), description="common: all methods alike; published: as each paper did"
     )

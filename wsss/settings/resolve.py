@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from wsss.errors import ConfigError
-from wsss.settings import ClassifierParams, Params, RunSections, method_spec, presets
+from wsss.settings import MethodNetworkParams, Params, RunSections, method_spec, presets
 from wsss.settings.base import merge
 from wsss.storage import plain_yaml
 
@@ -54,12 +54,19 @@ RENAMED = {
     "whole_px": ("size_rounding",),
     "wraps": ("wrap_negative",),
 }
+HYPER_PARAMETERS_PLACE = (
+    "hyper-parameters belong to a network of a method: write overrides.NAME: {method: METHOD, set: "
+    "{networks: {NETWORK: {hyper_parameters: {KEY: VALUE}}}}}"
+)
+MOVED = dict.fromkeys(
+    ("classifier.settings", "classifier.hyper_parameters"), HYPER_PARAMETERS_PLACE
+)
 
 
 class RunSettings(RunSections):
     """The resolved settings of one run: dataset x method x protocol."""
 
-    networks: dict[str, ClassifierParams] = Field({}, description="the method's chain")
+    networks: dict[str, MethodNetworkParams] = Field({}, description="the method's chain")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -146,8 +153,10 @@ def describe_problems(
     """Return one phrase for each problem: the key, what is wrong, what it may be."""
     problems = []
     for item in error.errors():
-        key = prefix + ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
+        key = (prefix + ".".join(str(part) for part in item["loc"])).rstrip(".")
+        if key in MOVED:
+            problems.append(f"unknown key {key}; {MOVED[key]}")
+        elif item["type"] == "extra_forbidden":
             siblings = list(_fields_at(model, item["loc"][:-1]))
             close = closest(str(item["loc"][-1]), siblings)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(siblings)}"
@@ -187,7 +196,12 @@ def _impossible(params: Params) -> Iterator[str]:
     """Yield what is well typed but cannot be run."""
     datasets = (*BUILT_IN, *params.data.csv)
     yield from _selection("datasets", params.datasets, datasets)
-    yield from _selection("methods", params.methods, method_spec.methods())
+    try:
+        methods = method_spec.methods(params.methods_path)
+    except ConfigError as error:
+        yield str(error)
+        return
+    yield from _selection("methods", params.methods, methods)
     yield from _selection("protocols", params.protocols, params.protocols)
     yield from _selection("seeds", params.seeds, params.seeds)
     for name in params.data.csv:
@@ -198,7 +212,7 @@ def _impossible(params: Params) -> Iterator[str]:
     for name, override in params.overrides.items():
         for problem in _unusable(override.set):
             yield f"overrides.{name}.set: {problem}"
-    for dataset, method, protocol in _combinations(params, datasets):
+    for dataset, method, protocol in _combinations(params, datasets, methods):
         try:
             resolve_settings(params, dataset, method, protocol)
         except ConfigError as error:
@@ -222,17 +236,19 @@ def _unusable(changes: Mapping[str, Any]) -> Iterator[str]:
             yield f"unknown section {key}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
-def _combinations(params: Params, datasets: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+def _combinations(
+    params: Params, datasets: Sequence[str], methods: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
     for dataset in params.datasets:
         for method in params.methods:
-            if dataset in datasets and method in method_spec.methods():
+            if dataset in datasets and method in methods:
                 yield from ((dataset, method, protocol) for protocol in params.protocols)
 
 
 @functools.lru_cache(maxsize=512)
 def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> RunSettings:
     params = Params.model_validate_json(params_json)
-    spec = method_spec.spec(method)
+    spec = method_spec.spec(method, params.methods_path)
     raw: dict[str, Any] = params.model_dump(include=set(SECTIONS))
     changes = dict(spec.common)
     if protocol == "published":
@@ -245,10 +261,6 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Run
             changes = merge(changes, _with_preset(override.set, {}))
     own = changes.pop("networks", {})
     raw = merge(raw, changes)
-    raw["networks"] = {
-        name: _network(raw["classifier"], network, own.get(name, {}))
-        for name, network in spec.networks.items()
-    }
     where = f"{dataset}/{method}/{protocol}"
     unknown = set(own) - set(spec.networks)
     if unknown:
@@ -256,37 +268,36 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Run
         raise ConfigError(
             f"{where}: networks.{min(unknown)} is not in the chain of {method} ({known})"
         )
+    problems: list[str] = []
+    raw["networks"] = {
+        name: _network(raw["classifier"], network, own.get(name, {}), f"networks.{name}.", problems)
+        for name, network in spec.networks.items()
+    }
     try:
-        return RunSettings.model_validate(raw)
+        settings = RunSettings.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(describe_problems(error, RunSettings))) from None
+        problems = [*describe_problems(error, RunSettings), *problems]
+    if problems:
+        raise ConfigError(f"{where}: " + "; ".join(problems))
+    return settings
 
 
 def _network(
-    classifier: Mapping[str, Any], network: method_spec.NetworkSpec, own: Mapping[str, Any]
+    classifier: Mapping[str, Any],
+    network: method_spec.NetworkSpec,
+    changes: Mapping[str, Any],
+    prefix: str,
+    problems: list[str],
 ) -> dict[str, Any]:
-    settings = {"settings": network.settings}
+    """Return a network's settings, its hyper-parameters validated; add what is wrong to `problems`."""
     trained = {} if network.computed else classifier
-    merged = merge(merge(merge(trained, settings), network.common), own)
-    check_settings(merged["settings"], network.settings)
-    return merged
-
-
-def check_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Stop at a method's own setting that its YAML does not have, or of another type."""
-    for key, value in settings.items():
-        if key not in defaults:
-            close = closest(key, list(defaults))
-            hint = (
-                f"did you mean {close[0]!r}?"
-                if close
-                else f"known are {', '.join(defaults) or 'none'}"
-            )
-            raise ConfigError(f"unknown key settings.{key}; {hint}")
-        wanted = type(defaults[key])
-        numbers = wanted is float and isinstance(value, int) and not isinstance(value, bool)
-        if not (isinstance(value, wanted) or numbers):
-            raise ConfigError(f"settings.{key}: expected {wanted.__name__} (got {value!r})")
+    merged = merge(merge(trained, network.common), changes)
+    try:
+        values = network.model.model_validate(merged.get("hyper_parameters", {}))
+    except ValidationError as error:
+        problems += describe_problems(error, network.model, f"{prefix}hyper_parameters.")
+        values = network.model()
+    return {**merged, "hyper_parameters": values}
 
 
 def resolve_settings(params: Params, dataset: str, method: str, protocol: str) -> RunSettings:

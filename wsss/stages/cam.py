@@ -48,7 +48,7 @@ def cam(run: Run, shard: tuple[int, int], workers: int = 0, network: str | None 
 
 def looking(method: Method, net: Network, params: CamParams) -> Callable[[Tensor], Tensor]:
     """Return what a method sees, negative scores cut or not."""
-    see = method.cam if params.clip == "first" else method.evidence
+    see = method.cam if params.clip == "first" else method.signed_cam
     return without_gradients(lambda images: see(net, images))
 
 

@@ -78,7 +78,7 @@ def train(run: Run, name: str) -> None:
     runtime = Runtime.start(run.settings.networks[name].train.precision)
     nets = {other: restored(run, method, other, runtime) for other in run.after(name)}
     if run.spec.networks[name].computed:
-        derive(run, name, method, nets, index, runtime)
+        compute(run, name, method, nets, index, runtime)
         return
     net, weights = stage.initialise(lambda: method.build(name), run, name)
     params = run.settings.networks[name]
@@ -97,14 +97,14 @@ def train(run: Run, name: str) -> None:
 
 
 def restored(run: Run, method: Method, name: str, runtime: Runtime) -> nn.Module:
-    """Return a network of the chain as it was trained or derived, on the device."""
+    """Return a network of the chain as it was trained or computed, on the device."""
     path = run.path(f"{name}.safetensors")
     if run.spec.networks[name].computed:
         return runtime.place(Computed(checkpoint.load(path)[0]))
     return restore(lambda: method.build(name), path, runtime)
 
 
-def derive(
+def compute(
     run: Run,
     name: str,
     method: Method,
@@ -112,13 +112,13 @@ def derive(
     index: Index,
     runtime: Runtime,
 ) -> None:
-    """Write the tensors that a method derives from networks of its chain.
+    """Write the tensors that a method computes from networks of its chain.
 
     Raises:
         ConfigError: published weights are to be taken for it; there is no file of such tensors.
     """
     if run.settings.networks[name].checkpoint:
-        raise ConfigError(f"networks.{name} is derived from others: set its checkpoint to null.")
+        raise ConfigError(f"networks.{name} is computed from others: set its checkpoint to null.")
     if not runtime.is_main:
         runtime.wait()
         return
@@ -132,7 +132,7 @@ def derive(
         return (to_device(part, runtime) for part in shown)
 
     with torch.inference_mode(), runtime.autocast():
-        tensors = method.derive(name, nets, images)
+        tensors = method.compute(name, nets, images)
     stage.write_computed(run, name, tensors, index, record)
     runtime.wait()
 

@@ -131,7 +131,7 @@ def adopt_published(
 def write_computed(
     run: Run, stage: str, tensors: Mapping[str, Tensor], index: Index, record: Recorder
 ) -> None:
-    """Write what was derived instead of trained, a log without steps, and the record."""
+    """Write what was computed instead of trained, a log without steps, and the record."""
     weights = run.path(f"{stage}.safetensors")
     checkpoint.save(weights, tensors, header(run, stage, index))
     write_text(weights.with_suffix(".csv"), EMPTY_LOG)
