@@ -125,10 +125,7 @@ def load_method(name: str, folders: tuple[str, ...] = ()) -> type[Method]:
     loaded = importlib.import_module(module)
     method = getattr(loaded, "METHOD", None)
     if not (isinstance(method, type) and issubclass(method, Method)):
-        raise ConfigError(
-            f"{loaded.__file__} does not say which class is the method: end it with METHOD = "
-            "followed by the name of its subclass of wsss.methods.base.Method."
-        )
+        raise ConfigError(method_spec.no_class(str(loaded.__file__)))
     return method
 
 

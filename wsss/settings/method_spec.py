@@ -6,8 +6,9 @@ A method is a folder of the package (`wsss/methods/`) or of one of the user's fo
 
 from __future__ import annotations
 
+import ast
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -203,6 +204,14 @@ def _check_name(source: Source, others: Mapping[str, Source]) -> None:
                 f"{source.shown}: {word!r} is not a name of a method. Use letters, digits and '_', "
                 "with a letter first, for the file and its folder."
             )
+    for other in others.values():
+        folder = other.path.parent
+        is_namesake = folder.name == source.path.parent.name and folder != source.path.parent
+        if other.package == OWN_PACKAGE and is_namesake:
+            raise ConfigError(
+                f"{source.shown}: its folder has the name of the folder of {other.shown}, from which "
+                "its modules would be imported. Rename one of the folders."
+            )
     if name in others:
         other = others[name]
         owner = "a built-in method" if other.package == PACKAGE else f"the method in {other.shown}"
@@ -250,13 +259,39 @@ def _check_chain(method: MethodSpec, source: Source) -> None:
                 source, f"networks.{name}.after: {min(missing)!r} does not come before"
             )
         earlier.add(name)
-    package, _, inner = method.module.partition(f"{OWN_PACKAGE}.")
-    if not package and inner:
-        path = source.path.parents[1].joinpath(*inner.split(".")).with_suffix(".py")
-        if not path.is_file():
-            raise _not_a_method(
-                source, f"{path.name} is not beside it, and its class belongs there"
-            )
+    if method.module.startswith(f"{OWN_PACKAGE}.{source.path.parent.name}."):
+        _check_module(source.path.with_name(f"{method.module.rpartition('.')[2]}.py"), source)
+
+
+def _check_module(path: Path, source: Source) -> None:
+    """Stop at a module of the user that is missing, is not Python, or does not name its class."""
+    if not path.is_file():
+        raise _not_a_method(source, f"{path.name} is not beside it, and its class belongs there")
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:  # UnicodeDecodeError is a ValueError
+        raise ConfigError(f"{path} is not valid Python: {error}. Correct the file.") from None
+    if "METHOD" not in _names(tree):
+        raise ConfigError(no_class(path))
+
+
+def _names(tree: ast.Module) -> Iterator[str]:
+    """Yield the names that the statements of a module assign or import."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+
+
+def no_class(path: Path | str) -> str:
+    """Return the message for a module that does not name its method's class."""
+    return (
+        f"{path} does not say which class is the method: end it with METHOD = followed by the name "
+        "of its subclass of wsss.methods.base.Method."
+    )
 
 
 def _content(
