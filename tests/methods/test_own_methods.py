@@ -1,6 +1,5 @@
 """Methods in the user's folders: found, imported, explained, and answered in one line if wrong."""
 
-import json
 import re
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from wsss.runs.flow import Flow
 from wsss.runs.run import Run
 from wsss.settings import method_spec
 from wsss.settings.render import explain
-from wsss.settings.resolve import validate_params
+from wsss.settings.resolve import load_params, validate_params
 
 SETTINGS, OVERRIDE = blocks("docs/add-a-method.md", "yaml")[:2]
 (MODULE,) = blocks("docs/add-a-method.md", "python")
@@ -49,7 +48,7 @@ def test_an_own_method_is_in_the_plan_with_its_settings(folder: Path) -> None:
     assert re.fullmatch(flow.constraints()["method"], "topk")
     assert run.stages()[:2] == ["classifier", "cam"]
     assert run.slice("classifier")["hyper_parameters"] == {"share": 0.2}
-    assert json.loads(flow.save_params().read_text())["methods_path"] == ["my_methods/"]
+    assert load_params([flow.save_params()]).methods_path == ("my_methods/",)
     assert "topk: networks.classifier.hyper_parameters.share = 0.2" in explain(("my_methods",))
     assert "topk" not in method_spec.methods()
 
