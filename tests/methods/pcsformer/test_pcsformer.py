@@ -185,7 +185,7 @@ def test_what_is_derived_takes_no_published_file(run: Run) -> None:
 
 def test_a_backbone_that_is_no_conformer_is_refused() -> None:
     run = Run.parse(RUN, validate_params(settings(pc={"backbone": "resnet18"})))
-    with pytest.raises(ConfigError, match="resnet18 is no Conformer.*conformer_toy"):
+    with pytest.raises(ConfigError, match="resnet18 is not a Conformer.*conformer_toy"):
         build_method(run, 3).build("pc")
 
 

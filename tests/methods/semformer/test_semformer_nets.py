@@ -32,7 +32,7 @@ def test_pixels_beyond_whole_patches_are_not_seen_and_drawn_as_0(caae: CAAENet) 
     coded = caae.code(images)
     assert coded.grid == (5, 6)
     assert torch.equal(coded.embedding, caae.code(images[:, :, :40, :48]).embedding)
-    drawn = caae.draw(coded, (45, 51))
+    drawn = caae.reconstruct(coded, (45, 51))
     assert drawn.shape == images.shape
     assert drawn[:, :, :40, :48].abs().min() > 0
     assert not drawn[:, :, 40:].any()
