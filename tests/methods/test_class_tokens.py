@@ -107,7 +107,7 @@ def test_a_pass_with_own_magnitudes_is_the_ordinary_pass() -> None:
     net, images = method.build("classifier").eval(), batch()["image"]
     with torch.inference_mode():
         first = net.encode(images, "mean", keep=(method.mixed_block(net),))
-        again = method.look_mixed(net, images, first, "mean")
+        again = method.encode_mixed(net, images, first, "mean")
     assert torch.allclose(again.scores, first.scores, atol=1e-4)
     assert torch.allclose(again.tokens, first.tokens, atol=1e-4)
 
