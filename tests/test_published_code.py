@@ -61,4 +61,4 @@ def test_the_switch_of_the_page_reaches_its_run() -> None:
     embedded = read_yaml(Path(__file__).parent.parent / "params/embedded.yaml")
     params = validate_params(merge(embedded, yaml.safe_load(block)))
     found = resolve_settings(params, "shapes", "pcsformer", "published").networks["subprototypes"]
-    assert (found.settings["order"], found.settings["clusters"]) == ("aligned", 4)
+    assert (found.hyper_parameters.order, found.hyper_parameters.clusters) == ("aligned", 4)

@@ -67,6 +67,13 @@ def _params(files: list[Path] | None) -> Params:
     return load_params(_param_files(files))
 
 
+def _methods_path(files: list[Path] | None) -> tuple[str, ...]:
+    """Return the user's folders with methods; none where there is no parameter file."""
+    if not files and PARAMS_VARIABLE not in os.environ and not Path("params.yaml").is_file():
+        return ()
+    return _params(files).methods_path
+
+
 def _run(name: str, files: list[Path] | None) -> Run:
     return Run.parse(name, _params(files))
 
@@ -414,7 +421,7 @@ def show_params(
 ) -> None:
     """Print the settings, or explain them."""
     if explain:
-        typer.echo(render.explain())
+        typer.echo(render.explain(_methods_path(params)))
     elif schema:
         typer.echo(render.schema_text(), nl=False)
     elif write:
@@ -442,12 +449,13 @@ def _settings(run: Run, files: list[Path], key: str | None) -> str:
 
 
 @app.command("methods")
-def show_methods() -> None:
-    """List the methods, their papers and their chains."""
+def show_methods(params: ParamFiles = None) -> None:
+    """List the methods, their papers and their chains; also those in methods_path."""
     from wsss.settings import method_spec
 
-    for name in method_spec.methods():
-        spec = method_spec.spec(name)
+    folders = _methods_path(params)
+    for name in method_spec.methods(folders):
+        spec = method_spec.spec(name, folders)
         chain = " -> ".join(spec.networks) or "no classifier"
         typer.echo(f"{name}: {spec.title}. {spec.paper or spec.supervision} [{chain}]")
 

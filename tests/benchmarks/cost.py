@@ -136,7 +136,7 @@ class Arithmetic:
         """Yield the stages that networks work in."""
         settings, spec = self.run.settings, self.run.spec
         for name in self.run.networks:
-            yield self.derived(name) if spec.networks[name].computed else self.classifier(name)
+            yield self.computed(name) if spec.networks[name].computed else self.classifier(name)
         if not spec.learns_masks:
             net: Any = self.nets[str(spec.cam_network)]
             look = lambda image: self.method.cam(net, image)  # noqa: E731
@@ -190,18 +190,18 @@ class Arithmetic:
                     name, self.nets, first, lambda side, count: squares.batches(side, count, 0)
                 )
             )
-            wanted = min(self.data.train, params.settings["fim_images"] * self.data.classes)
+            wanted = min(self.data.train, params.hyper_parameters.fim_images * self.data.classes)
             petaflop += one / PAIR * wanted * len(rounds)
         net.eval().requires_grad_(False)
         return f"training {name}", petaflop
 
     def _measures(self, epoch: int) -> bool:
-        settings = self.run.settings.networks["classifier"].settings
-        after = epoch - settings["fim_first"]
-        return after >= 0 and after % settings["fim_every"] == 0
+        settings: Any = self.run.settings.networks["classifier"].hyper_parameters
+        after = epoch - settings.fim_first
+        return after >= 0 and after % settings.fim_every == 0
 
-    def derived(self, name: str) -> tuple[str, float]:
-        """Return the cost of what is derived from all images instead of trained."""
+    def computed(self, name: str) -> tuple[str, float]:
+        """Return the cost of tensors that are computed from all images instead of trained."""
         net = next(net for net in self.nets.values() if isinstance(net, Network))
         squares = Squares(self.index, self.index.images, normalisation(net), 0)
         found: dict[str, Any] = {}
@@ -209,11 +209,11 @@ class Arithmetic:
         def work() -> None:
             with torch.inference_mode():
                 source = lambda side, count: squares.in_order(side, count)  # noqa: E731
-                found.update(self.method.derive(name, self.nets, source))
+                found.update(self.method.compute(name, self.nets, source))
 
         petaflop = counted(work) / len(self.index.images) * self.data.train
         self.nets[name] = Computed({key: value.clone() for key, value in found.items()})
-        return f"deriving {name}", petaflop
+        return f"computing {name}", petaflop
 
     def looked(self, look: Callable[[Any], Any], augmentation: TestTimeAugmentation) -> float:
         """Return the arithmetic of the forward passes of all views of one image."""

@@ -13,7 +13,7 @@ from wsss.inference.cam_maps import over_range_cut
 from wsss.methods.pcss.influence import without_blocks
 from wsss.methods.pcss.method import PCSS, PCSSNet, present_losses
 from wsss.methods.pcss.spectrum import removed_blocks
-from wsss.settings import AugmentParams, ClassifierParams, method_spec
+from wsss.settings import AugmentParams, MethodNetworkParams, method_spec
 
 CLASSES, SIDE, BLOCK, IMAGES = 20, 96, 16, 4
 WHY = "The network's passes, the same both ways, take most of the time."
@@ -23,12 +23,12 @@ SETTING = f"{IMAGES} images of {SIDE} px"
 def pcss() -> Iterator[Row]:
     """Do each part both ways with DeiT-S on images of 96 px."""
     torch.manual_seed(0)
-    settings = {**method_spec.spec("pcss").networks["classifier"].settings, "drop_path": 0.0}
-    params = ClassifierParams(
+    settings = method_spec.hyper_parameters("pcss", "classifier", drop_path=0.0)
+    params = MethodNetworkParams(
         backbone="deit_small_patch16_224",
         stride=16,
         augment=AugmentParams(crop_px=SIDE),
-        settings=settings,
+        hyper_parameters=settings,
     )
     method = PCSS({"classifier": params}, CLASSES)
     net = method.build("classifier").eval()
@@ -69,7 +69,7 @@ def measured(net: PCSSNet, images: Tensor, labels: Tensor) -> Row:
             for r, c in blocks:
                 mask[r * BLOCK : (r + 1) * BLOCK, c * BLOCK : (c + 1) * BLOCK] = 0
             changed = torch.fft.ifft2(torch.fft.ifftshift(shifted * mask, dim=(-2, -1))).real
-            seen = net.look(changed, "mean")
+            seen = net.encode(changed, "mean")
             losses = F.softplus(-seen.class_logits) + F.softplus(-net.patch_logits(seen))
             for r, c in blocks:
                 found[:, r, c] = (losses * labels).sum(0)
@@ -115,7 +115,7 @@ def plain_loss(method: PCSS, net: PCSSNet, images: Tensor, labels: Tensor, order
     damped = torch.fft.ifft2(torch.fft.ifftshift(shifted * keep, dim=(-2, -1))).real
     present = (labels.sum(1) > 0)[:, None, None, None]
     damped = torch.where(present, damped, images)
-    first = net.look(images, "mean", keep=(block,))
+    first = net.encode(images, "mean", keep=(block,))
     grid = first.scores.shape[2:]
     magnitude = torch.fft.fft2(net.backbone.as_map(first.kept[block], grid)).abs()
     magnitude = 0.3 * magnitude + 0.7 * magnitude.detach()[order]
@@ -125,7 +125,7 @@ def plain_loss(method: PCSS, net: PCSSNet, images: Tensor, labels: Tensor, order
         mixed = torch.fft.ifft2(torch.polar(magnitude, phase)).real
         return torch.cat([tokens[:, :CLASSES], mixed.flatten(2).transpose(1, 2)], 1)
 
-    third, second = net.look(damped, "mean"), net.look(images, "mean", change={block: change})
+    third, second = net.encode(damped, "mean"), net.encode(images, "mean", change={block: change})
     total = torch.zeros(())
     for seen in (first, second, third):
         for scores in (seen.class_logits, net.patch_logits(seen)):
@@ -144,7 +144,7 @@ def cam(method: PCSS, net: PCSSNet) -> Row:
     def plain() -> Tensor:
         total = torch.zeros(())
         for picture, flip in ((image, False), (image.flip(3), True)):
-            seen = net.look(picture, "heads")
+            seen = net.encode(picture, "heads")
             seen.attention = [weights.mean(1) for weights in seen.attention]
             count = CLASSES
             tokens = torch.stack([w[:, :count, count:] for w in seen.attention]).mean(0)

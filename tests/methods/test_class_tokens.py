@@ -36,7 +36,10 @@ FIM = {"fim_block_px": 8, "fim_images": 4, "fim_every": 1, "fim_first": 1}
 
 
 def build(method: str, settings: Mapping[str, Any] | None = None, **network: Any) -> Method:
-    chosen = {**SMALL, "settings": {**(FIM if method == "pcss" else {}), **(settings or {})}}
+    chosen = {
+        **SMALL,
+        "hyper_parameters": {**(FIM if method == "pcss" else {}), **(settings or {})},
+    }
     override = {"method": method, "set": {"networks": {"classifier": {**chosen, **network}}}}
     params = validate_params({"methods": [method], "overrides": {"mine": override}})
     return build_method(Run(params, "shapes", method, "common", 0), 3)
@@ -103,8 +106,8 @@ def test_a_pass_with_own_magnitudes_is_the_ordinary_pass() -> None:
     assert isinstance(method, PCSS)
     net, images = method.build("classifier").eval(), batch()["image"]
     with torch.inference_mode():
-        first = net.look(images, "mean", keep=(method.mixed_block(net),))
-        again = method.look_mixed(net, images, first, "mean")
+        first = net.encode(images, "mean", keep=(method.mixed_block(net),))
+        again = method.encode_mixed(net, images, first, "mean")
     assert torch.allclose(again.scores, first.scores, atol=1e-4)
     assert torch.allclose(again.tokens, first.tokens, atol=1e-4)
 

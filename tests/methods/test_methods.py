@@ -1,5 +1,7 @@
 """What every registered method promises."""
 
+import typing
+
 import pytest
 import torch
 
@@ -35,12 +37,12 @@ def cam_network(method: Method) -> torch.nn.Module:
 
 
 def networks(method: Method) -> dict[str, torch.nn.Module]:
-    """Return all networks of a chain, those that are derived too."""
+    """Return all networks of a chain, the computed ones too."""
     nets: dict[str, torch.nn.Module] = {}
     for name, entry in described(method).networks.items():
         if entry.computed:
             with torch.inference_mode():
-                found = method.derive(name, nets, lambda *_: iter([batch()]))
+                found = method.compute(name, nets, lambda *_: iter([batch()]))
             nets[name] = Computed({key: tensor.clone() for key, tensor in found.items()})
         else:
             nets[name] = method.build(name)
@@ -67,6 +69,16 @@ def test_the_chain_has_a_localizer_and_no_circle() -> None:
         for network, entry in spec.networks.items():
             assert set(entry.after) <= known, f"{name}: {network} comes before what it needs"
             known.add(network)
+
+
+@pytest.mark.parametrize("name", WITH_NETWORKS)
+def test_the_code_declares_the_hyper_parameters_of_the_yaml(name: str) -> None:
+    declared, networks = load_method(name).hyper_parameter_types, method_spec.spec(name).networks
+    assert set(networks) <= set(declared)
+    for network, entry in networks.items():
+        hints = typing.get_type_hints(declared[network])
+        assert hints == typing.get_type_hints(entry.model)
+        assert set(hints) == set(entry.hyper_parameters)
 
 
 def test_maps_are_not_negative_and_have_a_channel_per_class(method: Method) -> None:

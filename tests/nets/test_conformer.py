@@ -29,7 +29,7 @@ def test_both_branches_have_a_cell_for_every_token(net: ConformerNet) -> None:
 def test_attention_changes_nothing_but_what_is_kept(net: ConformerNet) -> None:
     images = torch.randn(1, 3, 48, 48)
     with torch.inference_mode():
-        plain, kept = net.look(images), net.look(images, attention=True)
+        plain, kept = net.encode(images), net.encode(images, attention=True)
     assert plain.attention is None
     assert torch.allclose(plain.maps, kept.maps, rtol=1e-3, atol=1e-3)
 
@@ -46,7 +46,7 @@ def test_the_class_token_enters_a_block_doubled() -> None:
 
 def test_maps_gather_scores_along_attention(net: ConformerNet) -> None:
     with torch.inference_mode():
-        seen = net.look(torch.randn(1, 3, 32, 32), attention=True)
+        seen = net.encode(torch.randn(1, 3, 32, 32), attention=True)
         assert seen.attention is not None
         plain = net.maps(seen, "convcam")
         seen.attention = torch.zeros_like(seen.attention)

@@ -1,5 +1,6 @@
 """Fingerprints follow code and nothing else; what the Snakefile imports stays light."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def fresh(*names: str) -> str:
+def fresh(*names: str, folders: tuple[Path, ...] = ()) -> str:
     for cached in (module._tree, module._module_digest, module._imports):
         cached.cache_clear()
     try:
-        return fingerprint(*names)
+        return fingerprint(*names, folders=folders)
     finally:
         for cached in (module._tree, module._module_digest, module._imports):
             cached.cache_clear()
@@ -68,6 +69,36 @@ match x[1:]:
 def test_equal_code_has_one_fingerprint_on_every_version_of_python() -> None:
     expected = "62e3f03a8de88c65de1b4582bcd239381ce62c393eeeb1363e3469dfe6fdb75a"
     assert module.source_digest(SOURCE) == expected
+
+
+def test_own_methods_have_the_code_that_they_import_of_their_folder_and_of_the_package(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "topk"
+    folder.mkdir()
+    (folder / "method.py").write_text(
+        "from own_methods.topk.network import Net\nfrom .losses import loss\n"
+        "from wsss.methods.cam.method import CAM\n"
+    )
+    (folder / "network.py").write_text("class Net: ...\n")
+    (folder / "losses.py").write_text("from . import weights\n")
+    (folder / "weights.py").write_text("W = 1\n")
+    (folder / "unused.py").write_text("X = 1\n")
+    (folder / "__init__.py").write_text('"""Top-k."""\n')
+    names, folders = ("own_methods.topk.method",), (tmp_path,)
+    reached = closure(names, folders)
+    own = {"method", "network", "losses", "weights"}
+    assert {name for name in reached if name.startswith("own_")} == {
+        "own_methods.topk", *(f"own_methods.topk.{name}" for name in own)
+    }  # fmt: skip
+    assert {"methods.cam.method", "nets.build"} <= reached
+    before = fresh(*names, folders=folders)
+    (folder / "unused.py").write_text("X = 2\n")
+    assert fresh(*names, folders=folders) == before
+    (folder / "weights.py").write_text("W = 2\n")
+    assert fresh(*names, folders=folders) != before
+    copy = shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name}-elsewhere")
+    assert fresh(*names, folders=(copy,)) == fresh(*names, folders=folders)
 
 
 def test_a_stage_has_the_code_it_imports_and_no_other() -> None:

@@ -27,7 +27,8 @@ def test_at_full_size_protocols_differ_in_the_mistakes_alone(preset: str, method
     assert common.backbone == published.backbone == "vit_base_patch16_224"
     assert common.train.steps == published.train.steps
     assert common.train.warmup == published.train.warmup
-    keys = {key for key in common.settings if common.settings[key] != published.settings[key]}
+    values = [network.hyper_parameters.model_dump() for network in (common, published)]
+    keys = {key for key in values[0] if values[0][key] != values[1][key]}
     mistakes = {"box_in_pixels", "truncate_colours"}
     if method != "toco":
         mistakes |= {"crop_reseed", "crop_absent_tag", "crop_class_weights", "queue_as_published"}
@@ -41,7 +42,7 @@ def test_the_embedded_run_trains_a_toy(method: str, protocol: str) -> None:
     network = found.networks["classifier"]
     assert network.backbone == "vit_toy"
     assert network.weights == "none"
-    assert network.settings["hidden"] == 128
+    assert network.hyper_parameters.hidden == 128
     assert found.decode.crf == "none"
 
 
@@ -49,6 +50,6 @@ def test_coco_has_the_order_of_the_papers() -> None:
     toco, seco = (
         settings("coco14", name, "published").networks["classifier"] for name in FAMILY[:2]
     )
-    assert toco.settings["decoder_from"] < toco.settings["contrast_from"]
-    assert seco.settings["contrast_from"] < seco.settings["decoder_from"]
+    assert toco.hyper_parameters.decoder_from < toco.hyper_parameters.contrast_from
+    assert seco.hyper_parameters.contrast_from < seco.hyper_parameters.decoder_from
     assert settings("coco14", "toco", "published").decode.square_first

@@ -20,6 +20,14 @@ from wsss.settings.resolve import load_params, read_yaml, resolve_settings, vali
 ROOT = Path(__file__).parents[2]
 
 
+def hyper(
+    values: dict[str, object], method: str = "cam", name: str = "hyper_parameters"
+) -> dict[str, object]:
+    """Return parameters with an override of the hyper-parameters of a method's classifier."""
+    changes = {"networks": {"classifier": {name: values}}}
+    return {"methods": [method], "overrides": {"mine": {"method": method, "set": changes}}}
+
+
 def test_params_yaml_and_its_schema_are_what_the_models_render() -> None:
     assert (ROOT / "params.yaml").read_text() == params_text()
     schema = (ROOT / "workflow/schemas/params.schema.json").read_text()
@@ -37,6 +45,37 @@ def test_params_yaml_holds_the_defaults_of_the_usual_keys() -> None:
 
 def test_every_usual_key_is_a_key_or_a_section() -> None:
     assert set(USUAL) <= {key for key, *_ in setting_rows(Params)}
+
+
+def test_explain_has_a_sentence_and_a_source_for_every_hyper_parameter() -> None:
+    lines = explain().splitlines()
+    at = lines.index("pcss: networks.classifier.hyper_parameters.mpc_keep = 0.3   (float, 0 to 1)")
+    assert lines[at + 1] == (
+        "    share of an image's own magnitude in the mixed one (source: PCSS's published code)"
+    )
+    for name in method_spec.methods():
+        for network, entry in method_spec.spec(name).networks.items():
+            for key in entry.hyper_parameters:
+                start = f"{name}: networks.{network}.hyper_parameters.{key} = "
+                assert any(line.startswith(start) for line in lines)
+
+
+def test_the_schema_holds_overrides_to_the_hyper_parameters_of_their_method() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    check = jsonschema.Draft202012Validator(json_schema()).is_valid
+    assert check(hyper({"dropout": 0.5}))
+    assert not check(hyper({"dropout": 2}))
+    assert not check(hyper({"dropoff": 0.5}))
+    assert check(hyper({"version": "plus"}, "mctformer"))
+    assert not check(hyper({"version": "v3"}, "mctformer"))
+
+
+def test_hyper_parameters_of_a_run_are_attributes_and_plain_values_in_its_slice() -> None:
+    run = Run(validate_params(hyper({"dropout": 0.5})), "shapes", "cam", "common", 0)
+    assert run.settings.networks["classifier"].hyper_parameters.dropout == 0.5  # type: ignore[attr-defined]
+    slice_ = run.slice("classifier")
+    assert slice_["hyper_parameters"] == {"dropout": 0.5}
+    assert json.loads(json.dumps(slice_)) == slice_
 
 
 def test_explain_has_a_sentence_for_every_key() -> None:
@@ -92,7 +131,39 @@ def test_every_preset_is_valid_and_resolves(preset: Path) -> None:
             {"overrides": {"mine": {"set": {"classifier": {"train": {"epoch": 1}}}}}},
             ["did you mean 'epochs'?"],
         ),
-        ({"classifier": {"settings": {"beta": 1}}}, ["unknown key settings.beta"]),
+        (
+            {"classifier": {"settings": {"beta": 1}}},
+            ["unknown key classifier.settings; hyper-parameters belong to a network of a method"],
+        ),
+        (
+            hyper({"dropoff": 0.1}),
+            ["unknown key networks.classifier.hyper_parameters.dropoff; did you mean 'dropout'?"],
+        ),
+        (
+            hyper({"dropout": "much"}),
+            ["hyper_parameters.dropout: Input should be a valid number (got 'much')"],
+        ),
+        (
+            hyper({"dropout": 1.5}),
+            ["hyper_parameters.dropout: Input should be less than or equal to 1 (got 1.5)"],
+        ),
+        (
+            hyper({"dropout": True}),
+            ["hyper_parameters.dropout: Input should be a valid number (got True)"],
+        ),
+        (
+            hyper({"energy_weight": 0.1}, "cpdgl"),
+            ["did you mean 'dense_energy_weight'?"],
+        ),
+        (
+            hyper({"crops": 2.5}, "cpdgl"),
+            ["hyper_parameters.crops: Input should be a valid integer"],
+        ),
+        (hyper({"gather": "twos"}, "cpdgl"), ["Input should be 'real' or 'ones' (got 'twos')"]),
+        (
+            hyper({"dropout": 0.5}, name="settings"),
+            ["unknown key networks.classifier.settings; did you mean 'hyper_parameters'?"],
+        ),
         (
             {"segmentor": 1, "cam": {"scale": 1}, "seeds": [-1]},
             ["segmentor", "cam.scale", "seeds.0", "3 problems"],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from checkout import Checkout
 from PIL import Image
 
@@ -29,15 +30,16 @@ def lines(checkout: Checkout, path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_method_of_two_files_is_in_the_table(fresh: Checkout, tmp_path: Path) -> None:
+def test_an_own_method_outside_the_package_is_in_the_table(fresh: Checkout, tmp_path: Path) -> None:
     mine = fresh.copy(tmp_path / "repository")
-    (settings,), (module,) = (blocks("docs/add-a-method.md", kind) for kind in ("yaml", "python"))
-    folder = mine.folder / "wsss/methods/topk"
-    folder.mkdir()
+    settings, params = blocks("docs/add-a-method.md", "yaml")
+    (module,) = blocks("docs/add-a-method.md", "python")
+    folder = mine.folder / "my_methods/topk"
+    folder.mkdir(parents=True)
     (folder / "topk.yaml").write_text(settings)
     (folder / "method.py").write_text(module)
     (commands,) = blocks("docs/add-a-method.md", "sh")
-    mine.set({"methods": ["cam", "topk"]})
+    mine.set(yaml.safe_load(params))
     said = typed(mine, commands)
     assert "topk: CAM, top-k pooling. an example [classifier]" in said
     stages = {(line["method"], line["stage"]) for line in lines(mine, "results/table.csv")}

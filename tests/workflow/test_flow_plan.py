@@ -160,7 +160,7 @@ TRAIN = {
 }  # fmt: skip
 SILENT = {"workers": 1, "save_seconds": 7, "tensorboard": True}  # change no result: nothing runs
 # With these the table changes too, but not in one key at a time.
-ELSEWHERE = {"datasets", "protocols", "classifier.settings", "segmenter.preset"}
+ELSEWHERE = {"datasets", "protocols", "methods_path", "segmenter.preset"}
 ELSEWHERE |= {f"{section}.train.nesterov" for section in TRAININGS}
 # Pictures without labels of pixels alone can be changed so.
 ELSEWHERE |= {

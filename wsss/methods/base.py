@@ -1,10 +1,15 @@
-"""What a method is: its networks, its losses, its way from features to a CAM."""
+"""The interface of a method: its networks, its losses, and the way from its features to a CAM."""
 
 from __future__ import annotations
 
 import importlib
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+from pathlib import Path
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -12,16 +17,16 @@ from wsss.data.workers import Batch
 from wsss.errors import ConfigError
 from wsss.nets.backbone import Network
 from wsss.runs.run import Run
-from wsss.settings import ClassifierParams, method_spec
+from wsss.settings import MethodNetworkParams, method_spec
 from wsss.storage.checkpoint import Layout
 
-# From a side in pixels and a number of images to batches of `image` (B, 3, side, side) and `label`:
-# the training images once, squashed to squares; between epochs in random order.
+# From a side in pixels and a batch size to batches of `image` (B, 3, side, side) and `label`: all
+# training images once, resized to squares; between epochs in random order.
 Source = Callable[[int, int], Iterator[Batch]]
 
 
 class Computed(nn.Module):
-    """What a chain has derived instead of trained: tensors by name."""
+    """Tensors by name that a method computed instead of training a network."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -32,10 +37,14 @@ class Computed(nn.Module):
 class Method(ABC):
     """One published method.
 
-    params: the settings of each network of the chain. classes: without background.
+    params: the settings of each network of the chain. classes: number without background.
+    hyper_parameter_types: by network, the class that names and types the hyper-parameters which the
+    method's code reads; they equal the ones in its YAML file.
     """
 
-    def __init__(self, params: Mapping[str, ClassifierParams], classes: int) -> None:
+    hyper_parameter_types: ClassVar[Mapping[str, type]] = {}
+
+    def __init__(self, params: Mapping[str, MethodNetworkParams], classes: int) -> None:
         self.params, self.classes = params, classes
 
     @abstractmethod
@@ -43,10 +52,10 @@ class Method(ABC):
         """Return a network of the chain with random weights."""
 
     def layout(self, network: str) -> Layout:
-        """Return how the published file of a network names its tensors.
+        """Return the tensor names in the published file of a network.
 
         Raises:
-            ConfigError: there is no such file for this network on its backbone.
+            ConfigError: there is no published file for this network on its backbone.
         """
         raise ConfigError(
             f"No published weights are known for {network} on {self.params[network].backbone}: "
@@ -59,37 +68,37 @@ class Method(ABC):
     ) -> dict[str, Tensor]:
         """Return the terms of the objective of `network`; the trainer sums and logs them.
 
-        nets: the network in training and those that come before it. batch: image (B, 3, h, w),
-        label (B, classes) of 0 and 1, number (B,), the place of each image among those of training.
+        nets: the network in training and the networks that it is trained after. batch: image
+        (B, 3, h, w), label (B, classes) of 0 and 1, number (B,), the index of each training image.
         """
 
-    def derive(
+    def compute(
         self, network: str, nets: Mapping[str, nn.Module], images: Source
     ) -> dict[str, Tensor]:
-        """Return the tensors of a network that the chain calls derived, without gradients.
+        """Return the tensors of a network that the chain calls computed, without gradients.
 
-        nets: those that come before it. images: all images of training, in their order.
+        nets: the networks before it. images: all training images, in their order.
         """
-        raise NotImplementedError(f"{network} is called derived, but nothing derives it")
+        raise NotImplementedError(f"{network} is called computed, but nothing computes it")
 
     def after_epoch(  # noqa: B027  # most methods learn nothing between epochs
         self, network: str, nets: Mapping[str, nn.Module], epoch: int, images: Source
     ) -> None:
-        """Do what a method does between epoch `epoch` (from 0) and the next, without gradients.
+        """Update what a method learns between epoch `epoch` (from 0) and the next, without gradients.
 
-        What it learns belongs into the state of the network, or else a resumed training differs.
+        The result must be part of the network's state, or else a resumed training differs.
         """
 
     @abstractmethod
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return classification scores (B, classes) of normalised images (B, 3, h, w)."""
 
-    def evidence(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Return class maps of which negative scores are not yet cut, if the method has such."""
+    def signed_cam(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return signed class maps (B, classes, h', w'), before ReLU; defaults to `cam`."""
         return self.cam(net, images)
 
     def decode(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Return logits (B, 1 + classes, h, w) of images, if the method has a decoder of its own."""
+        """Return logits (B, 1 + classes, h', w') of images, if the method has its own decoder."""
         raise ConfigError(f"{type(self).__name__} has no decoder of its own.")
 
     @abstractmethod
@@ -99,11 +108,37 @@ class Method(ABC):
 
 def build_method(run: Run, classes: int) -> Method:
     """Return the method of a run with its settings."""
-    return load_method(run.method)(run.settings.networks, classes)
+    method = load_method(run.method, run.params.methods_path)
+    return method(run.settings.networks, classes)
 
 
-def load_method(name: str) -> type[Method]:
-    """Import and return the class of a method."""
-    module = importlib.import_module(f"wsss.methods.{method_spec.module(name)}")
-    method: type[Method] = module.METHOD
+def load_method(name: str, folders: tuple[str, ...] = ()) -> type[Method]:
+    """Import and return the class of a method.
+
+    folders: the user's folders with methods, from `methods_path`.
+
+    Raises:
+        ConfigError: the module has no class of a method under the name METHOD.
+    """
+    module = method_spec.module(name, folders)
+    if folders:
+        _offer(method_spec.absolute(folders))
+    loaded = importlib.import_module(module)
+    method = getattr(loaded, "METHOD", None)
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise ConfigError(method_spec.no_class(str(loaded.__file__)))
     return method
+
+
+def _offer(folders: tuple[Path, ...]) -> None:
+    """Make the modules in the user's folders importable below the package `own_methods`."""
+    package = method_spec.OWN_PACKAGE
+    paths = [str(folder) for folder in folders]
+    loaded = sys.modules.get(package)
+    if loaded is not None and list(loaded.__path__) == paths:
+        return
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        del sys.modules[name]
+    spec = ModuleSpec(package, None, is_package=True)
+    spec.submodule_search_locations = paths
+    sys.modules[package] = module_from_spec(spec)

@@ -117,12 +117,14 @@ class Flow:
 
     def constraints(self) -> dict[str, str]:
         """Return the pattern of each wildcard."""
-        specs = [method_spec.spec(method) for method in method_spec.methods()]
+        folders = self.params.methods_path
+        methods = method_spec.methods(folders)
+        specs = [method_spec.spec(method, folders) for method in methods]
         networks = {name for spec in specs for name in spec.networks}
         earlier = sorted({name for spec in specs for name in spec.scored_networks})
         return {
             "dataset": "|".join(self._datasets()),
-            "method": "|".join(method_spec.methods()),
+            "method": "|".join(methods),
             "protocol": "published|common",
             "seed": r"\d+",
             "network": "|".join(sorted(networks)),

@@ -81,7 +81,7 @@ class Run:
     def parse(cls, text: str, params: Params) -> Run:
         """Return the run named like `shapes/cam/common/s0`, with or without `work/` before it."""
         run = cls.named(text, params)
-        method_spec.spec(run.method)
+        method_spec.spec(run.method, params.methods_path)
         return run
 
     @classmethod
@@ -106,7 +106,7 @@ class Run:
     @cached_property
     def spec(self) -> method_spec.MethodSpec:
         """The content of the method's YAML."""
-        return method_spec.spec(self.method)
+        return method_spec.spec(self.method, self.params.methods_path)
 
     @property
     def folder(self) -> Path:
@@ -186,7 +186,9 @@ class Run:
         """Return the fingerprint of the code that `stage` runs."""
         if stage in self.spec.networks or stage_kind(stage) in ("cam", "boxes", "decode"):
             module = "train" if stage in self.spec.networks else MODULES[stage_kind(stage)]
-            return fingerprint(f"stages.{module}", f"methods.{method_spec.module(self.method)}")
+            method = self.spec.module.removeprefix("wsss.")
+            folders = method_spec.absolute(self.params.methods_path)
+            return fingerprint(f"stages.{module}", method, folders=folders)
         return fingerprint(f"stages.{MODULES[stage.split('/')[0]]}")
 
 
@@ -260,14 +262,11 @@ def planned_runs(params: Params) -> Iterator[Run]:
     for dataset in params.datasets:
         for method in params.methods:
             for protocol in params.protocols:
-                if protocol == "published" and not _has_published(method):
+                spec = method_spec.spec(method, params.methods_path)
+                if protocol == "published" and not spec.published:
                     continue
                 for seed in params.seeds:
                     yield Run(params, dataset, method, protocol, seed)
-
-
-def _has_published(method: str) -> bool:
-    return bool(method_spec.spec(method).published)
 
 
 def shard_path(run: Run, stage: str, shard: tuple[int, int]) -> Path:

@@ -15,7 +15,14 @@ from wsss.settings.data import (
     StampsParams,
     VocParams,
 )
-from wsss.settings.networks import FIXED, AuxiliaryCnnParams, ClassifierParams, PretrainedParams
+from wsss.settings.networks import (
+    FIXED,
+    AuxiliaryCnnParams,
+    ClassifierParams,
+    HyperParameters,
+    MethodNetworkParams,
+    PretrainedParams,
+)
 from wsss.settings.params import EvaluationParams, Params, RunSections
 from wsss.settings.refinement import (
     AffinityLabelParams,
@@ -42,7 +49,9 @@ __all__ = [
     "DecodeParams",
     "EvaluationParams",
     "FIXED",
+    "HyperParameters",
     "IrnParams",
+    "MethodNetworkParams",
     "Params",
     "PartParams",
     "AuxiliaryCnnParams",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.errors import ConfigError
-from wsss.settings import ClassifierParams, Params, RunSections, method_spec
+from wsss.settings import MethodNetworkParams, Params, RunSections, method_spec
 from wsss.settings.layers import (
     Layer,
     layers_of_network,
@@ -46,9 +46,10 @@ def history(files: Sequence[Layer], params: Params, combination: Combination, ke
     layers = layers_of_run(params, *combination)
     defaults = Layer(DEFAULTS, RunSections().model_dump(mode="json"), written=False)
     if path[0] == "networks":
-        stack = layers_of_network([defaults, *files], layers, combination[1], path[1])
-        plain = Layer(DEFAULTS, ClassifierParams().model_dump(mode="json"), written=False)
-        computed = method_spec.spec(combination[1]).networks[path[1]].computed
+        folders = params.methods_path
+        stack = layers_of_network([defaults, *files], layers, combination[1], path[1], folders)
+        plain = Layer(DEFAULTS, MethodNetworkParams().model_dump(mode="json"), written=False)
+        computed = method_spec.spec(combination[1], folders).networks[path[1]].computed
         rows = setters([plain, *stack] if computed else stack, path[2:])
     else:
         rows = setters([*with_presets([defaults, *files, *layers])], path)
@@ -91,9 +92,13 @@ def replaced(
             if path[0] != "classifier":
                 stacks = [(sections, path)]
             else:
+                chain = method_spec.spec(combination[1], params.methods_path).networks
                 stacks = [
-                    (layers_of_network(files, layers, combination[1], name), path[1:])
-                    for name, network in method_spec.spec(combination[1]).networks.items()
+                    (
+                        layers_of_network(files, layers, combination[1], name, params.methods_path),
+                        path[1:],
+                    )
+                    for name, network in chain.items()
                     if not network.computed
                 ]
             sources = {source for stack, below in stacks if (source := _loser(stack, below))}

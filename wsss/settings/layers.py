@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from wsss.errors import ConfigError
 from wsss.settings import Params, RunSections, method_spec, presets
@@ -59,7 +58,8 @@ def layers_of_run(params: Params, dataset: str, method: str, protocol: str) -> l
 
     The method's own settings come first, then the overrides that match the run.
     """
-    spec, source = method_spec.spec(method), _method_source(method)
+    spec = method_spec.spec(method, params.methods_path)
+    source = _method_source(method, params.methods_path)
     layers = [Layer(f"{source}: common", spec.common, written=False)]
     if protocol == "published":
         layers.append(Layer(f"{source}: published", spec.published, written=False))
@@ -74,15 +74,21 @@ def layers_of_run(params: Params, dataset: str, method: str, protocol: str) -> l
 
 
 def layers_of_network(
-    shared: Sequence[Layer], layers: Sequence[Layer], method: str, name: str
+    shared: Sequence[Layer],
+    layers: Sequence[Layer],
+    method: str,
+    name: str,
+    folders: tuple[str, ...] = (),
 ) -> list[Layer]:
     """Return the layers of one network of a method's chain, as changes to `networks.<name>`.
 
     shared: the layers for all runs, whose `classifier` section is the base of every trained network.
-    layers: from `layers_of_run`. In each of them `classifier` comes before `networks.<name>`.
+    folders: the user's folders of methods. layers: from `layers_of_run`. In each of them `classifier` comes before `networks.<name>`.
     """
-    network, source = method_spec.spec(method).networks[name], _method_source(method)
-    base = Layer(f"{source}: networks.{name}", {"settings": network.settings}, written=False)
+    network = method_spec.spec(method, folders).networks[name]
+    source = _method_source(method, folders)
+    values = {key: entry.default for key, entry in network.hyper_parameters.items()}
+    base = Layer(f"{source}: networks.{name}", {"hyper_parameters": values}, written=False)
     common = Layer(f"{source}: networks.{name}.common", network.common, written=False)
     computed = network.computed
     return [base, *_parts(shared, name, computed), common, *_parts(layers, name, computed)]
@@ -114,12 +120,6 @@ def setters(layers: Sequence[Layer], path: Sequence[str]) -> list[tuple[Layer, o
     return [(layer, value) for layer, value in values if value is not missing]
 
 
-def _method_source(method: str) -> str:
-    file, *bases = (_shown(path) for path in method_spec.files(method))
+def _method_source(method: str, folders: tuple[str, ...]) -> str:
+    file, *bases = method_spec.shown_files(method, folders)
     return file + "".join(f" (like {base})" for base in bases)
-
-
-def _shown(path: Path) -> str:
-    """Return a path relative to the present folder, if it lies below it."""
-    present = Path.cwd()
-    return str(path.relative_to(present) if path.is_relative_to(present) else path)

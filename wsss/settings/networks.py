@@ -1,10 +1,10 @@
-"""Networks under a head, and the one that learns the labels."""
+"""Backbones, the network that learns the labels, and the networks of a method's chain."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from wsss.settings.base import Strict
 from wsss.settings.training import AugmentParams, TrainParams
@@ -28,11 +28,9 @@ FIXED = {
 
 
 class NetParams(Strict):
-    """The network under a head."""
+    """The backbone of a network."""
 
-    resampled: ClassVar[bool] = (
-        False  # whether `stride` is that of the head, whatever the backbone's
-    )
+    resampled: ClassVar[bool] = False  # whether `stride` is the head's, whatever the backbone's
 
     backbone: str = Field(
         "toy",
@@ -52,7 +50,7 @@ class NetParams(Strict):
 
     @property
     def relative(self) -> str:
-        """The network whose initial weights the backbone takes."""
+        """The published network whose weights the backbone may start from."""
         return FIXED[self.backbone][1] if self.backbone in FIXED else self.backbone
 
     @property
@@ -66,12 +64,12 @@ class AuxiliaryCnnParams(NetParams):
 
 
 class PretrainedParams(NetParams):
-    """A network under a head that can begin with a published file."""
+    """A network whose backbone may start from a published checkpoint."""
 
     initial_file: str | None = Field(
         None,
-        description="file with published initial weights of the backbone, instead of weights; say "
-        "which, as those trained on COCO's masks have seen masks",
+        description="file with published initial weights of the backbone, instead of weights; report "
+        "it, as weights trained on COCO's masks are further supervision",
     )
 
     checkpoint: str | None = Field(
@@ -103,9 +101,20 @@ class ClassifierParams(NetParams):
     )
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=25)
-    settings: dict[str, Any] = Field({}, description="settings of the method's own; see its YAML")
 
     @property
     def initial(self) -> str | None:
         """The name of the initial weights, or none."""
         return None if self.checkpoint else super().initial
+
+
+class HyperParameters(Strict):
+    """Base of the hyper-parameters of one network; its method's YAML file has their definitions."""
+
+
+class MethodNetworkParams(ClassifierParams):
+    """One network of a method's chain, with the method's hyper-parameters."""
+
+    hyper_parameters: SerializeAsAny[HyperParameters] = Field(
+        HyperParameters(), description="the method's own parameters of this network"
+    )

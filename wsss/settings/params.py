@@ -92,6 +92,9 @@ class RunSelection(Strict):
     methods: tuple[str, ...] = Field(
         ("cam", "supervised"), description="methods to run; `wsss methods` lists them"
     )
+    methods_path: tuple[str, ...] = Field(
+        (), description="folders with methods of your own (docs/add-a-method.md)"
+    )
     protocols: tuple[Literal["published", "common"], ...] = Field(
         ("common",), description="common: all methods alike; published: each method as in its paper"
     )

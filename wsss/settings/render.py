@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel
 
-from wsss.settings import presets
+from wsss.settings import method_spec, presets
 from wsss.settings.base import RawSettings
 from wsss.settings.params import Params
 from wsss.storage.files import write_text
@@ -21,6 +21,7 @@ from wsss.storage.files import write_text
 USUAL = (
     "datasets",
     "methods",
+    "methods_path",
     "protocols",
     "seeds",
     "shards",
@@ -152,8 +153,11 @@ def yaml_value(value: object) -> str:
     return text.removesuffix("\n...").strip()
 
 
-def explain() -> str:
-    """Return one line for each key: name, type, default, description."""
+def explain(folders: tuple[str, ...] = ()) -> str:
+    """Return one line for each key and each hyper-parameter: name, default, type, description.
+
+    folders: the user's folders with methods, from `methods_path`.
+    """
     rows = [
         f"{key}\n    {description}"
         if kind == "section"
@@ -164,12 +168,62 @@ def explain() -> str:
         f"segmenter preset {name}\n    {preset.about}"
         for name, preset in presets.segmenters().items()
     ]
+    rows += hyper_parameter_rows(folders)
     return "\n".join(rows)
 
 
+def hyper_parameter_rows(folders: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield two lines for each hyper-parameter of every method: its default, sentence and source."""
+    for method in method_spec.methods(folders):
+        for network, entry in method_spec.spec(method, folders).networks.items():
+            for name, parameter in entry.hyper_parameters.items():
+                key = f"{method}: networks.{network}.hyper_parameters.{name}"
+                yield (
+                    f"{key} = {yaml_value(parameter.default)}   ({_limits(parameter)})\n"
+                    f"    {parameter.description} (source: {parameter.source})"
+                )
+
+
+def _limits(parameter: method_spec.HyperParameter) -> str:
+    """Return the type of a hyper-parameter with its limits, such as `float, 0 to 1`."""
+    if parameter.choices:
+        return " | ".join(parameter.choices)
+    minimum, maximum = parameter.minimum, parameter.maximum
+    if minimum is not None and maximum is not None:
+        return f"{parameter.kind}, {minimum:g} to {maximum:g}"
+    if minimum is not None:
+        return f"{parameter.kind}, from {minimum:g}"
+    return parameter.kind if maximum is None else f"{parameter.kind}, up to {maximum:g}"
+
+
 def json_schema() -> RawSettings:
-    """Return the JSON schema of params.yaml, for editors and for Snakemake's validation."""
-    return Params.model_json_schema()
+    """Return the JSON schema of params.yaml, for editors and for Snakemake's validation.
+
+    An override that names one of the package's methods is held to that method's hyper-parameters.
+    """
+    schema = Params.model_json_schema()
+    definitions = schema["$defs"]
+    conditions = []
+    for method in method_spec.methods():
+        networks = {}
+        for network, entry in method_spec.spec(method).networks.items():
+            name = f"HyperParameters.{method}.{network}"
+            definitions[name] = {**entry.model.model_json_schema(), "title": name}
+            reference = {"hyper_parameters": {"$ref": f"#/$defs/{name}"}}
+            networks[network] = {"properties": reference}
+        if networks:
+            conditions.append(_for_method(method, networks))
+    definitions["Override"]["allOf"] = conditions
+    return schema
+
+
+def _for_method(method: str, networks: RawSettings) -> RawSettings:
+    """Return the schema of an override that names a method: the properties of its networks."""
+    changes = {"properties": {"networks": {"properties": networks}}}
+    return {
+        "if": {"properties": {"method": {"const": method}}, "required": ["method"]},
+        "then": {"properties": {"set": changes}},
+    }
 
 
 def schema_text() -> str:

@@ -11,13 +11,12 @@ import json
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from wsss.errors import ConfigError
-from wsss.settings import ClassifierParams, Params, RunSections, method_spec
+from wsss.settings import MethodNetworkParams, Params, RunSections, method_spec
 from wsss.settings.base import RawSettings, merge
 from wsss.settings.layers import SECTIONS, Layer, layers_of_network, layers_of_run, merged
 from wsss.storage import plain_yaml
@@ -56,12 +55,19 @@ RENAMED = {
     "whole_px": ("size_rounding",),
     "wraps": ("wrap_negative",),
 }
+HYPER_PARAMETERS_PLACE = (
+    "hyper-parameters belong to a network of a method: write overrides.NAME: {method: METHOD, set: "
+    "{networks: {NETWORK: {hyper_parameters: {KEY: VALUE}}}}}"
+)
+MOVED = dict.fromkeys(
+    ("classifier.settings", "classifier.hyper_parameters"), HYPER_PARAMETERS_PLACE
+)
 
 
 class RunSettings(RunSections):
     """The settings of one run, all layers merged; seeds of a run share them."""
 
-    networks: dict[str, ClassifierParams] = Field({}, description="the method's chain")
+    networks: dict[str, MethodNetworkParams] = Field({}, description="the method's chain")
 
 
 def read_yaml(path: Path) -> RawSettings:
@@ -142,8 +148,10 @@ def describe_problems(
     """Return one phrase for each problem: the key, what is wrong, what is allowed."""
     problems = []
     for item in error.errors():
-        key = prefix + ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
+        key = (prefix + ".".join(str(part) for part in item["loc"])).rstrip(".")
+        if key in MOVED:
+            problems.append(f"unknown key {key}; {MOVED[key]}")
+        elif item["type"] == "extra_forbidden":
             siblings = list(_fields_at(model, item["loc"][:-1]))
             close = closest(str(item["loc"][-1]), siblings)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(siblings)}"
@@ -183,7 +191,12 @@ def _impossible(params: Params) -> Iterator[str]:
     """Yield the problems of parameters that are well typed but cannot be run."""
     datasets = (*BUILT_IN, *params.data.csv)
     yield from _selection("datasets", params.datasets, datasets)
-    yield from _selection("methods", params.methods, method_spec.methods())
+    try:
+        methods = method_spec.methods(params.methods_path)
+    except ConfigError as error:
+        yield str(error)
+        return
+    yield from _selection("methods", params.methods, methods)
     yield from _selection("protocols", params.protocols, params.protocols)
     yield from _selection("seeds", params.seeds, params.seeds)
     for name in params.data.csv:
@@ -194,7 +207,7 @@ def _impossible(params: Params) -> Iterator[str]:
     for name, override in params.overrides.items():
         for problem in _unusable(override.set):
             yield f"overrides.{name}.set: {problem}"
-    for dataset, method, protocol in _combinations(params, datasets):
+    for dataset, method, protocol in _combinations(params, datasets, methods):
         try:
             resolve_settings(params, dataset, method, protocol)
         except ConfigError as error:
@@ -218,10 +231,12 @@ def _unusable(changes: Mapping[str, object]) -> Iterator[str]:
             yield f"unknown section {key}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
-def _combinations(params: Params, datasets: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+def _combinations(
+    params: Params, datasets: Sequence[str], methods: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
     for dataset in params.datasets:
         for method in params.methods:
-            if dataset in datasets and method in method_spec.methods():
+            if dataset in datasets and method in methods:
                 yield from ((dataset, method, protocol) for protocol in params.protocols)
 
 
@@ -230,23 +245,31 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Run
     params = Params.model_validate_json(params_json)
     where = f"{dataset}/{method}/{protocol}"
     sections: RawSettings = params.model_dump(include=set(SECTIONS))
-    layers = layers_of_run(params, dataset, method, protocol)
-    changes = merged(layers)
-    _check_chain(changes.pop("networks", {}), method, where)
+    layers, folders = layers_of_run(params, dataset, method, protocol), params.methods_path
+    changes, chain = merged(layers), method_spec.spec(method, folders).networks
+    _check_chain(changes.pop("networks", {}), chain, method, where)
     shared = [Layer("the sections for all runs", sections)]
-    networks = {
-        name: _network(layers_of_network(shared, layers, method, name), network)
-        for name, network in method_spec.spec(method).networks.items()
-    }
+    problems: list[str] = []
+    networks = {}
+    for name, network in chain.items():
+        stack = layers_of_network(shared, layers, method, name, folders)
+        networks[name] = _network(stack, network, f"networks.{name}.", problems)
     try:
-        return RunSettings.model_validate({**merge(sections, changes), "networks": networks})
+        settings = RunSettings.model_validate({**merge(sections, changes), "networks": networks})
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(describe_problems(error, RunSettings))) from None
+        problems = [*describe_problems(error, RunSettings), *problems]
+    if problems:
+        raise ConfigError(f"{where}: " + "; ".join(problems))
+    return settings
 
 
-def _check_chain(networks: Mapping[str, object], method: str, where: str) -> None:
+def _check_chain(
+    networks: Mapping[str, object],
+    chain: Mapping[str, method_spec.NetworkSpec],
+    method: str,
+    where: str,
+) -> None:
     """Stop at settings of a network that the method does not have."""
-    chain = method_spec.spec(method).networks
     unknown = set(networks) - set(chain)
     if unknown:
         raise ConfigError(
@@ -255,30 +278,22 @@ def _check_chain(networks: Mapping[str, object], method: str, where: str) -> Non
         )
 
 
-def _network(layers: Sequence[Layer], network: method_spec.NetworkSpec) -> dict[str, Any]:
-    """Return the settings of one network of a chain from their layers."""
+def _network(
+    layers: Sequence[Layer], network: method_spec.NetworkSpec, prefix: str, problems: list[str]
+) -> RawSettings:
+    """Return the settings of one network of a chain from their layers.
+
+    Its hyper-parameters are validated; what is wrong with them is added to `problems`.
+    """
     settings: RawSettings = {}
     for layer in layers:
         settings = merge(settings, layer.settings)
-    check_settings(settings["settings"], network.settings)
-    return settings
-
-
-def check_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Stop at a method's own setting that its YAML does not have, or of another type."""
-    for key, value in settings.items():
-        if key not in defaults:
-            close = closest(key, list(defaults))
-            hint = (
-                f"did you mean {close[0]!r}?"
-                if close
-                else f"known are {', '.join(defaults) or 'none'}"
-            )
-            raise ConfigError(f"unknown key settings.{key}; {hint}")
-        expected = type(defaults[key])
-        numbers = expected is float and isinstance(value, int) and not isinstance(value, bool)
-        if not (isinstance(value, expected) or numbers):
-            raise ConfigError(f"settings.{key}: expected {expected.__name__} (got {value!r})")
+    try:
+        values = network.model.model_validate(settings["hyper_parameters"])
+    except ValidationError as error:
+        problems += describe_problems(error, network.model, f"{prefix}hyper_parameters.")
+        values = network.model()
+    return {**settings, "hyper_parameters": values}
 
 
 def resolve_settings(params: Params, dataset: str, method: str, protocol: str) -> RunSettings:

@@ -49,7 +49,7 @@ def cam(run: Run, shard: tuple[int, int], workers: int = 0, network: str | None 
 
 def cam_forward(method: Method, net: Network, params: CamParams) -> Forward:
     """Return the forward pass from images to class maps, signed if they are clipped after merging."""
-    class_maps = method.cam if params.clip == "first" else method.evidence
+    class_maps = method.cam if params.clip == "first" else method.signed_cam
     return without_gradients(lambda images: class_maps(net, images))
 
 

@@ -139,7 +139,7 @@ def compute(
         return (to_device(pictures, runtime) for pictures in shown)
 
     with torch.inference_mode(), runtime.autocast():
-        tensors = method.derive(name, earlier, images)
+        tensors = method.compute(name, earlier, images)
     write_computed(run, name, tensors, index, record)
     runtime.wait()
 

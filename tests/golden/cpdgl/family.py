@@ -6,7 +6,7 @@ from golden import Golden
 
 from wsss.methods.base import load_method
 from wsss.methods.single_stage.base import SingleStage
-from wsss.settings import Params
+from wsss.settings import Params, method_spec
 from wsss.settings.resolve import resolve_settings
 from wsss.storage import checkpoint
 
@@ -15,7 +15,13 @@ def method(name: str, classes: int, **settings: Any) -> SingleStage:
     """Return a method at full size with its published settings, and `settings` over them."""
     found = resolve_settings(Params(), "shapes", name, "published").networks
     own = {
-        key: params.model_copy(update={"settings": {**params.settings, **settings}})
+        key: params.model_copy(
+            update={
+                "hyper_parameters": method_spec.hyper_parameters(
+                    name, key, **{**params.hyper_parameters.model_dump(), **settings}
+                )
+            }
+        )
         for key, params in found.items()
     }
     return load_method(name)(own, classes)  # type: ignore[return-value]  # one of the family

@@ -26,14 +26,14 @@ from wsss.storage import checkpoint
 
 def seen_by(golden: Golden, net: Any, images: Tensor) -> dict[str, Tensor]:
     """Return what a network makes of an image, in the names and strides of the reference."""
-    seen = net.see(images)
+    seen = net.encode(images)
     (scores, aux), (cam, cam_aux) = net.scores(seen), net.cams(seen)
     found = {"cls": scores, "aux": aux, "seg": net(images), "cam": cam, "cam_aux": cam_aux}
     step, coarse = (given(golden, "strides", name) for name in ("projection", "features"))
     found["proj"] = net.student_head(seen.token)[:, ::step]
     found["proj_t"] = net.teacher_head(seen.token)[:, ::step]
     found["token"], found["feat"] = seen.token, seen.features[:, ::coarse]
-    found["auxfeat"] = seen.middle.flatten(2).transpose(1, 2)[..., ::coarse]
+    found["auxfeat"] = seen.auxiliary.flatten(2).transpose(1, 2)[..., ::coarse]
     if isinstance(net, QueueNet):
         found["token_k"] = class_token(net.teacher, images)
     return found
@@ -60,13 +60,13 @@ def _cams(golden: Golden, name: str, method: Any, net: nn.Module, images: Tensor
     expected, stride = golden.arrays(f"cam_{name}.npz"), golden.case("cam_stride")
     for kind, scales in given(golden, "scales", name).items():
         guide = method.guide(net, images, scales)
-        for key, cams in (("cam", guide.final), ("aux", guide.middle)):
+        for key, cams in (("cam", guide.last), ("aux", guide.auxiliary)):
             found = cams[..., :: 2 * stride, :: 2 * stride]
             golden.close(
                 f"{name} {key}, scales {kind}", found, expected[f"{key}_{kind}"], **FORWARD
             )
         if f"cam_{kind}_dense" in expected:
-            found = guide.final[:1, :, ::stride, ::stride]
+            found = guide.last[:1, :, ::stride, ::stride]
             golden.close(
                 f"{name} cam, {kind}, dense", found, expected[f"cam_{kind}_dense"], **FORWARD
             )

@@ -15,15 +15,21 @@ from golden import Golden
 from scenes import boxes, given, normalised, one_hot, values
 from torch import Tensor
 
-from wsss.methods.cpdgl.method import CPDGL
+from wsss.methods.cpdgl.method import CPDGL, tag_rule
 from wsss.methods.single_stage import crops, online_labels
-from wsss.methods.single_stage.base import Moment, SingleStage, Views
+from wsss.methods.single_stage.base import Schedule, SingleStage, Views
 from wsss.methods.single_stage.network import QUEUE_LAYOUT, TOCO_LAYOUT, QueueNet
 from wsss.storage import checkpoint
 from wsss.training.optimizer import rate
 
 STEP = {"rtol": 1e-3, "absolute": 1e-6}
-NAMES = {"cls": "labels", "aux": "middle", "ptc": "pairs", "seg": "decoder", "reg": "dense_energy"}
+NAMES = {
+    "cls": "labels",
+    "aux": "auxiliary",
+    "ptc": "pairs",
+    "seg": "decoder",
+    "reg": "dense_energy",
+}
 FORMS = {"lcl": "local", "pcl": "prototype"}
 
 
@@ -43,7 +49,8 @@ def views(golden: Golden) -> dict[str, Any]:
 def with_settings(method: SingleStage, **settings: Any) -> SingleStage:
     """Return the method with other settings."""
     own = method.params["classifier"]
-    merged = own.model_copy(update={"settings": {**own.settings, **settings}})
+    changed = own.hyper_parameters.model_copy(update=settings)
+    merged = own.model_copy(update={"hyper_parameters": changed})
     return type(method)({"classifier": merged}, method.classes)
 
 
@@ -83,7 +90,7 @@ def golden_layout(net: Any) -> Any:
 
 def unweighed(method: SingleStage, net: Any, batch: Any, step: int) -> dict[str, Tensor]:
     """Return the terms of a step without their weights."""
-    weights = method.weights(method.params["classifier"].settings, step)
+    weights = method.weights(method.hyper_parameters, step)
     found = method.losses("classifier", {"classifier": net}, batch, step)
     return {name: term / weights.get(name, 1.0) for name, term in found.items()}
 
@@ -91,24 +98,24 @@ def unweighed(method: SingleStage, net: Any, batch: Any, step: int) -> dict[str,
 def compare_labels(golden: Golden, case: str, method: SingleStage, net: Any, batch: Any, step: int,
                    wanted: Mapping[str, Any]) -> None:  # fmt: skip
     """Compare how often each label occurs in what the CAMs become."""
-    settings = method.params["classifier"].settings
-    now, own = Moment(step, settings, method.weights(settings, step)), Views.of(batch)
-    guide = method.guide(net, own.image, settings["scales"])
+    settings = method.hyper_parameters
+    now, own = Schedule(step, settings, method.weights(settings, step)), Views.of(batch)
+    guide = method.guide(net, own.image, settings.scales)
     with torch.no_grad():
-        seen = net.see(own.image)
+        seen = net.encode(own.image)
     found = {
         "refined_counts": method.refined(net, own, guide, now),
         "aff_counts": method.pairs(guide, seen, own, now),
     }
-    if "last_layer_crops_from" in settings:
-        cams = guide.final if now.has_begun("last_layer_crops") else guide.middle
+    if isinstance(method, CPDGL):
+        cams = now.choose(guide, settings.last_layer_crops_from)
         valid = online_labels.valid_cam(cams, own.label)
         sure = online_labels.three_way(valid, now.thresholds, online_labels.UNSURE)
         found["roi_counts"] = online_labels.boxed(sure, own.box)
-        tags = crops.tagged_crops(found["roi_counts"], now.crops)[1]
+        tags = crops.tagged_crops(found["roi_counts"], tag_rule(settings))[1]
         golden.same(f"{case}, tags", tags, wanted["flags"])
     else:
-        valid = online_labels.valid_cam(guide.middle, own.label)
+        valid = online_labels.valid_cam(guide.auxiliary, own.label)
         found["roi_counts"] = online_labels.regions(valid, now.thresholds)
     for name, labelled in found.items():
         kinds, counts = labelled.unique(return_counts=True)
@@ -120,8 +127,7 @@ def compare_labels(golden: Golden, case: str, method: SingleStage, net: Any, bat
 
 def look_once(method: SingleStage, net: Any, batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the CAMs, which are the same in all cases, be made once."""
-    scales = method.params["classifier"].settings["scales"]
-    guide = method.guide(net, batch["image"], scales)
+    guide = method.guide(net, batch["image"], method.hyper_parameters.scales)
     monkeypatch.setattr(SingleStage, "guide", lambda *_: guide)
 
 
@@ -140,15 +146,16 @@ def test_cpdgl_steps(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
         gather = "ones" if kind == "published" else "real"
         settings = {"crop_px": extra["crop"], "crops": extra["crops"], "gather": gather}
         method = with_settings(base, **settings)
-        weights = method.weights(method.params["classifier"].settings, step)
+        weights = method.weights(method.hyper_parameters, step)
         net.load_state_dict(before)
         terms, given_terms = unweighed(method, net, batch, step), kept[-1]
         totals = {}
         for form in ("parent", "head"):
             if form == "head":  # the other formulas, in the same graph
                 *inputs, now = given_terms
-                own = {**now.settings, "local_form": form, "prototype_form": form}
-                terms |= CPDGL.terms(method, *inputs, replace(now, settings=own))  # type: ignore[arg-type]
+                forms = {"local_form": form, "prototype_form": form}
+                own = now.hyper_parameters.model_copy(update=forms)
+                terms |= CPDGL.terms(method, *inputs, replace(now, hyper_parameters=own))  # type: ignore[arg-type]
             for name in ("lcl", "pcl"):
                 value = terms[FORMS[name]].item()
                 golden.close(f"cpdgl step {case}, {name} {form}", value,
@@ -201,7 +208,7 @@ def test_toco_step(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(crops, "flagged_crops", flagged)
     method = with_settings(base, crop_px=extra["crop"], crops=extra["toco_crops"])
-    settings = method.params["classifier"].settings
+    settings = method.hyper_parameters
     before = copy.deepcopy(net.state_dict())
     for kind, step in zip(("warm", "full"), extra["toco_n"], strict=True):
         net.load_state_dict(before)

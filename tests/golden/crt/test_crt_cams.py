@@ -42,7 +42,7 @@ def test_cams_of_one_scale(golden: Golden) -> None:
         with torch.inference_mode():
             maps = {"deits": own.cam(net, both)}
             if f"res152_{name}" in expected:
-                maps["res152"] = F.relu(net.partner_maps(both))
+                maps["res152"] = F.relu(net.auxiliary_maps(both))
         for kind, (straight, mirrored) in maps.items():
             found = straight + mirrored.flip(2)
             golden.close(f"{kind} {name}", found, expected[f"{kind}_{name}"], **FORWARD)

@@ -57,14 +57,14 @@ def compare_maps(golden: Golden, net: CRTNet, images: Tensor, targets: list[int]
 def compare_training(golden: Golden, net: CRTNet, images: Tensor, targets: list[int]) -> None:
     expected, own = golden.arrays("wsol_nets.npz"), method(golden)
     freeze(net, PUBLISHED.networks["classifier"].train)  # in evaluation mode: no path is dropped
-    for name, maps in (("deits", net.maps(images)), ("res50", net.partner_maps(images))):
+    for name, maps in (("deits", net.maps(images)), ("res50", net.auxiliary_maps(images))):
         wanted = expected[f"train_logits_{name}"]
         golden.close(f"training scores {name}", maps.mean((2, 3)).detach(), wanted, **EXACT)
         some, every = thinned(expected, f"train_map_{name}")
         golden.close(f"training maps {name}", maps[:, ::every].detach(), some, **EXACT)
     batch = {"image": images, "label": torch.zeros(len(images), own.classes)}
     batch["label"][range(len(images)), targets] = 1
-    span = own.params["classifier"].settings["span"]
+    span = own.params["classifier"].hyper_parameters.span
     for name, losses in golden.json("wsol_losses.json").items():
         net.epochs_done.fill_(0 if name == "without_l1" else span - 1)
         terms = own.losses("classifier", {"classifier": net}, batch, 0)
@@ -87,7 +87,7 @@ def test_the_schedule(golden: Golden) -> None:
         place = (epoch - 1) * steps
         rates = {rate(params.train, place + at, steps * len(schedule)) for at in (0, steps - 1)}
         assert len(rates) == 1
-        together = not is_apart(epoch - 1, params.settings["span"])
+        together = not is_apart(epoch - 1, params.hyper_parameters.span)
         found.append([epoch, params.train.lr * rates.pop(), int(together)])
     golden.close("schedule of localization", found, schedule, rtol=1e-9)
 

@@ -42,7 +42,7 @@ def test_a_step_of_training(golden: Golden) -> None:
     net, own = network(golden, auxiliary_cnn=True), method()
     freeze(net.train(), PUBLISHED.networks["classifier"].train)
     images = batch_of(net, case["size"], *case["seeds"])
-    ours, theirs = net.maps(images), net.partner_maps(images)
+    ours, theirs = net.maps(images), net.auxiliary_maps(images)
     for name, found in (("deits", ours), ("res152", theirs)):
         golden.close(f"{name} maps", found.detach(), maps[f"{name}_map"], **EXACT)
         means = found.mean((2, 3)).detach()
@@ -55,7 +55,7 @@ def test_a_step_of_training(golden: Golden) -> None:
     distance = (large[0] - large[1]).abs()[..., ::every, ::every]
     golden.close("distance of the maps", distance, wanted, **FORWARD)
     batch = {"image": images, "label": labels(case["classes"])}
-    weight = PUBLISHED.networks["classifier"].settings["consistency"]
+    weight = PUBLISHED.networks["classifier"].hyper_parameters.consistency
     for done, (name, expected) in enumerate(golden.json("train_losses.json").items()):
         net.epochs_done.fill_(done)
         terms = own.losses("classifier", {"classifier": net}, batch, 0)

@@ -30,8 +30,8 @@ def method(changes: Mapping[str, Mapping[str, Any]] | None = None) -> PCSformer:
     """Return the method with its published settings. changes: of the networks' own."""
     networks = dict(PUBLISHED.networks)
     for name, own in (changes or {}).items():
-        settings = {**networks[name].settings, **own}
-        networks[name] = networks[name].model_copy(update={"settings": settings})
+        settings = networks[name].hyper_parameters.model_copy(update=dict(own))
+        networks[name] = networks[name].model_copy(update={"hyper_parameters": settings})
     return PCSformer(networks, CLASSES)
 
 

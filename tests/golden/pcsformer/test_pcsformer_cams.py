@@ -65,7 +65,9 @@ def test_crops_and_their_second_view(golden: Golden) -> None:
             for side, (_, value) in zip(reversed(size), draws, strict=True)
         )
         crop, _ = change(picture, None, Draws(size, top=top, left=left), params, NORMALISE)
-        large, small = views(torch.from_numpy(crop)[None], pc.settings["second_view_px"]).values()
+        large, small = views(
+            torch.from_numpy(crop)[None], pc.hyper_parameters.second_view_px
+        ).values()
         for view, found in (("view1", large), ("view2", small)):
             key = next(key for key in expected if key.startswith(f"{name}_{view}_sub"))
             first, step = case[view]["first"], case[view]["step"]
@@ -157,12 +159,12 @@ def test_labels_for_affinities(golden: Golden) -> None:
 @torch.inference_mode()
 def test_features_of_squares(golden: Golden, tmp_path: Path) -> None:
     expected, net = golden.arrays("sp_cam_ms.npz"), conformer(golden, "pc")
-    side = method().params["features"].settings["side_px"]
+    side = method().params["features"].hyper_parameters.side_px
     assert side == golden.case("feature_px")
     items = [entry(golden, case, tmp_path, []) for case in golden.case("pictures")]
     index = Index("pictures", NAMES, tuple(items))
     squares = Squares(index, items, normalisation(net), 0)
-    found = method().derive("features", {"pc": net}, squares.in_order)
+    found = method().compute("features", {"pc": net}, squares.in_order)
     golden.close("features", found["features"], expected["feature_512"], **EXACT)
     assert found["present"].shape == (len(items), CLASSES)
 

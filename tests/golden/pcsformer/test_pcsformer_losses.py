@@ -58,7 +58,7 @@ class Step:
 def derived(sub_labels: list[list[int]]) -> Computed:
     """Return the clusters of images from the numbers of their sub-labels."""
     clusters = torch.full((len(sub_labels), CLASSES), -1, dtype=torch.int16)
-    count = method().params["subprototypes"].settings["clusters"]
+    count = method().params["subprototypes"].hyper_parameters.clusters
     for row, numbers in zip(clusters, sub_labels, strict=True):
         for number in numbers:
             row[number // count] = number % count
@@ -93,7 +93,7 @@ def compare_logits(golden: Golden, step: Step, expected: Mapping[str, Any], mode
     with torch.no_grad():
         second = step.case["view_sizes"][1]
         for number, images in enumerate(views(step.batch["image"], second).values(), 1):
-            conv, token = step.net.branches(step.net.look(images))
+            conv, token = step.net.branches(step.net.encode(images))
             wanted = expected[f"logits_conv{number}"], expected[f"logits_trans{number}"]
             golden.close(f"pc {mode} CNN, view {number}", conv, wanted[0], **EXACT)
             golden.close(f"pc {mode} transformer, view {number}", token, wanted[1], **EXACT)
@@ -103,7 +103,7 @@ def compare_logits(golden: Golden, step: Step, expected: Mapping[str, Any], mode
 def test_the_loss_of_sp(golden: Golden, mode: str) -> None:
     step = Step(golden, "sp", mode)
     expected = step.case[mode]
-    weight = step.method.params["sp"].settings["cluster_weight"]
+    weight = step.method.params["sp"].hyper_parameters.cluster_weight
     assert weight == step.case["sub_loss_weight"]
     before = {key: value.clone() for key, value in step.net.state_dict().items()}
     terms = step.terms()
@@ -134,12 +134,12 @@ def ours_of(name: str) -> str:
 
 def test_sub_prototypes(golden: Golden) -> None:
     expected = golden.arrays("subprototypes.npz")
-    settings = method().params["subprototypes"].settings
-    present, count = expected["labels20"], settings["clusters"]
+    settings = method().params["subprototypes"].hyper_parameters
+    present, count = expected["labels20"], settings.clusters
     order = class_major(present)
     for kind in ("separated", "unstructured"):
         features = expected[f"{kind}_features"]
-        clusters = cluster_classes(features, present, count, settings["seed"], settings["starts"])
+        clusters = cluster_classes(features, present, count, settings.seed, settings.starts)
         golden.same(f"clusters, {kind}", clusters, expected[f"{kind}_cluster_of_image_in_class"])
         golden.same(f"order by class, {kind}", order, expected[f"{kind}_file_order_list_index"])
         for name, key in (

@@ -35,7 +35,7 @@ def test_conformer_of_pc(golden: Golden) -> None:
     expected, net = golden.arrays("pc_forward.npz"), conformer(golden, "pc")
     for case, picture in golden.case("forward").items():
         watched = Watched(net)
-        seen = net.look(normalised(net, [picture]), attention=True)
+        seen = net.encode(normalised(net, [picture]), attention=True)
         for name, found in (("x", watched.maps), ("xt", watched.tokens)):
             shapes, samples = expected[f"{case}_{name}_shapes"], expected[f"{case}_{name}_sample"]
             golden.same(f"pc {case} {name} shapes", [list(one.shape) for one in found], shapes)
@@ -65,7 +65,7 @@ def test_conformer_of_pc(golden: Golden) -> None:
 def test_constants_of_norms(golden: Golden) -> None:
     expected, net = golden.arrays("pc_eps.npz"), conformer(golden, "pc", "conformer_s_eps")
     for case, picture in golden.case("forward").items():
-        seen = net.look(normalised(net, [picture]), attention=True)
+        seen = net.encode(normalised(net, [picture]), attention=True)
         conv, token = net.branches(seen)
         found = {"logits_conv": conv, "logits_trans": token, "cam_transcam": net.maps(seen)}
         for name, values in found.items():
@@ -77,7 +77,7 @@ def test_conformer_of_sp(golden: Golden) -> None:
     expected, net = golden.arrays("sp_forward.npz"), conformer(golden, "sp")
     for case, picture in golden.case("forward").items():
         images = normalised(net, [picture])
-        seen = net.look(images, attention=True)
+        seen = net.encode(images, attention=True)
         conv, token = net.branches(seen)
         own = net.cluster_branches(seen)
         found = {

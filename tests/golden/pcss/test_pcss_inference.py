@@ -7,7 +7,7 @@ import pytest
 import torch
 from golden import Golden
 from pictures import localized
-from transformers import build
+from transformers import build, change
 
 from wsss.scores.metrics import ThresholdCurve, mean_iou
 from wsss.settings import CamParams
@@ -31,7 +31,7 @@ def test_stored_maps(golden: Golden, tmp_path: Path, name: str) -> None:
             scales = (1.0,)
             if name != "pcss":
                 blocks, _, look = key.partition("/")[0].partition("_")
-                method.params["classifier"].settings["blocks"] = int(blocks.removeprefix("n"))
+                change(method, blocks=int(blocks.removeprefix("n")))
                 scales = SCALES[look]
             params = CamParams(stride=1, scales=scales, normalise=normalise)
             cam = localized(method, net, (height, width, seed), params, labels, tmp_path)

@@ -7,7 +7,7 @@ from pictures import normalised
 from transformers import build, labels_of, thinned
 
 from wsss.methods.pcss import influence
-from wsss.methods.pcss.influence import Influence, wanted
+from wsss.methods.pcss.influence import Influence, needed
 from wsss.methods.pcss.method import present_losses
 from wsss.methods.pcss.spectrum import block_sets
 
@@ -41,7 +41,7 @@ def test_influence(golden: Golden, monkeypatch: pytest.MonkeyPatch, name: str) -
         ]
         left = need.clone()
         for at, batch in enumerate(batches):
-            left -= wanted(batch["label"], left).sum(0)
+            left -= needed(batch["label"], left).sum(0)
             key = f"r{number}/remaining_after_batch{at}"
             golden.same(f"fim {name} {key}", left, expected[key])
             done = f"r{number}/done_after_batch{at}"

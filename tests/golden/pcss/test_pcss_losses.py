@@ -9,7 +9,7 @@ import torch
 from golden import Golden
 from pictures import normalised
 from torch import Tensor
-from transformers import build, gradients, labels_of, thinned
+from transformers import build, change, gradients, labels_of, thinned
 
 from wsss.methods.pcss.spectrum import suppressed
 
@@ -67,11 +67,10 @@ def test_pcss_losses(golden: Golden, monkeypatch: pytest.MonkeyPatch, data: str)
     method, net = build(
         golden, "pcss", "coco" if data == "coco" else "voc", **golden.case("losses", data)
     )
-    settings = method.params["classifier"].settings
     for name, case in golden.json("losses_pcss.json").items():
         if not name.startswith(f"{data}/"):
             continue
-        settings["fss_weight"], settings["mpc_weight"] = case["W"]
+        change(method, fss_weight=case["W"][0], mpc_weight=case["W"][1])
         net.influence.epoch.fill_(case["epoch"])
         mask, order = influence(case["size"], net.classes), torch.tensor(case["mpc_perm"])
         monkeypatch.setattr(net.influence, "mask", lambda mask=mask: mask)

@@ -20,7 +20,7 @@ def test_mctformer(golden: Golden, version: str) -> None:
     expected = golden.arrays(f"net_mctformer_{version}.npz")
     _, net = build(golden, f"mctformer_{version}")
     for case, size in sizes(expected):
-        seen = net.look(normalised(net, [size]), "mean", keep=range(12))
+        seen = net.encode(normalised(net, [size]), "mean", keep=range(12))
         found: dict[str, Any] = {"cls": seen.class_logits}
         if version != "v1":
             found |= {"pcls": net.patch_logits(seen), "patchcam": seen.patch_map}
@@ -52,7 +52,7 @@ def test_pcss(golden: Golden, data: str) -> None:
     block = method.mixed_block(net)
     cases = list(sizes(expected)) or [("", golden.case("net_pcss_coco", "size"))]
     for case, size in cases:
-        seen = net.look(normalised(net, [size]), "mean", keep=(block,))
+        seen = net.encode(normalised(net, [size]), "mean", keep=(block,))
         kept = net.backbone.as_map(seen.kept[block], seen.scores.shape[2:])
         found = {
             "cls": seen.class_logits,
@@ -92,8 +92,8 @@ def test_mixed_magnitudes_in_the_network(golden: Golden, monkeypatch: pytest.Mon
     for name in dict.fromkeys(key.partition("/")[0] for key in expected if key.startswith("mpc")):
         side = int(name.removeprefix("mpc"))
         images = normalised(net, [(side, side, seed) for seed in case["seeds"]])
-        first = net.look(images, keep=(block,))
-        second = method.look_mixed(net, images, first, "mean")
+        first = net.encode(images, keep=(block,))
+        second = method.encode_mixed(net, images, first, "mean")
         grid = second.scores.shape[2:]
         features = net.backbone.as_map(first.kept[block], grid)
         wanted = expected[f"{name}/mag_sub"]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from wsss.methods.base import Method, load_method
-from wsss.settings import AugmentParams, ClassifierParams, method_spec
+from wsss.settings import AugmentParams, MethodNetworkParams, method_spec
 from wsss.storage import checkpoint
 
 CLOSE = {"rtol": 1e-4, "absolute": 1e-5}
@@ -27,19 +27,26 @@ def build(golden: Golden, name: str, data: str = "voc", **settings: Any) -> tupl
     path = golden.checkpoint(f"{name}_{data}", wrapper="model" if version else "")
     classes = checkpoint.load_foreign(path)["cls_token"].shape[1]
     spec = method_spec.spec(method_name)
-    chosen = {**spec.networks["classifier"].settings, "drop_path": 0.0}
-    chosen |= spec.published["networks"]["classifier"].get("settings", {}) | {"drop_path": 0.0}
-    chosen |= ({"version": version} if version else {}) | settings
-    params = ClassifierParams(
+    published = spec.published["networks"]["classifier"].get("hyper_parameters", {})
+    chosen = published | {"drop_path": 0.0} | ({"version": version} if version else {}) | settings
+    params = MethodNetworkParams(
         backbone="deit_small_patch16_224",
         stride=16,
         augment=AugmentParams(crop_px=448 if version == "plus" else 224),
-        settings=chosen,
+        hyper_parameters=method_spec.hyper_parameters(method_name, "classifier", **chosen),
     )
     method = load_method(method_name)({"classifier": params}, classes)
     net = method.build("classifier").eval()
     checkpoint.adopt(net, path, method.layout("classifier"))
     return method, net
+
+
+def change(method: Method, **values: Any) -> None:
+    """Change hyper-parameters of a method's classifier."""
+    params = method.params["classifier"]
+    changed = params.hyper_parameters.model_copy(update=values)
+    network = params.model_copy(update={"hyper_parameters": changed})
+    method.params = {"classifier": network}
 
 
 def sizes(names: Iterable[str]) -> Iterator[tuple[str, tuple[int, int, int]]]:

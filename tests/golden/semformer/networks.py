@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wsss.methods.semformer.caae import CAAENet
 from wsss.methods.semformer.method import SemFormer
 from wsss.methods.semformer.network import SemFormerNet
-from wsss.settings import ClassifierParams, Params
+from wsss.settings import MethodNetworkParams, Params
 from wsss.settings.resolve import resolve_settings
 from wsss.storage import checkpoint
 from wsss.storage.checkpoint import Layout
@@ -22,10 +22,10 @@ PUBLISHED = resolve_settings(Params(), "voc12", "semformer", "published")
 
 def method(changes: Mapping[str, Any] | None = None) -> SemFormer:
     """Return the method with its published settings. changes: of SemFormer's own."""
-    networks: dict[str, ClassifierParams] = dict(PUBLISHED.networks)
+    networks: dict[str, MethodNetworkParams] = dict(PUBLISHED.networks)
     own = networks["semformer"]
-    settings = {**own.settings, **(changes or {})}
-    networks["semformer"] = own.model_copy(update={"settings": settings})
+    settings = own.hyper_parameters.model_copy(update=dict(changes or {}))
+    networks["semformer"] = own.model_copy(update={"hyper_parameters": settings})
     return SemFormer(networks, CLASSES)
 
 

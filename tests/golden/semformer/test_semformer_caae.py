@@ -29,7 +29,7 @@ def test_the_autoencoder(golden: Golden) -> None:
                 "cre": coded.embedding,
                 "retokens": net.restore(coded.features),
                 "sim": net(images),
-                "recon": net.draw(coded, images.shape[2:]),
+                "recon": net.reconstruct(coded, images.shape[2:]),
             }
         for part, values in found.items():
             kept = thin(values, golden.case("strides", "caae", part))

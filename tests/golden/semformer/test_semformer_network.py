@@ -32,7 +32,9 @@ def test_the_network(golden: Golden) -> None:
         images = batch(net, {**case, "image_seeds": [case["image_seed"]]})
         both = torch.cat([images, images.flip(3)])
         with torch.inference_mode():
-            logits, attention = net.look(both, own.params["semformer"].settings["attention_layers"])
+            logits, attention = net.attended(
+                both, own.params["semformer"].hyper_parameters.attention_layers
+            )
             tokens, grid = net.tokens(both)
             maps = own.maps(net, both)
             golden.same(f"semformer {name} grid", grid, case["grid"])
@@ -94,9 +96,11 @@ def compare_masks(golden: Golden, step: Step) -> None:
 
 def compare_losses(golden: Golden, step: Step) -> None:
     terms, losses, weights = step.terms(), step.case["losses"], step.case["weights"]
-    settings = step.method.params["semformer"].settings
+    settings = step.method.params["semformer"].hyper_parameters
     golden.same(
-        "weights of the losses", [settings[TERMS[key]] for key in weights], list(weights.values())
+        "weights of the losses",
+        [getattr(settings, TERMS[key]) for key in weights],
+        list(weights.values()),
     )
     total = torch.stack(list(terms.values())).sum()
     for name, wanted in losses.items():

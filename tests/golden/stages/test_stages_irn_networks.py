@@ -12,7 +12,7 @@ from pictures import localized, normalised
 from wsss.inference.cam_maps import high_size
 from wsss.methods.cam.method import CAM, CamNet
 from wsss.nets.irn import IRN, IRN_LAYOUT, edge_displacement, measure_mean
-from wsss.settings import CamParams, ClassifierParams, IrnParams, WalkParams
+from wsss.settings import CamParams, IrnParams, MethodNetworkParams, WalkParams, method_spec
 from wsss.storage import checkpoint
 
 CLASSES = 20
@@ -21,7 +21,11 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def classifier(golden: Golden) -> tuple[CAM, CamNet]:
-    settings = ClassifierParams(backbone="resnet50_irn", stride=16, settings={"dropout": 0.0})
+    settings = MethodNetworkParams(
+        backbone="resnet50_irn",
+        stride=16,
+        hyper_parameters=method_spec.hyper_parameters("cam", "classifier", dropout=0.0),
+    )
     method = CAM({"classifier": settings}, CLASSES)
     net = method.build("classifier").eval()
     path = golden.checkpoint("irn_resnet50_cam", {"classifier.weight": 0.002})

@@ -17,7 +17,7 @@ from wsss.methods.cam.method import CAM, CamNet
 from wsss.nets.affinitynet import PSA_LAYOUT, AffinityNet
 from wsss.refine.affinity import WEIGHTS, affinity_loss, pair_affinities, windows
 from wsss.refine.random_walk import cells, random_walk, transition, with_background
-from wsss.settings import CamParams, ClassifierParams
+from wsss.settings import CamParams, MethodNetworkParams, method_spec
 from wsss.storage import checkpoint
 
 CLASSES = 20
@@ -34,7 +34,10 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def classifier(golden: Golden) -> tuple[CAM, CamNet]:
-    settings = ClassifierParams(backbone="resnet38", settings={"dropout": 0.5})
+    settings = MethodNetworkParams(
+        backbone="resnet38",
+        hyper_parameters=method_spec.hyper_parameters("cam", "classifier", dropout=0.5),
+    )
     method = CAM({"classifier": settings}, CLASSES)
     net = method.build("classifier").eval()
     path = golden.checkpoint("psa_resnet38_cls", {"fc8.weight": 0.01})

@@ -18,7 +18,7 @@ from wsss.data.index import Index, load_index, save_index
 from wsss.errors import ConfigError, DatasetError
 from wsss.methods.base import build_method
 from wsss.methods.crt.localization import is_apart
-from wsss.methods.crt.method import apart
+from wsss.methods.crt.method import mean_distance
 from wsss.methods.crt.network import CRTNet
 from wsss.runs.run import Run
 from wsss.settings.base import merge
@@ -35,8 +35,8 @@ from wsss.training.loop import Trainer
 SEGMENTS, LOCALIZES = "shapes/crt/common/s0", "shapes/crt_localization/common/s0"
 TINY = {"augment": {"crop_px": 48}, "train": {"epochs": 3, "batch": 8, "precision": "fp32"}}
 OWN = {
-    "crt": {**TINY, "settings": {"tile_px": 32, "passes": 2}},
-    "crt_localization": {**TINY, "settings": {"span": 2}},
+    "crt": {**TINY, "hyper_parameters": {"tile_px": 32, "passes": 2}},
+    "crt_localization": {**TINY, "hyper_parameters": {"span": 2}},
     "tscam": TINY,
 }
 SQUARE = {"augment": {"crop_px": 48, "square_px": 56}}
@@ -213,8 +213,8 @@ def test_maps_are_apart_in_every_first_span() -> None:
 
 def test_the_distance_of_maps_is_that_of_enlarged_ones() -> None:
     zero, one = torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 6, 6)
-    assert apart(zero, one, (12, 12)) == 1
-    assert apart(one, one[:, :, :3, :3], (7, 9)) < 1e-6
+    assert mean_distance(zero, one, (12, 12)) == 1
+    assert mean_distance(one, one[:, :, :3, :3], (7, 9)) < 1e-6
 
 
 def test_tscam_is_the_transformer_alone() -> None:

@@ -68,4 +68,4 @@ def test_the_partner_does_not_touch_the_transformers_scores() -> None:
         for weight in (own.auxiliary_head.weight, *own.auxiliary_cnn.parameters()):
             weight.zero_()
         assert torch.equal(own(images), before)
-        assert not own.partner_maps(images).any()
+        assert not own.auxiliary_maps(images).any()

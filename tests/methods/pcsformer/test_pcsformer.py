@@ -35,9 +35,9 @@ RUN = "shapes/pcsformer/common/s0"
 CHAIN = ("pc", "features", "subprototypes", "sp")
 SMALL = {"augment": {"crop_px": 48}, "train": {"epochs": 2, "batch": 8, "precision": "fp32"}}
 TINY = {
-    "pc": {**SMALL, "settings": {"second_view_px": 24}},
-    "features": {"settings": {"side_px": 32}},
-    "subprototypes": {"settings": {"clusters": 2}},
+    "pc": {**SMALL, "hyper_parameters": {"second_view_px": 24}},
+    "features": {"hyper_parameters": {"side_px": 32}},
+    "subprototypes": {"hyper_parameters": {"clusters": 2}},
     "sp": SMALL,
 }
 THEIRS = [  # our names in the published files
@@ -124,11 +124,11 @@ def test_images_learn_their_own_clusters_unless_the_published_order_is_asked_for
     method = build_method(Run.parse(RUN, validate_params(settings())), 3)
     present = torch.tensor([[0, 0, 1], [1, 0, 0], [0, 1, 0], [1, 0, 1]])
     features = Computed({"features": torch.randn(4, 8), "present": present})
-    aligned = method.derive("subprototypes", {"features": features}, lambda *_: iter(()))
+    aligned = method.compute("subprototypes", {"features": features}, lambda *_: iter(()))
     assert torch.equal(aligned["clusters"] >= 0, present > 0)
-    changed = settings(subprototypes={"settings": {"order": "upstream"}})
+    changed = settings(subprototypes={"hyper_parameters": {"order": "upstream"}})
     method = build_method(Run.parse(RUN, validate_params(changed)), 3)
-    upstream = method.derive("subprototypes", {"features": features}, lambda *_: iter(()))
+    upstream = method.compute("subprototypes", {"features": features}, lambda *_: iter(()))
     assert torch.equal(upstream["clusters"], aligned["clusters"][[1, 3, 2, 0]])
 
 
@@ -185,7 +185,7 @@ def test_what_is_derived_takes_no_published_file(run: Run) -> None:
 
 def test_a_backbone_that_is_no_conformer_is_refused() -> None:
     run = Run.parse(RUN, validate_params(settings(pc={"backbone": "resnet18"})))
-    with pytest.raises(ConfigError, match="resnet18 is no Conformer.*conformer_toy"):
+    with pytest.raises(ConfigError, match="resnet18 is not a Conformer.*conformer_toy"):
         build_method(run, 3).build("pc")
 
 

@@ -16,7 +16,7 @@ from wsss.cli import app
 from wsss.data.index import Index, save_index
 from wsss.errors import ConfigError
 from wsss.methods.base import build_method
-from wsss.methods.semformer.method import complementation, content_mask, keeps, suppression
+from wsss.methods.semformer.method import complementation, content_mask, keep_loss, suppression
 from wsss.runs.run import Run
 from wsss.settings.base import merge
 from wsss.settings.resolve import validate_params
@@ -30,8 +30,8 @@ RUN = "shapes/semformer/common/s0"
 CHAIN = ("caae", "semformer")
 SMALL = {"augment": {"crop_px": 48}, "train": {"epochs": 2, "batch": 8, "precision": "fp32"}}
 TINY = {
-    "caae": {**SMALL, "settings": {"class_width": 8, "decoder_depth": 1}},
-    "semformer": {**SMALL, "settings": {"grid": 6, "critic_px": 48}},
+    "caae": {**SMALL, "hyper_parameters": {"class_width": 8, "decoder_depth": 1}},
+    "semformer": {**SMALL, "hyper_parameters": {"grid": 6, "critic_px": 48}},
 }
 THEIRS = {  # our names in the published files
     "caae": [
@@ -196,8 +196,8 @@ def test_all_that_is_object_is_suppressed_and_background_is_not() -> None:
 def test_a_picture_that_shows_the_wanted_class_alone_costs_half() -> None:
     wanted = torch.tensor([[1.0, 0.0, 0.0]])
     unwanted = torch.tensor([[0.0, 1.0, 0.0]])
-    assert keeps(torch.tensor([[1.0, 0.0, 9.0]]), wanted, unwanted) == 0.5
-    assert keeps(torch.tensor([[0.0, 1.0, 9.0]]), wanted, unwanted) == 1.5
+    assert keep_loss(torch.tensor([[1.0, 0.0, 9.0]]), wanted, unwanted) == 0.5
+    assert keep_loss(torch.tensor([[0.0, 1.0, 9.0]]), wanted, unwanted) == 1.5
 
 
 def test_filled_up_borders_are_no_picture_at_any_size() -> None:

@@ -32,7 +32,7 @@ def test_pixels_beyond_whole_patches_are_not_seen_and_drawn_as_0(caae: CAAENet) 
     coded = caae.code(images)
     assert coded.grid == (5, 6)
     assert torch.equal(coded.embedding, caae.code(images[:, :, :40, :48]).embedding)
-    drawn = caae.draw(coded, (45, 51))
+    drawn = caae.reconstruct(coded, (45, 51))
     assert drawn.shape == images.shape
     assert drawn[:, :, :40, :48].abs().min() > 0
     assert not drawn[:, :, 40:].any()
@@ -76,7 +76,7 @@ def test_attention_is_that_of_the_last_blocks_to_patches(net: SemFormerNet) -> N
     tokens, grid = net.embed(images)
     blocks = net.backbone.run(tokens, "mean").attention[-2:]
     wanted = sum(weights[:, :CLASSES, CLASSES:] for weights in blocks)
-    logits, found = net.look(images, 2)
+    logits, found = net.attended(images, 2)
     assert found.shape == (2, CLASSES, *grid)
     assert torch.allclose(found.flatten(2), wanted, atol=1e-6)
     assert torch.allclose(logits, net(images), atol=1e-5)

@@ -43,7 +43,8 @@ FAMILY = ("cpdgl", "seco", "toco", "cpdgl_head", "cpdgl_logged")
 def method(name: str, protocol: str = "common", **settings: Any) -> SingleStage:
     networks = resolve_settings(Params(), "shapes", name, protocol).networks
     own = networks["classifier"]
-    merged = own.model_copy(update={"settings": {**own.settings, **settings}})
+    changed = own.hyper_parameters.model_copy(update=settings)
+    merged = own.model_copy(update={"hyper_parameters": changed})
     return load_method(name)({"classifier": merged}, CLASSES)
 
 
@@ -121,7 +122,7 @@ def test_with_the_gather_of_ones_only_the_first_prototype_moves() -> None:
 )
 def test_published_weights_of_the_terms(name: str, step: int, weights: tuple[float, ...]) -> None:
     own = method(name, "published")
-    found = own.weights(own.params["classifier"].settings, step)
+    found = own.weights(own.hyper_parameters, step)
     contrast = found["tokens"] if name == "toco" else found["local"]
     assert (found["pairs"], contrast, found["decoder"], found["dense_energy"]) == pytest.approx(
         weights
@@ -179,7 +180,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one_with_all_its_memories(
     squares: Index, tmp_path: Path, name: str
 ) -> None:
     settings = {key: value for key, value in EARLY.items() if name == "cpdgl" or "proto" not in key}
-    run = of(name, settings={**settings, "contrast_from": 1, "decoder_from": 2})
+    run = of(name, hyper_parameters={**settings, "contrast_from": 1, "decoder_from": 2})
     fit(training(run, squares, tmp_path / "whole"), CPU)
     cut = Trainer(training(run, squares, tmp_path / "cut"), CPU)
     keys = list(cut.schedule.parts(0))
@@ -290,9 +291,9 @@ def test_panels_of_own_images_have_their_size(
 
 def test_variants_are_their_base_with_other_settings() -> None:
     base, variant = method_spec.spec("cpdgl"), method_spec.spec("cpdgl_logged")
-    assert method_spec.module("cpdgl_logged") == "cpdgl.method"
+    assert method_spec.module("cpdgl_logged") == "wsss.methods.cpdgl.method"
     assert variant.decodes
-    ours, theirs = (s.networks["classifier"].settings for s in (base, variant))
+    ours, theirs = (s.networks["classifier"].hyper_parameters for s in (base, variant))
     assert {key for key in ours if ours[key] != theirs[key]} == {"gather"}
     assert variant.published == base.published
 

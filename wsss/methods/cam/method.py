@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Protocol, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +13,12 @@ from wsss.methods.base import Method
 from wsss.nets.backbone import Network
 from wsss.nets.build import build_backbone
 from wsss.storage.checkpoint import Layout
+
+
+class ClassifierHyperParameters(Protocol):
+    """The hyper-parameters of the classifier; cam.yaml explains them."""
+
+    dropout: float
 
 
 class CamNet(Network):
@@ -37,7 +43,7 @@ class CamNet(Network):
         return F.relu(self.classifier(self.backbone(images)[-1]))
 
 
-# Published files, by backbone: PSA's, and IRNet's, where every tensor has up to four names.
+# Published files by backbone: PSA's, and IRNet's, where every tensor has up to four names.
 LAYOUTS = {
     "resnet38": Layout(((r"^fc8\.", "classifier."), (r"^(?!classifier\.)", "backbone."))),
     "resnet50_irn": Layout(
@@ -48,18 +54,19 @@ LAYOUTS = {
 
 
 class CAM(Method):
-    """A classifier's weights, applied at every place instead of to the mean over all places."""
+    """A classifier whose weights score every cell instead of the mean over all cells."""
+
+    hyper_parameter_types = {"classifier": ClassifierHyperParameters}
 
     def build(self, network: str) -> CamNet:
         """Return the classifier."""
         params = self.params[network]
-        dropout = params.settings["dropout"]
+        dropout = cast("ClassifierHyperParameters", params.hyper_parameters).dropout
         return CamNet(params.backbone, params.stride, self.classes, dropout)
 
     def layout(self, network: str) -> Layout:
         """Return the layout of the classifier of PSA (resnet38) or IRNet (resnet50_irn)."""
-        known = LAYOUTS.get(self.params[network].backbone)
-        return known or super().layout(network)
+        return LAYOUTS.get(self.params[network].backbone) or super().layout(network)
 
     def losses(
         self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
@@ -69,11 +76,11 @@ class CAM(Method):
         return {"labels": F.multilabel_soft_margin_loss(scores, batch["label"])}
 
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Return the classifier's scores."""
+        """Return the classifier's scores (B, classes)."""
         return net(images)  # type: ignore[no-any-return]  # nn.Module call
 
     def cam(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Return the class activation maps."""
+        """Return the class activation maps (B, classes, h, w)."""
         return cast("CamNet", net).maps(images)
 
 

@@ -1,6 +1,7 @@
-"""CRT (Huo, Su and Wu, arXiv 2209.15211): a transformer's class maps, and beside them a CNN's.
+"""CRT's networks (Huo, Su and Wu, arXiv 2209.15211): a transformer and a CNN, both with class maps.
 
-For localization the transformer sees an image once and whole (as TS-CAM's, Gao et al., ICCV 2021).
+For localization the transformer encodes the whole image in one pass, as TS-CAM does (Gao et al., ICCV
+2021).
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from wsss.storage.checkpoint import Layout
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """How the transformer looks.
+    """How the transformer encodes images.
 
-    passes: through all blocks, with the input of each added to its output if there are several.
-    tile_px: side of the tiles that an image is cut into; 0 is none. drop_path: of the last block.
+    passes: how often tokens pass through all blocks; with several passes, the input of a pass is added
+    to its output. tile_px: side of the tiles that an image is cut into; 0 encodes it whole. drop_path:
+    stochastic depth of the last block.
     """
 
     passes: int = 3
@@ -33,9 +35,9 @@ class Encoding:
 
 
 class CRTNet(Network):
-    """Patches of a transformer with a score for each class, and a CNN with such scores beside it.
+    """A transformer whose patches have a score for each class, and an auxiliary CNN with class maps.
 
-    auxiliary_cnn: the CNN; none is TS-CAM. epochs_done: of its training.
+    auxiliary_cnn: None is TS-CAM. epochs_done: finished epochs of the training.
     """
 
     backbone: ViT
@@ -56,18 +58,18 @@ class CRTNet(Network):
             self.auxiliary_head = nn.Conv2d(auxiliary_cnn.channels[-1], classes, 1, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the transformer's scores (B, C): the means of its maps."""
+        """Return the transformer's scores (B, C), the means of its maps."""
         return self.maps(images).mean((2, 3))
 
     def maps(self, images: Tensor) -> Tensor:
-        """Return the transformer's class maps (B, C, h, w), of any sign; cells begin in the image."""
+        """Return the transformer's signed class maps (B, C, h, w); every cell begins in the image."""
         side = self.encoding.tile_px
         if not side:
             return self.encode(images, attend=False)[0]
         return self._tiled(images, tiles.pad(images, side), attend=False)
 
     def attended(self, images: Tensor) -> Tensor:
-        """Return the maps (B, C, h, w) times what the class token attends to, of any sign."""
+        """Return the signed class maps (B, C, h, w) times the class token's attention."""
         side = self.encoding.tile_px
         if not side:
             scores, attention = self.encode(images, attend=True)
@@ -77,24 +79,24 @@ class CRTNet(Network):
     def _tiled(self, images: Tensor, padded: Tensor, *, attend: bool) -> Tensor:
         patch = self.backbone.shape.patch
         scores, attention = self.encode(tiles.cut(padded, self.encoding.tile_px), attend=attend)
-        joined = tiles.merge(
+        merged = tiles.merge(
             scores * attention, (padded.shape[2] // patch, padded.shape[3] // patch)
         )
         rows, columns = (-(-side // patch) for side in images.shape[2:])
-        return joined[:, :, :rows, :columns]
+        return merged[:, :, :rows, :columns]
 
     def encode(self, images: Tensor, *, attend: bool) -> tuple[Tensor, Tensor]:
         """Return the class maps (B, C, h, w) of whole images and the attention (B, 1, h, w).
 
-        attend: else the attention is 1. It is the class token's to each patch, a mean over heads and
-        summed over blocks and passes.
+        The attention of the class token to each patch is averaged over heads and summed over blocks
+        and passes. attend: without it, the attention is 1 everywhere.
         """
         tokens, grid = self.backbone.embed(images)
         total = tokens.new_zeros(len(images), 1, grid[0] * grid[1])
         for _ in range(self.encoding.passes):
-            seen = self.backbone.run(tokens, "mean" if attend else "none")
-            tokens = tokens + seen.tokens if self.encoding.passes > 1 else seen.tokens
-            for weights in seen.attention:
+            encoded = self.backbone.run(tokens, "mean" if attend else "none")
+            tokens = tokens + encoded.tokens if self.encoding.passes > 1 else encoded.tokens
+            for weights in encoded.attention:
                 total = total + weights[:, :1, 1:]
         scores = self.head(self.backbone.as_map(self.backbone.norm(tokens), grid))
         attention = (
@@ -102,8 +104,8 @@ class CRTNet(Network):
         )
         return scores, attention
 
-    def partner_maps(self, images: Tensor) -> Tensor:
-        """Return the CNN's class maps (B, C, h, w), of any sign."""
+    def auxiliary_maps(self, images: Tensor) -> Tensor:
+        """Return the auxiliary CNN's signed class maps (B, C, h, w)."""
         features = cast("Backbone", self.auxiliary_cnn)(images)
         return self.auxiliary_head(features[-1])  # type: ignore[no-any-return]  # nn.Module call
 
@@ -112,11 +114,11 @@ def build(
     shape: Shape, classes: int, encoding: Encoding, auxiliary_cnn: AuxiliaryCnnParams | None
 ) -> CRTNet:
     """Return the network with random weights."""
-    beside = build_backbone(auxiliary_cnn.backbone, auxiliary_cnn.stride) if auxiliary_cnn else None
-    return CRTNet(shape, classes, encoding, beside)
+    cnn = build_backbone(auxiliary_cnn.backbone, auxiliary_cnn.stride) if auxiliary_cnn else None
+    return CRTNet(shape, classes, encoding, cnn)
 
 
-# The authors' files hold one of the two each; every tensor of a CNN has up to four names there.
+# Each of the authors' files holds one network; every tensor of a CNN has up to four names there.
 TRANSFORMER = Layout(((r"^(?!head\.)", "backbone."),), absent=(r"auxiliary_.*|epochs_done",))
 CNN = Layout(
     ((r"^resnet50\.", "auxiliary_cnn.body."), (r"^classifier\.", "auxiliary_head.")),

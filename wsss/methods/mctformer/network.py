@@ -1,7 +1,7 @@
 """A transformer with a class token per class (MCTformer, Xu et al., CVPR 2022), and its maps.
 
-V1 has class tokens alone; V2 scores patches as well; plus (2023) has position tables of their own for
-class tokens and patches, and pools the patches' scores by rank. PCSS trains V2's network.
+V1 scores class tokens alone; V2 scores patches as well; plus (2023) has one position table for class
+tokens and one for patches, and pools the patches' scores by rank. PCSS trains V2's network.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from wsss.storage.checkpoint import Layout
 Version = Literal["v1", "v2", "plus"]
 MapKind = Literal["fused", "patches", "tokens"]
 RANK_DECAY = 0.996  # of the weights of plus's pooling
-FACTOR_OFFSET = 0.1  # cells added to the grid when the position table is resized; plus has 0
+FACTOR_OFFSET = 0.1  # cells added to the grid when the position table is resized (plus: 0)
 
 
 class SplitViT(ViT):
-    """A ViT whose class tokens and patches have position tables of their own.
+    """A ViT with one position table for class tokens and one for patches.
 
-    The table of the source stays, unused, as in the published files.
+    source: rows of DeiT's position table, which stays unused, as in the published files.
     """
 
     def __init__(self, shape: Shape, class_tokens: int, drop_path: float, source: int) -> None:
@@ -40,27 +40,27 @@ class SplitViT(ViT):
         self.pos_embed = nn.Parameter(torch.zeros(1, source, shape.width), requires_grad=False)
 
     def positions(self, grid: tuple[int, int], square: bool) -> Tensor:
-        """Return both tables in one (1, classes + h * w, D), that of the patches for a grid (h, w)."""
+        """Return both tables in one (1, classes + h * w, D), resized to a grid (h, w) of patches."""
         return torch.cat([self.pos_embed_cls, resize_table(self.pos_embed_pat, grid, 0.0)], 1)
 
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return initial weights of one class token; each position serves the nearest patches."""
-        found = dict(state)
-        table, side = found["pos_embed"], self.shape.grid
+        """Adapt initial weights with one class token; patches take the nearest patch's position."""
+        weights = dict(state)
+        table, side = weights["pos_embed"], self.shape.grid
         small = int((table.shape[1] - 1) ** 0.5)
         cells = table[:, 1:].transpose(1, 2).reshape(1, -1, small, small)
-        found["pos_embed_pat"] = F.interpolate(cells, (side, side)).flatten(2).transpose(1, 2)
-        found["pos_embed_cls"] = table[:, :1].expand(-1, self.class_tokens, -1)
-        found["cls_token"] = found["cls_token"].expand(-1, self.class_tokens, -1)
-        return found
+        weights["pos_embed_pat"] = F.interpolate(cells, (side, side)).flatten(2).transpose(1, 2)
+        weights["pos_embed_cls"] = table[:, :1].expand(-1, self.class_tokens, -1)
+        weights["cls_token"] = weights["cls_token"].expand(-1, self.class_tokens, -1)
+        return weights
 
 
 @dataclass
-class Look:
-    """What a pass through the network saw.
+class Encoded:
+    """The results of a forward pass.
 
-    tokens: class tokens (B, C, D). scores: of the patches (B, C, h, w). attention: per block, mean over
-    heads (B, N, N). kept: all tokens after the blocks asked for, by block.
+    tokens: class tokens (B, C, D). scores: the patches' scores (B, C, h, w). attention: of each block,
+    averaged over heads (B, N, N). kept: all tokens (B, N, D) after chosen blocks, by block.
     """
 
     tokens: Tensor
@@ -70,7 +70,7 @@ class Look:
 
     @property
     def class_logits(self) -> Tensor:
-        """The mean of each class token (B, C)."""
+        """The mean of each class token over its channels (B, C)."""
         return self.tokens.mean(2)
 
     @property
@@ -79,17 +79,20 @@ class Look:
         return F.relu(self.scores)
 
     def class_map(self, blocks: int, mean: bool) -> Tensor:
-        """Return the attention of class tokens to patches (B, C, h, w) over the last blocks.
+        """Return the attention of class tokens to patches (B, C, h, w), summed over the last blocks.
 
-        blocks: how many, 0 is all. mean: instead of the sum.
+        blocks: their number; 0 is all. mean: average over blocks instead of summing.
         """
         count = self.scores.shape[1]
-        chosen = [weights[:, :count, count:] for weights in self.attention[-blocks:]]
-        total = torch.stack(chosen).sum(0)
-        return (total / len(chosen) if mean else total).reshape(self.scores.shape)
+        layers = [weights[:, :count, count:] for weights in self.attention[-blocks:]]
+        total = torch.stack(layers).sum(0)
+        return (total / len(layers) if mean else total).reshape(self.scores.shape)
 
     def spread(self, maps: Tensor) -> Tensor:
-        """Return maps (B, C, h, w) where each patch has what it attends to, summed over all blocks."""
+        """Spread maps (B, C, h, w) along the patches' attention, summed over all blocks.
+
+        Each patch gathers the values of the patches that it attends to, weighted by the attention.
+        """
         count = self.scores.shape[1]
         affinity = sum(weights[:, count:, count:] for weights in self.attention)
         spread = torch.einsum("bij,bcj->bci", affinity, maps.flatten(2))
@@ -99,7 +102,8 @@ class Look:
 class MCTformer(Network):
     """Class tokens and patches of one transformer, and a score of every patch for every class.
 
-    shape: that of the initial weights. grid: cells on a side of the position table, if others.
+    shape: of the transformer with the initial weights. grid: cells on a side of the position table,
+    if it differs from the table in `shape`.
     """
 
     backbone: ViT
@@ -120,68 +124,68 @@ class MCTformer(Network):
         else:
             offset = FACTOR_OFFSET
             self.backbone = ViT(trained, classes, drop_path=drop_path, factor_offset=offset)
-        self.backbone.norm.requires_grad_(False)  # published files have it, no result depends on it
+        self.backbone.norm.requires_grad_(False)  # part of published files, not applied
         self.head: nn.Module = nn.Conv2d(shape.width, classes, 3, padding=1)
         if version == "v1":
-            self.head = nn.Linear(shape.width, classes).requires_grad_(False)  # unused as well
+            self.head = nn.Linear(shape.width, classes).requires_grad_(False)  # likewise
 
     @classmethod
-    def of(cls, params: ClassifierParams, classes: int, version: Version) -> Self:
+    def of(cls, params: ClassifierParams, classes: int, version: Version, drop_path: float) -> Self:
         """Return the network whose position table has a cell for each patch of a training crop."""
         shape = transformer(params.backbone)
         grid = params.augment.crop_px // shape.patch
-        return cls(shape, classes, version, params.settings["drop_path"], grid)
+        return cls(shape, classes, version, drop_path, grid)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the scores (B, C) that labels are predicted with."""
-        seen = self.look(images)
+        """Return the classification scores (B, C) of images (B, 3, H, W)."""
+        encoded = self.encode(images)
         if self.version != "plus":
-            return seen.class_logits
-        return (seen.class_logits + self.patch_logits(seen)) / 2
+            return encoded.class_logits
+        return (encoded.class_logits + self.patch_logits(encoded)) / 2
 
-    def look(
+    def encode(
         self,
         images: Tensor,
         attention: Keep = "none",
         keep: Collection[int] = (),
         change: Mapping[int, Change] | None = None,
-    ) -> Look:
-        """Return what the network sees; the arguments are those of `ViT.run`."""
+    ) -> Encoded:
+        """Send images (B, 3, H, W) through the network; `ViT.run` explains the other arguments."""
         tokens, grid = self.backbone.embed(images)
-        seen = self.backbone.run(tokens, attention, keep, change)
-        patches = self.backbone.as_map(seen.tokens, grid)
+        run = self.backbone.run(tokens, attention, keep, change)
+        patches = self.backbone.as_map(run.tokens, grid)
         scores = patches.new_zeros(len(images), self.classes, *grid)
         if self.version != "v1":
             scores = self.head(patches)
-        return Look(seen.tokens[:, : self.classes], scores, seen.attention, seen.kept)
+        return Encoded(run.tokens[:, : self.classes], scores, run.attention, run.kept)
 
-    def patch_logits(self, seen: Look) -> Tensor:
-        """Return the scores of the patches as one for each class (B, C)."""
-        scores = seen.scores.flatten(2)
+    def patch_logits(self, encoded: Encoded) -> Tensor:
+        """Return the patches' scores, pooled to one score for each class (B, C)."""
+        scores = encoded.scores.flatten(2)
         if self.version != "plus":
             return scores.mean(2)
         ranks = torch.arange(scores.shape[2], device=scores.device, dtype=scores.dtype)
         weights = RANK_DECAY**ranks
         return (scores.sort(2, descending=True).values * weights).sum(2) / weights.sum()
 
-    def maps(self, seen: Look, blocks: int, mean: bool, kind: MapKind = "fused") -> Tensor:
-        """Return the class maps (B, C, h, w), before they are spread.
+    def maps(self, encoded: Encoded, blocks: int, mean: bool, kind: MapKind = "fused") -> Tensor:
+        """Return the non-negative class maps (B, C, h, w), before they are spread.
 
-        blocks, mean: as for `Look.class_map`. V1 has the attention of class tokens alone.
+        blocks, mean: as for `Encoded.class_map`. V1 has the attention of class tokens alone.
         """
         if kind == "patches":
-            return seen.patch_map
-        tokens = seen.class_map(blocks, mean)
+            return encoded.patch_map
+        tokens = encoded.class_map(blocks, mean)
         if kind == "tokens" or self.version == "v1":
             return tokens
-        fused = tokens * seen.patch_map
+        fused = tokens * encoded.patch_map
         return fused.sqrt() if self.version == "plus" else fused
 
 
 def token_contrast(tokens: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Return how much the class tokens of an image are alike, by class (plus's loss).
+    """Return the loss that separates the class tokens of an image from each other (plus).
 
-    tokens: of each block (B, C, D). labels: 0 or 1 (B, C); only present classes count.
+    tokens: class tokens after each block (B, C, D). labels: 0 or 1 (B, C); only present classes count.
     """
     targets = torch.arange(labels.shape[1], device=labels.device).expand(len(labels), -1)
     terms = []
@@ -193,5 +197,5 @@ def token_contrast(tokens: Sequence[Tensor], labels: Tensor) -> Tensor:
     return (present / (labels.sum(1) + 1e-8)).mean()
 
 
-# The authors' files, of MCTformer (all versions) and of PCSS: a ViT with `head` beside its layers.
+# The authors' files of MCTformer (all versions) and of PCSS: a ViT and `head` on one level.
 PUBLISHED = Layout(((r"^(?!head\.)", "backbone."),))

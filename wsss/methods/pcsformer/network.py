@@ -1,4 +1,4 @@
-"""The classifier of TransCAM and PCSformer: heads on both branches of a Conformer, and its maps."""
+"""The classifier of TransCAM and PCSformer: heads on both branches of a Conformer, and class maps."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MapKind = Literal["transcam", "attnagg", "clsattn", "convcam"]
 
 
 class ConformerNet(Network):
-    """A score per class from the mean of a map and from the class token, and so for clusters.
+    """A score per class, and per cluster, from the mean of a CNN map and from the class token.
 
-    classes: without background; the heads have it in front, untrained, as the published files do.
-    clusters: of all classes; 0 is none. kind: of the maps that become CAMs.
+    classes: without background; as in the published files, the heads have an untrained background
+    score in front. clusters: of all classes together; 0 is none. kind: of the maps that become CAMs.
     """
 
     backbone: Conformer
@@ -49,83 +49,87 @@ class ConformerNet(Network):
                 nn.init.kaiming_normal_(head.weight, mode="fan_out", nonlinearity="relu")
 
     @classmethod
-    def of(cls, params: ClassifierParams, classes: int, clusters: int = 0) -> ConformerNet:
-        """Return the network that the settings describe.
+    def of(
+        cls, params: ClassifierParams, classes: int, clusters: int, kind: MapKind
+    ) -> ConformerNet:
+        """Return the network on the backbone of `params`.
 
         Raises:
-            ConfigError: the backbone is no Conformer.
+            ConfigError: the backbone is not a Conformer.
         """
         if shape := conformer_of(params.backbone):
-            return cls(shape, classes, clusters, params.settings["maps"])
+            return cls(shape, classes, clusters, kind)
         raise ConfigError(
-            f"{params.backbone} is no Conformer, and this method needs one: set backbone to "
+            f"{params.backbone} is not a Conformer, and this method needs one: set backbone to "
             "conformer_small_patch16, or to conformer_toy on small data."
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return scores (B, classes)."""
-        return self.scores(self.look(images))
+        return self.scores(self.encode(images))
 
-    def look(self, images: Tensor, attention: bool = False) -> Sight:
-        """Return what the backbone sees of images (B, 3, H, W), stretched to whole tokens."""
+    def encode(self, images: Tensor, attention: bool = False) -> Sight:
+        """Send images (B, 3, H, W), resized up to whole tokens, through the backbone."""
         cell = self.backbone.shape.stride
         size = [side + -side % cell for side in images.shape[2:]]
         if size != list(images.shape[2:]):
             images = F.interpolate(images, size, mode="bilinear", align_corners=False)
         return self.backbone.look(images, attention)
 
-    def class_token(self, seen: Sight) -> Tensor:
+    def class_token(self, encoded: Sight) -> Tensor:
         """Return the class token after the last LayerNorm (B, D)."""
-        return self.backbone.trans_norm(seen.tokens[:, 0])  # type: ignore[no-any-return]  # nn.Module call
+        return self.backbone.trans_norm(encoded.tokens[:, 0])  # type: ignore[no-any-return]  # nn.Module call
 
-    def branches(self, seen: Sight) -> tuple[Tensor, Tensor]:
+    def branches(self, encoded: Sight) -> tuple[Tensor, Tensor]:
         """Return the scores of CNN and transformer (B, 1 + classes), background first."""
-        return self.conv_head(seen.maps).mean((2, 3)), self.token_head(self.class_token(seen))
+        token = self.token_head(self.class_token(encoded))
+        return self.conv_head(encoded.maps).mean((2, 3)), token
 
-    def cluster_branches(self, seen: Sight) -> tuple[Tensor, Tensor]:
+    def cluster_branches(self, encoded: Sight) -> tuple[Tensor, Tensor]:
         """Return the scores of CNN and transformer for clusters (B, clusters)."""
-        token = self.token_clusters(self.class_token(seen))
-        return self.conv_clusters(seen.maps).mean((2, 3)), token
+        token = self.token_clusters(self.class_token(encoded))
+        return self.conv_clusters(encoded.maps).mean((2, 3)), token
 
-    def scores(self, seen: Sight) -> Tensor:
+    def scores(self, encoded: Sight) -> Tensor:
         """Return the sum of both branches (B, classes)."""
-        conv, token = self.branches(seen)
+        conv, token = self.branches(encoded)
         return conv[:, 1:] + token[:, 1:]
 
-    def cluster_scores(self, seen: Sight) -> Tensor:
+    def cluster_scores(self, encoded: Sight) -> Tensor:
         """Return the sum of both branches for clusters (B, clusters)."""
-        conv, token = self.cluster_branches(seen)
+        conv, token = self.cluster_branches(encoded)
         return conv + token
 
     def features(self, images: Tensor) -> Tensor:
         """Return the mean over space of the CNN's last features (B, C)."""
-        return self.look(images).maps.mean((2, 3))
+        return self.encode(images).maps.mean((2, 3))
 
-    def evidence(self, images: Tensor) -> Tensor:
-        """Return the maps (B, classes, h, w) that become CAMs, with negative scores."""
-        return self.maps(self.look(images, self._kind != "convcam"), self._kind)[:, 1:]
+    def signed_cam(self, images: Tensor) -> Tensor:
+        """Return the signed maps (B, classes, h, w) that become CAMs."""
+        return self.maps(self.encode(images, self._kind != "convcam"), self._kind)[:, 1:]
 
-    def maps(self, seen: Sight, kind: MapKind = "transcam") -> Tensor:
-        """Return the maps (B, 1 + classes, h, w), background first, which may be negative.
+    def maps(self, encoded: Sight, kind: MapKind = "transcam") -> Tensor:
+        """Return signed maps (B, 1 + classes, h, w), background first.
 
-        kind: transcam: patches gather the CNN's scores from where they attend to; attnagg: from where
-        they are attended by; clsattn: scores times the class token's attention; convcam: as they are.
+        kind: transcam gathers the CNN's scores from the patches that a patch attends to; attnagg from
+        the patches that attend to it; clsattn multiplies the scores by the class token's attention;
+        convcam leaves them unchanged.
         """
-        scores = self.conv_head(seen.maps)
+        scores = self.conv_head(encoded.maps)
         if kind == "convcam":
             return scores  # type: ignore[no-any-return]  # nn.Module call
-        if seen.attention is None:
-            raise ValueError(f"maps of kind {kind} need the attention: look with it")
+        if encoded.attention is None:
+            raise ValueError(f"maps of kind {kind} need the attention: encode with attention=True")
         flat = scores.flatten(2)
         if kind == "clsattn":
-            found = flat * seen.attention[:, :1, 1:]
+            maps = flat * encoded.attention[:, :1, 1:]
         else:
             order = "bqk,bck->bcq" if kind == "transcam" else "bkq,bck->bcq"
-            found = torch.einsum(order, seen.attention[:, 1:, 1:], flat)
-        return found.reshape(scores.shape)  # type: ignore[no-any-return]  # of a Tensor
+            maps = torch.einsum(order, encoded.attention[:, 1:, 1:], flat)
+        return maps.reshape(scores.shape)  # type: ignore[no-any-return]  # of a Tensor
 
 
-# The authors' files of every stage: PC, and SP, which has heads for 10 clusters of each of 20 classes.
+# The authors' files of PC and of SP, which has heads for 10 clusters of each of 20 classes.
 CONFORMER_LAYOUT = Layout(
     (
         (r"^trans_cls_head_\d+\.", "token_clusters."),

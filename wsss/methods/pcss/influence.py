@@ -1,4 +1,4 @@
-"""How much the classes of a classifier depend on blocks of frequencies (PCSS's FIM)."""
+"""The influence of frequency blocks on the classes of a classifier (FIM of PCSS)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from wsss.data.workers import Batch
 from wsss.methods.pcss.spectrum import block_keep, block_sets, damped, enlarged, influence_map
 
-Losses = Callable[[Tensor], Tensor]  # images (B, 3, s, s) -> loss of each class, if present (B, C)
+# From images (B, 3, s, s) to the loss that each class would have if it were present (B, C).
+Losses = Callable[[Tensor], Tensor]
 
 
 class Influence(nn.Module):
-    """What was measured so far; part of a network's state.
+    """The measurements so far, which are part of a network's state.
 
-    losses: of each class without each block, when it was last measured (C, n, n). record: the largest
-    interpolated loss of each class (C,). epoch: how many are done. side: of the images, in pixels.
+    losses: the latest losses of each class without each block (C, n, n). record: the largest
+    interpolated loss of each class (C,). epoch: number of finished epochs. side: of images, in pixels.
     """
 
     losses: Tensor
@@ -36,7 +37,7 @@ class Influence(nn.Module):
         return influence_map(self.losses, self.record, self.side)
 
     def update(self, losses: Tensor) -> None:
-        """Take over the losses of a round (C, n, n); classes without any keep their earlier ones."""
+        """Store the losses of a measurement (C, n, n); classes without a loss keep their earlier ones."""
         largest = enlarged(losses, self.side).amax((1, 2))
         measured = largest > 0
         self.record[measured] = torch.maximum(self.record, largest)[measured]
@@ -49,12 +50,13 @@ def measure(
 ) -> Tensor:
     """Return the summed losses of each class without each block of frequencies (C, count, count).
 
-    batches: image (B, 3, s, s) and label (B, C). need: images wanted of each class (C,), lowered as
-    they come; no batch is read once it is 0. at_once: images in one look.
+    batches: image (B, 3, s, s) and label (B, C). need: number of images still needed of each class
+    (C,), which this function lowers; no batch is read once it is 0. at_once: images in one forward
+    pass.
     """
     total = torch.zeros(len(need), count, count, device=need.device)
     for batch in batches:
-        chosen = wanted(batch["label"], need)
+        chosen = needed(batch["label"], need)
         rows = chosen.any(1)
         if rows.any():
             total += without_blocks(losses_of, batch["image"][rows], chosen[rows], count, at_once)
@@ -64,11 +66,10 @@ def measure(
     return total
 
 
-def wanted(labels: Tensor, need: Tensor) -> Tensor:
-    """Return which images count for which class (B, C): the first of the batch that are needed."""
+def needed(labels: Tensor, need: Tensor) -> Tensor:
+    """Return a mask (B, C) of the first images of each class that are still needed."""
     present = labels > 0
-    found: Tensor = present & (present.cumsum(0) <= need)
-    return found
+    return present & (present.cumsum(0) <= need)
 
 
 def without_blocks(
@@ -76,11 +77,11 @@ def without_blocks(
 ) -> Tensor:
     """Return the losses of classes, summed over their images, without each block (C, count, count).
 
-    chosen: which images (B, 3, s, s) count for which class (B, C).
+    images: (B, 3, s, s). chosen: mask of the images that count for each class (B, C).
     """
     side, sets = images.shape[-1], block_sets(count)
     spectra = torch.fft.rfft2(images.float())
-    found = torch.zeros(chosen.shape[1], count, count, device=images.device)
+    total = torch.zeros(chosen.shape[1], count, count, device=images.device)
     group = max(1, at_once // len(images))
     for start in range(0, len(sets), group):
         some = sets[start : start + group]
@@ -89,5 +90,5 @@ def without_blocks(
         losses = losses_of(changed).float().reshape(len(some), *chosen.shape)
         for blocks, summed in zip(some, (losses * chosen).sum(1), strict=True):
             for row, column in blocks:
-                found[:, row, column] = summed
-    return found
+                total[:, row, column] = summed
+    return total

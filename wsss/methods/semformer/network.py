@@ -1,7 +1,7 @@
 """SemFormer's network (Chen et al., arXiv 2210.14618): a transformer with a token for each class.
 
-Its patches say where each class is, the background included; its class tokens, through weights of
-their own, say what a class looks like in the words of the autoencoder.
+Its patches predict a mask of each class, the background included. Its class tokens predict the
+autoencoder's embedding of each class.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from wsss.nets.backbone import Network
 from wsss.nets.vit import Shape, ViT
 from wsss.storage.checkpoint import Layout
 
-SMALLEST = 1e-5  # added to a range before dividing by it (published)
+SMALLEST = 1e-5  # added to a range before the division by it (published code)
 
-# The published file. DeiT's own class token and positions are in it and unused.
+# The published file also holds DeiT's unused class token and positions.
 SEMFORMER_LAYOUT = Layout(
     (
         (r"^segmentor\.backbone\.grid_posembed$", "backbone.pos_embed"),
@@ -35,7 +35,7 @@ SEMFORMER_LAYOUT = Layout(
 
 
 class ClassTokenViT(ViT):
-    """A transformer whose class tokens have positions apart from those of the grid.
+    """A transformer whose class tokens have a position table apart from the grid's table.
 
     grid: cells on a side of the position table.
     """
@@ -56,18 +56,18 @@ class ClassTokenViT(ViT):
         return torch.cat([first, patches.flatten(2).transpose(1, 2) + positions], 1), grid
 
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return initial weights of one class token, which every class begins with."""
-        found = super().adapt(state)
+        """Adapt initial weights with one class token, which every class starts from."""
+        weights = super().adapt(state)
         count = self.cls_token.shape[1]
-        found["cls_token"] = state["cls_token"].expand(-1, count, -1)
-        found["cls_posembed"] = state["pos_embed"][:, :1].expand(-1, count, -1)
-        return found
+        weights["cls_token"] = state["cls_token"].expand(-1, count, -1)
+        weights["cls_posembed"] = state["pos_embed"][:, :1].expand(-1, count, -1)
+        return weights
 
 
 class ClassHead(nn.Module):
-    """A linear layer of its own for each class token.
+    """One linear layer for each class token.
 
-    The weights begin 16 times smaller than was surely meant: their fan-in is taken from three axes.
+    As published, initial weights are 16 times too small, because their fan-in counts three axes.
     """
 
     def __init__(self, classes: int, width: int, out: int) -> None:
@@ -83,10 +83,10 @@ class ClassHead(nn.Module):
 
 
 class SemFormerNet(Network):
-    """A transformer, a mask logit of every class for each patch, and an embedding of every class.
+    """A transformer with a mask logit of every class for each patch, and an embedding of every class.
 
-    classes: with background. width: of the embeddings. grid: cells on a side of the position table.
-    dropout: probability that a patch of a training image is 0 before the mask head.
+    classes: with background. width: channels of the embeddings. grid: cells on a side of the position
+    table. dropout: probability that a patch of a training image is 0 before the mask head.
     """
 
     def __init__(self, shape: Shape, classes: int, width: int, grid: int, dropout: float) -> None:
@@ -98,16 +98,19 @@ class SemFormerNet(Network):
         self.mask_head = nn.Linear(shape.width, classes)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Return what enters the blocks of images (B, 3, H, W), filled up to whole patches."""
+        """Return the first block's input (B, K + N, D) and the grid for images (B, 3, H, W).
+
+        Images are padded to whole patches.
+        """
         return self.backbone.embed(pad_to_multiple(images, self.backbone.shape.patch))
 
     def tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Return all tokens after the final LayerNorm (B, K + N, D), and the grid of the patches."""
-        entered, grid = self.embed(images)
-        return self.backbone.norm(self.backbone.run(entered).tokens), grid
+        """Return all tokens after the last LayerNorm (B, K + N, D), and the grid of the patches."""
+        tokens, grid = self.embed(images)
+        return self.backbone.norm(self.backbone.run(tokens).tokens), grid
 
     def mask_logits(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Return the logits (B, K, h, w) of all tokens after the final LayerNorm."""
+        """Return mask logits (B, K, h, w) from all tokens after the last LayerNorm."""
         logits: Tensor = self.mask_head(self.dropout(tokens[:, self.classes :]))
         return logits.transpose(1, 2).reshape(len(tokens), self.classes, *grid)
 
@@ -120,10 +123,10 @@ class SemFormerNet(Network):
         tokens, grid = self.tokens(images)
         return self.mask_logits(tokens, grid), self.class_head(tokens[:, : self.classes])
 
-    def look(self, images: Tensor, layers: int) -> tuple[Tensor, Tensor]:
-        """Return mask logits and, summed over the last blocks, attention, both (B, K, h, w).
+    def attended(self, images: Tensor, layers: int) -> tuple[Tensor, Tensor]:
+        """Return mask logits and the class tokens' attention to patches, both (B, K, h, w).
 
-        layers: how many blocks. The attention is that of class tokens to patches, a mean over heads.
+        The attention is averaged over heads and summed over the last `layers` blocks.
         """
         tokens, grid = self.embed(images)
         total = tokens.new_zeros(())
@@ -137,6 +140,6 @@ class SemFormerNet(Network):
 
 
 def spread_out(maps: Tensor) -> Tensor:
-    """Return maps (B, K, h, w), each from its smallest value at 0 to its largest just below 1."""
+    """Scale each map of (B, K, h, w) so that its smallest value is 0 and its largest just below 1."""
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
     return (maps - low) / (high - low + SMALLEST)

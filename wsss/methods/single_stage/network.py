@@ -1,7 +1,7 @@
 """A transformer with two CAM heads, a decoder and a contrastive branch (ToCo, SeCo, CPDGL).
 
-The heads sit on the last patches and on those of a middle block. What changes by itself in training,
-the teachers, prototypes and the queue, belongs to the network's state, so it is saved and resumed.
+One CAM head scores the last layer's patches, the other one an auxiliary layer's. Teachers, prototypes
+and the queue belong to the network's state, so that they are saved and resumed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ ENCODERS = ((r"^encoder\.", "backbone."), (r"^encoder_k\.", "teacher."))
 HEADS = ((r"^proj_head\.", "student_head."), (r"^proj_head_t\.", "teacher_head."))
 UNUSED = (r"encoder(_k)?\.head\..*",)  # the classifier of the ImageNet weights
 
-# The published file of SeCo and CPDGL, with a layer of the projections that nothing goes through.
+# The published file of SeCo and CPDGL, which also holds an unused layer of the projections.
 QUEUE_LAYOUT = Layout(
     (
         *ENCODERS,
@@ -41,16 +41,40 @@ QUEUE_LAYOUT = Layout(
 TOCO_LAYOUT = Layout((*ENCODERS, *HEADS), UNUSED)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the encoder makes of images.
+class NetworkHyperParameters(Protocol):
+    """The hyper-parameters of both networks; toco.yaml and cpdgl.yaml explain them."""
 
-    token: of the class (B, D). features: of the patches (B, D, h, w); middle: of a middle block.
+    aux_layer: int
+    rates: tuple[int, ...]
+    hidden: int
+
+
+class ToCoNetworkHyperParameters(NetworkHyperParameters, Protocol):
+    """The hyper-parameters of ToCo's network; toco.yaml explains them."""
+
+    decoder_width: int
+    bottleneck: int
+    codes: int
+
+
+class QueueNetworkHyperParameters(NetworkHyperParameters, Protocol):
+    """The hyper-parameters of the network of SeCo and CPDGL; cpdgl.yaml explains them."""
+
+    queue: int
+    queue_as_published: bool
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The encoder's result for images.
+
+    token: the class token (B, D). features: the last layer's patches (B, D, h, w). auxiliary: the
+    auxiliary layer's patches (B, D, h, w).
     """
 
     token: Tensor
     features: Tensor
-    middle: Tensor
+    auxiliary: Tensor
 
 
 class LargeFOV(nn.Module):
@@ -58,9 +82,8 @@ class LargeFOV(nn.Module):
 
     def __init__(self, channels: int, classes: int, rate: int, width: int) -> None:
         super().__init__()
-        near = {"padding": rate, "dilation": rate, "bias": False}
-        self.conv6 = nn.Conv2d(channels, width, 3, **near)  # type: ignore[arg-type]  # of three types
-        self.conv7 = nn.Conv2d(width, width, 3, **near)  # type: ignore[arg-type]  # of three types
+        self.conv6 = nn.Conv2d(channels, width, 3, padding=rate, dilation=rate, bias=False)
+        self.conv7 = nn.Conv2d(width, width, 3, padding=rate, dilation=rate, bias=False)
         self.conv8 = nn.Conv2d(width, classes, 1, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -78,7 +101,7 @@ class SummedDilations(ASPP):
 
 
 class NormedLinear(nn.Module):
-    """A linear layer without bias whose rows have a fixed length (classic weight normalisation)."""
+    """A linear layer without bias whose weight rows have a fixed length (weight normalisation)."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -92,7 +115,7 @@ class NormedLinear(nn.Module):
 
 
 class Projection(nn.Module):
-    """Three layers onto unit vectors, and, if there are codes, a score for each of these (DINO)."""
+    """Three layers onto unit vectors and, if `codes` is not 0, scores of so many codes (DINO)."""
 
     def __init__(self, channels: int, hidden: int, out: int, codes: int) -> None:
         super().__init__()
@@ -112,59 +135,73 @@ class Projection(nn.Module):
 
 
 class SingleStageNet(Network):
-    """The network of ToCo; `settings` are those of the method's YAML. classes: without background."""
+    """The common part of the networks. classes: without background.
+
+    Subclasses build the decoder and the projection.
+    """
 
     backbone: ViT
+    decoder: nn.Module
+    student_head: nn.Module
+    teacher_head: nn.Module
 
-    def __init__(self, backbone: str, classes: int, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, backbone: str, classes: int, hyper_parameters: NetworkHyperParameters
+    ) -> None:
         super().__init__()
         self.backbone = ViT(transformer(backbone))
         width, depth = self.backbone.shape.width, self.backbone.shape.depth
-        self.middle = settings["aux_layer"] % depth
+        self.auxiliary_block = hyper_parameters.aux_layer % depth
         self.classifier = nn.Conv2d(width, classes, 1, bias=False)
         self.aux_classifier = nn.Conv2d(width, classes, 1, bias=False)
-        self.decoder = self.build_decoder(width, classes + 1, settings)
-        codes = settings.get("codes", 0)
-        out = settings["bottleneck"] if codes else width  # else compared with the tokens themselves
-        self.student_head = Projection(width, settings["hidden"], out, codes)
-        self.teacher_head = teacher_of(self.student_head)
 
-    def build_decoder(self, width: int, classes: int, settings: dict[str, Any]) -> nn.Module:
-        """Return the decoder of features with `width` channels. classes: with background."""
-        return LargeFOV(width, classes, settings["rates"][0], settings["decoder_width"])
-
-    def see(self, images: Tensor) -> Seen:
-        """Return what the encoder makes of images (B, 3, H, W)."""
+    def encode(self, images: Tensor) -> Encoded:
+        """Send images (B, 3, H, W) through the encoder."""
         tokens, grid = self.backbone.embed(images)
-        seen = self.backbone.run(tokens, keep=(self.middle,))
-        final = self.backbone.norm(seen.tokens)
-        middle = self.backbone.as_map(seen.kept[self.middle], grid)
-        return Seen(final[:, 0], self.backbone.as_map(final, grid), middle)
+        run = self.backbone.run(tokens, keep=(self.auxiliary_block,))
+        last = self.backbone.norm(run.tokens)
+        auxiliary = self.backbone.as_map(run.kept[self.auxiliary_block], grid)
+        return Encoded(last[:, 0], self.backbone.as_map(last, grid), auxiliary)
 
-    def scores(self, seen: Seen) -> tuple[Tensor, Tensor]:
-        """Return scores (B, classes) of the final and of the middle patches: of their maxima."""
+    def scores(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        """Return scores (B, classes) of the maxima of the last and of the auxiliary layer."""
         return (
-            self.classifier(seen.features.amax((2, 3), keepdim=True)).flatten(1),
-            self.aux_classifier(seen.middle.amax((2, 3), keepdim=True)).flatten(1),
+            self.classifier(encoded.features.amax((2, 3), keepdim=True)).flatten(1),
+            self.aux_classifier(encoded.auxiliary.amax((2, 3), keepdim=True)).flatten(1),
         )
 
-    def cams(self, seen: Seen) -> tuple[Tensor, Tensor]:
-        """Return the signed class maps (B, classes, h, w) of the final and of the middle patches."""
-        return self.classifier(seen.features), self.aux_classifier(seen.middle)
+    def cams(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
+        """Return the signed class maps (B, classes, h, w) of the last and of the auxiliary layer."""
+        return self.classifier(encoded.features), self.aux_classifier(encoded.auxiliary)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the decoder's logits (B, 1 + classes, h, w)."""
-        return self.decoder(self.see(images).features)  # type: ignore[no-any-return]
+        return self.decoder(self.encode(images).features)  # type: ignore[no-any-return]
 
     def follow(self, momentum: float) -> None:
-        """Move the teachers towards the students; momentum 0 makes them equal."""
+        """Move the projection's teacher towards the student; momentum 0 makes them equal."""
         move(self.teacher_head, self.student_head, momentum)
 
 
-class QueueNet(SingleStageNet):
-    """The network of SeCo and CPDGL: with a teacher of the encoder, prototypes and a queue of keys.
+class ToCoNet(SingleStageNet):
+    """The network of ToCo, whose projections end in scores of codes."""
 
-    queue_tags: the class of each key, from 1; 0 is background, -1 says nothing.
+    def __init__(
+        self, backbone: str, classes: int, hyper_parameters: ToCoNetworkHyperParameters
+    ) -> None:
+        super().__init__(backbone, classes, hyper_parameters)
+        width, rate = self.backbone.shape.width, hyper_parameters.rates[0]
+        self.decoder = LargeFOV(width, classes + 1, rate, hyper_parameters.decoder_width)
+        self.student_head = Projection(
+            width, hyper_parameters.hidden, hyper_parameters.bottleneck, hyper_parameters.codes
+        )
+        self.teacher_head = teacher_of(self.student_head)
+
+
+class QueueNet(SingleStageNet):
+    """The network of SeCo and CPDGL, with a teacher of the encoder, prototypes and a queue of keys.
+
+    queue_tags: the class of each key, from 1; 0 is background, -1 is unknown.
     """
 
     prototypes: Tensor
@@ -172,20 +209,21 @@ class QueueNet(SingleStageNet):
     queue_tags: Tensor
     queue_next: Tensor
 
-    def __init__(self, backbone: str, classes: int, settings: dict[str, Any]) -> None:
-        super().__init__(backbone, classes, settings)
+    def __init__(
+        self, backbone: str, classes: int, hyper_parameters: QueueNetworkHyperParameters
+    ) -> None:
+        super().__init__(backbone, classes, hyper_parameters)
+        width, length = self.backbone.shape.width, hyper_parameters.queue
+        self.decoder = SummedDilations([width], classes + 1, hyper_parameters.rates)
+        self.student_head = Projection(width, hyper_parameters.hidden, width, 0)
+        self.teacher_head = teacher_of(self.student_head)
         self.teacher = teacher_of(self.backbone)
-        width, length = self.backbone.shape.width, settings["queue"]
         self.register_buffer("prototypes", torch.randn(classes, width))
-        over_rows = settings["queue_as_published"]
+        over_rows = hyper_parameters.queue_as_published
         keys = F.normalize(torch.randn(length, width), dim=0 if over_rows else 1)
         self.register_buffer("queue", keys)
         self.register_buffer("queue_tags", torch.full((length, 1), 0.0 if over_rows else -1.0))
         self.register_buffer("queue_next", torch.zeros(1, dtype=torch.long))
-
-    def build_decoder(self, width: int, classes: int, settings: dict[str, Any]) -> nn.Module:
-        """Return the decoder of features with `width` channels. classes: with background."""
-        return SummedDilations([width], classes, settings["rates"])
 
     def follow_encoder(self, momentum: float) -> None:
         """Move the encoder's teacher towards the encoder."""
@@ -195,7 +233,7 @@ class QueueNet(SingleStageNet):
     def learn_prototypes(self, tokens: Tensor, classes: Tensor, momentum: float) -> None:
         """Move the prototype of each image's class towards its token (n, D), one after another.
 
-        classes: (n,) from 1; others than one class are left out.
+        classes: (n,) from 1; tokens of images with several classes (-1) are left out.
         """
         for token, number in zip(tokens, classes.tolist(), strict=True):
             if number > 0:
@@ -205,7 +243,7 @@ class QueueNet(SingleStageNet):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, tags: Tensor) -> None:
-        """Write keys (n, D) and their tags (n,) over the oldest of the queue."""
+        """Overwrite the oldest keys of the queue with keys (n, D) and their tags (n,)."""
         length = len(self.queue)
         rows = (self.queue_next + torch.arange(len(keys), device=keys.device)) % length
         self.queue[rows] = keys.to(self.queue.dtype)
@@ -214,7 +252,7 @@ class QueueNet(SingleStageNet):
 
 
 def class_token(encoder: ViT, images: Tensor) -> Tensor:
-    """Return the token (B, D) of the class after the final LayerNorm."""
+    """Return the class token (B, D) after the last LayerNorm."""
     return encoder.norm(encoder.run(encoder.embed(images)[0]).tokens[:, :1])[:, 0]  # type: ignore[no-any-return]
 
 
@@ -225,19 +263,19 @@ def teacher_of(student: Module) -> Module:
 
 @torch.no_grad()
 def move(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Blend all parameters of a teacher with its student's; buffers, such as statistics, are copied."""
-    for old, new in zip(teacher.parameters(), student.parameters(), strict=True):
-        old.mul_(momentum).add_(new.detach(), alpha=1 - momentum)
-    for kept, now in zip(teacher.buffers(), student.buffers(), strict=True):
-        kept.copy_(now)
+    """Blend all parameters of a teacher with its student's, and copy buffers such as statistics."""
+    for weight, source in zip(teacher.parameters(), student.parameters(), strict=True):
+        weight.mul_(momentum).add_(source.detach(), alpha=1 - momentum)
+    for statistic, source_statistic in zip(teacher.buffers(), student.buffers(), strict=True):
+        statistic.copy_(source_statistic)
 
 
 @contextmanager
 def steady(module: nn.Module) -> Iterator[None]:
-    """Run a block with statistics of normalisation that stay, whatever images it sees."""
-    was = module.training
+    """Run a block in evaluation mode, so that statistics of normalisation do not change."""
+    was_training = module.training
     module.eval()
     try:
         yield
     finally:
-        module.train(was)
+        module.train(was_training)

@@ -1,8 +1,8 @@
-"""From a CAM to labels while a network trains (ToCo, CVPR 2023): per pixel, and for pairs of cells.
+"""Turn a CAM into labels of pixels and of cell pairs during training (ToCo, CVPR 2023).
 
-A valid CAM holds the scores of an image's own classes, 0 for all others. Labels are 0 for background,
-k + 1 for class k, 255 where nothing is said. A box (top, left, bottom, right) in pixels is the part
-of a crop that is image; outside of it nothing is said.
+A valid CAM holds the scores of an image's present classes, and 0 for absent ones. Labels are 0 for
+background, k + 1 for class k, and 255 for unknown. A box (top, left, bottom, right) in pixels is the
+part of a crop that is image; pixels outside are unknown.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from wsss.data.labelmap import IGNORE
 from wsss.data.resize import in_boxes
 from wsss.refine import par
 
-UNSURE = -1  # of a region: between background and object
+UNSURE = -1  # label of pixels between background and object
 REGION_BACKGROUND, REGION_UNSURE, REGION_OBJECT = 0, 1, 2  # ToCo's regions
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Scores above `high` are an object, those up to `low` background, the others neither."""
+    """Scores above `high` are an object, scores up to `low` are background."""
 
     high: float
     low: float
@@ -41,21 +41,21 @@ def plain(valid: Tensor, background: float) -> Tensor:
 
 
 def three_way(valid: Tensor, thresholds: Thresholds, between: int = IGNORE) -> Tensor:
-    """Return labels (B, H, W) of what is sure; the band between the thresholds is `between`."""
+    """Return labels (B, H, W); scores between the thresholds get the label `between`."""
     score, best = valid.max(1)
     labels = torch.where(score <= thresholds.high, between, best + 1)
     return torch.where(score <= thresholds.low, 0, labels)
 
 
 def regions(valid: Tensor, thresholds: Thresholds) -> Tensor:
-    """Return ToCo's regions (B, H, W): 0 background, 1 unsure, 2 object; all of the crop is image."""
+    """Return ToCo's regions (B, H, W): 0 background, 1 unsure, 2 object; boxes are not used."""
     score = valid.amax(1)
-    found = torch.where(score >= thresholds.high, REGION_OBJECT, REGION_UNSURE)
-    return torch.where(score <= thresholds.low, REGION_BACKGROUND, found)
+    region = torch.where(score >= thresholds.high, REGION_OBJECT, REGION_UNSURE)
+    return torch.where(score <= thresholds.low, REGION_BACKGROUND, region)
 
 
 def boxed(labels: Tensor, boxes: Tensor) -> Tensor:
-    """Return labels (B, H, W) that are 255 outside their box (B, 4)."""
+    """Set labels (B, H, W) outside their box (B, 4) to 255."""
     height, width = labels.shape[1:]
     return torch.where(in_boxes(boxes, (height, width)), labels, IGNORE)
 
@@ -68,9 +68,9 @@ def cells_of(boxes: Tensor, cell: int) -> Tensor:
 
 
 def pairs(labels: Tensor) -> Tensor:
-    """Return for every pair of cells (B, n, n) of labels (B, h, w): 1 if alike, 0 if not.
+    """Return 1 for each pair of cells (B, n, n) with equal labels (B, h, w), else 0.
 
-    It is 255 where either says nothing, and on the diagonal.
+    Pairs with an unknown cell, and the diagonal, are 255.
     """
     flat = labels.flatten(1)
     alike = (flat[:, :, None] == flat[:, None, :]).long()
@@ -83,8 +83,8 @@ def pairs(labels: Tensor) -> Tensor:
 def unit_images(images: Tensor, mean: Tensor, std: Tensor, truncate: bool) -> Tensor:
     """Return normalised images (B, 3, H, W) as 8-bit colours over 255.
 
-    mean, std: (3,) of values in [0, 255]. truncate: cut to whole colours as published, which makes
-    some one too small, instead of rounding.
+    mean, std: (3,) for values in [0, 255]. truncate: truncate colours as published, which makes some
+    one too small, instead of rounding them.
     """
     colours = images * std[:, None, None] + mean[:, None, None]
     whole = colours.trunc() if truncate else colours.round()
@@ -99,10 +99,10 @@ def refined(
     thresholds: Thresholds,
     shrink: int,
 ) -> Tensor:
-    """Return labels (B, H, W) after PAR, sure where a high and a low background threshold agree.
+    """Return labels (B, H, W) after PAR; they are 255 where the two background scores disagree.
 
     images: (B, 3, H, W) in [0, 1]. valid: (B, C, H, W). present: (B, C) of 0 and 1. boxes: (B, 4).
-    shrink: pixels per cell that PAR works on.
+    thresholds: the two background scores. shrink: pixels per cell that PAR refines.
     """
     size = valid.shape[2:]
     small = [length // shrink for length in size]
@@ -123,7 +123,10 @@ def refined(
 
 
 def _ordered(present: Tensor) -> Tensor:
-    """Return the classes (B, K) of each image, ascending, then others up to the largest number."""
+    """Return the present classes of each image, ascending, then absent ones (B, K).
+
+    K is the largest number of present classes in an image.
+    """
     most = max(1, int(present.sum(1).max()))
     return present.ne(0).to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
 
@@ -131,15 +134,15 @@ def _ordered(present: Tensor) -> Tensor:
 def _stacked(
     valid: Tensor, present: Tensor, thresholds: Thresholds, size: list[int]
 ) -> tuple[Tensor, Tensor]:
-    """Return which channels are used (B, 1 + K), and scores (B, 2, 1 + K, h, w).
+    """Return a mask of the used channels (B, 1 + K), and scores (B, 2, 1 + K, h, w).
 
-    The first channel is the background, at the high and at the low threshold; the others are maps of
-    the image's classes, as many as the image with the most has.
+    The first channel is the background, with the high and with the low threshold as its score; the
+    others are the maps of `_ordered` classes.
     """
     order = _ordered(present)
     used = F.pad(present.gather(1, order).ne(0), (1, 0), value=True)
     rows = torch.arange(len(valid), device=valid.device)[:, None]
-    own = F.interpolate(valid[rows, order], size, mode="bilinear", align_corners=False)
+    maps = F.interpolate(valid[rows, order], size, mode="bilinear", align_corners=False)
     levels = (thresholds.high, thresholds.low)
-    planes = [torch.cat((torch.full_like(own[:, :1], level), own), 1) for level in levels]
+    planes = [torch.cat((torch.full_like(maps[:, :1], level), maps), 1) for level in levels]
     return used, torch.stack(planes, 1)
