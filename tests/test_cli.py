@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from answer import REFUSED, wsss
 from PIL import Image
 
 from wsss.data import labelmap
@@ -23,13 +24,6 @@ from wsss.storage import checkpoint
 from wsss.training import session
 
 RUN = "shapes/cam/common/s0"
-
-
-def wsss(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "wsss", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done
 
 
 @pytest.fixture
@@ -49,7 +43,7 @@ def trained(squares: Index, work: Path) -> Run:
 
 
 def test_help_names_every_command_without_loading_torch() -> None:
-    listed = wsss("--help").stdout
+    listed = wsss("--help").out
     for command in ("data", "train", "cam", "confident", "affinity", "walk", "pseudo", "segmenter"):
         assert command in listed
     code = "import sys, wsss.cli; sys.exit('torch' in sys.modules)"
@@ -78,10 +72,7 @@ def test_mistakes_are_answered_in_one_line_with_exit_code_two(
     work: Path, arguments: list[str], message: str
 ) -> None:
     (work / "params.yaml").write_text("")
-    done = wsss(*arguments, code=2)
-    assert message in done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
-    assert done.stderr.count("error:") == 1
+    wsss(*arguments).refuses(message)
 
 
 def test_the_layers_of_a_key_are_listed(work: Path) -> None:
@@ -104,7 +95,9 @@ def test_a_setting_that_gives_way_is_named_beside_the_settings_of_a_run(work: Pa
 
 
 def test_debug_shows_where_an_error_came_from(work: Path) -> None:
-    assert "Traceback" in wsss("--debug", "params", code=2).stderr
+    answer = wsss("--debug", "params")
+    assert answer.code == REFUSED
+    assert "Traceback" in answer.err
 
 
 def test_own_images_get_masks_overlays_and_cams(trained: Run, work: Path, squares: Index) -> None:
@@ -112,7 +105,7 @@ def test_own_images_get_masks_overlays_and_cams(trained: Run, work: Path, square
     folder.mkdir()
     Image.open(squares.images[0].path).save(folder / "a b.png")
     Image.open(squares.images[1].path).convert("L").save(folder / "grey.jpg")
-    wsss("predict", str(trained), str(folder), "--out", "out")
+    wsss("predict", str(trained), str(folder), "--out", "out").accepts()
     for name, entry in (("a b", squares.images[0]), ("grey", squares.images[1])):
         labels = labelmap.decode((work / f"out/masks/{name}.png").read_bytes(), name)
         assert labels.shape == entry.size
@@ -133,37 +126,31 @@ def test_own_images_get_masks_overlays_and_cams(trained: Run, work: Path, square
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n cut short"])
 def test_an_image_that_cannot_be_read_is_named(trained: Run, work: Path, content: bytes) -> None:
     (work / "odd.png").write_bytes(content)
-    done = wsss("predict", str(trained), "odd.png", code=2)
-    assert "odd.png" in done.stderr
-    assert "Traceback" not in done.stderr
+    wsss("predict", str(trained), "odd.png").refuses("odd.png")
 
 
 def test_two_images_of_one_name_are_not_mixed_up(trained: Run, work: Path, squares: Index) -> None:
     for folder in ("a", "b"):
         (work / folder).mkdir()
         Image.open(squares.images[0].path).save(work / folder / "x.png")
-    assert (
-        "would both be written as x.png" in wsss("predict", str(trained), "a", "b", code=2).stderr
-    )
+    wsss("predict", str(trained), "a", "b").refuses("would both be written as x.png")
 
 
 def test_a_damaged_network_is_named_and_kept(trained: Run, work: Path) -> None:
     path = trained.path("segmenter.safetensors")
     path.write_bytes(path.read_bytes()[:1000])
     Image.new("RGB", (32, 32)).save("x.png")
-    assert (
-        "segmenter.safetensors is not a whole network"
-        in wsss("predict", str(trained), "x.png", code=2).stderr
-    )
+    answer = wsss("predict", str(trained), "x.png")
+    answer.refuses("segmenter.safetensors is not a whole network")
     assert path.stat().st_size == 1000
 
 
 def test_another_methods_network_is_refused_with_what_differs(trained: Run, work: Path) -> None:
     trained.path("classifier.safetensors").replace(trained.path("segmenter.safetensors"))
     Image.new("RGB", (32, 32)).save("x.png")
-    done = wsss("predict", str(trained), "x.png", code=2)
-    assert "is not a file of this network" in done.stderr
-    assert "missing (head." in done.stderr
+    answer = wsss("predict", str(trained), "x.png")
+    answer.refuses("is not a file of this network")
+    assert "missing (head." in answer.err
 
 
 def test_the_doctor_finds_this_machine_fit() -> None:

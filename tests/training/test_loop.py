@@ -207,6 +207,7 @@ def test_frozen_weights_are_not_learned(squares: Index, tmp_path: Path) -> None:
     assert changed == ["head.weight", "head.bias"]
 
 
+@pytest.mark.slow  # tests/machine/test_launch.py has the same through --gpus
 def test_two_processes_learn_what_one_learns(squares: Index, work: Path) -> None:
     run = Path("work/shapes/cam/common/s0")
     overrides = work / "params.json"
@@ -226,6 +227,7 @@ def test_two_processes_learn_what_one_learns(squares: Index, work: Path) -> None
     assert same(*states, tolerance=1e-5)
 
 
+@pytest.mark.slow  # three trainings of which the first is whole
 def test_a_killed_training_goes_on_where_it_was(squares: Index, work: Path) -> None:
     settings = '{"classifier": {"augment": {"crop_px": 48}, "train": {"epochs": 30, "batch": 8, "save_seconds": 1}}}'
     (work / "params.json").write_text(settings)

@@ -47,6 +47,7 @@ def test_jobs_read_what_the_command_line_changed(mine: Checkout) -> None:
     assert record["params"]["threshold"] == 0.05
 
 
+@pytest.mark.slow  # one job after the other
 def test_the_scheduler_sleeps_while_jobs_run(mine: Checkout) -> None:
     said = mine.snakemake("--cores", "1", "--verbose", "--forcerun", "evaluate")
     ended = said.count("Finished jobid")

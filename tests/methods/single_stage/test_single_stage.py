@@ -20,6 +20,7 @@ from wsss.progress import setup
 from wsss.runs.flow import Flow
 from wsss.runs.run import Run
 from wsss.settings import Params, method_spec
+from wsss.settings.base import merge
 from wsss.settings.resolve import resolve_settings, validate_params
 from wsss.stages.cam import cam as write_cams
 from wsss.stages.decode import decode
@@ -151,14 +152,15 @@ def test_small_crops_leave_statistics_of_normalisation_alone() -> None:
 
 
 def of(name: str, **settings: Any) -> Run:
-    """Return a run with a short training."""
+    """Return a run whose training has eight steps."""
+    short = merge({"train": {"epochs": 2}}, settings)  # the method's own epochs are more
     raw = {
-        "classifier": {"augment": {"crop_px": 32}, "train": {"epochs": 2, "batch": 6}},
+        "classifier": {"augment": {"crop_px": 32}, "train": {"batch": 6}},
         "cam": {"scales": [1.0], "batch": 6},
         "decode": {"scales": [1.0], "batch": 6},
         "pseudo": {"source": "cam"},
         "methods": [name],
-        "overrides": {"mine": {"method": name, "set": {"networks": {"classifier": settings}}}},
+        "overrides": {"mine": {"method": name, "set": {"networks": {"classifier": short}}}},
     }
     return Run.parse(f"shapes/{name}/common/s0", validate_params(raw))
 
