@@ -79,7 +79,7 @@ def test_the_layers_of_a_key_are_listed(work: Path) -> None:
     (work / "params.yaml").write_text("walk: {beta: 3.0}\n")
     (work / "mine.yaml").write_text("walk: {beta: 4.0}\n")
     files = ("--params", "params.yaml", "--params", "mine.yaml")
-    lines = wsss("params", "--run", RUN, "--why", "walk.beta", *files).stdout.splitlines()
+    lines = wsss("params", "--run", RUN, "--why", "walk.beta", *files).out.splitlines()
     assert [line.split() for line in lines[1:]] == [
         ["8.0", "default", "(wsss/settings)"],
         ["3.0", "params.yaml"],
@@ -90,8 +90,8 @@ def test_the_layers_of_a_key_are_listed(work: Path) -> None:
 def test_a_setting_that_gives_way_is_named_beside_the_settings_of_a_run(work: Path) -> None:
     (work / "params.yaml").write_text("cam: {normalise: max}\n")
     done = wsss("params", "--run", "shapes/mctformer/common/s0")
-    assert json.loads(done.stdout)["cam"]["normalise"] == "range"
-    assert "cam.normalise (params.yaml) in shapes/mctformer/common" in done.stderr
+    assert json.loads(done.out)["cam"]["normalise"] == "range"
+    assert "cam.normalise (params.yaml) in shapes/mctformer/common" in done.err
 
 
 def test_debug_shows_where_an_error_came_from(work: Path) -> None:

@@ -9,7 +9,7 @@ COMMAND = re.compile(r"(make|snakemake|wsss|dvc|uv|git|export|[A-Z_]+=\S+) ")
 
 FLOW, SLURM = "tests/workflow/test_flow", "tests/slurm/test_slurm"
 OWN = f"{FLOW}_docs.py::test_a_folder_and_a_table_become_results"
-METHOD = f"{FLOW}_docs.py::test_a_method_of_two_files_is_in_the_table"
+METHOD = f"{FLOW}_docs.py::test_an_own_method_outside_the_package_is_in_the_table"
 PLANS = f"{FLOW}_plan.py::test_every_preset_has_a_plan"
 EXPERIMENT = f"{FLOW}_dvc.py::test_an_experiment_runs_what_depends_on_it_and_is_compared"
 S3 = f"{FLOW}_share.py::test_a_clone_has_every_artifact_from_s3"

@@ -114,7 +114,7 @@ def test_labels_follow_a_crop_and_not_what_moves_pixels() -> None:
     assert labels is not None
     inner = (cropped[0] > 0.5) == (labels == 1)
     assert inner.mean() > 0.9
-    with pytest.raises(ValueError, match="rand_augment and erase change no labels"):
+    with pytest.raises(ValueError, match="rand_augment and erase leave pixel labels as they are"):
         AffinityParams(augment=AugmentParams(rand_augment=9.0))
 
 

@@ -71,6 +71,7 @@ def test_a_changed_threshold_runs_only_what_depends_on_it(clone: Checkout) -> No
     assert status == {}
 
 
+@pytest.mark.slow
 def test_an_experiment_runs_what_depends_on_it_and_is_compared(clone: Checkout) -> None:
     before = written(clone)["shapes"]["cam"]["common"]["seed"]["miou"]
     done = clone.call("dvc", "exp", "run", "--set-param", "evaluation.seed_threshold=0.05")

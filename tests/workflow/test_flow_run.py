@@ -152,6 +152,7 @@ def test_one_shard_and_three_give_equal_bytes(battered: Checkout, made: Checkout
     assert battered.artifacts(*patterns) == made.artifacts(*patterns)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_ends_with_the_same_bytes(battered: Checkout, made: Checkout) -> None:
     whole = {
         name: content for name, content in made.artifacts().items() if "supervised" not in name
@@ -161,6 +162,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bytes(battered: Checkout, made
     assert [name for name in whole if ended[name] != whole[name]] == []
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_no_temporary_file(battered: Checkout) -> None:
     left = [path for path in Path(battered.folder, "work").rglob(".*") if path.is_file()]
     assert left == []

@@ -239,9 +239,14 @@ def _spec(name: str, folders: tuple[Path, ...]) -> MethodSpec:
 
 def shown_files(name: str, folders: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the YAML file of a method, then the files of the methods that it is `like`."""
-    source = _sources(absolute(folders))[name]
+    return tuple(source.shown for source in _bases(name, absolute(folders)))
+
+
+@functools.cache
+def _bases(name: str, folders: tuple[Path, ...]) -> tuple[Source, ...]:
+    source = _sources(folders)[name]
     base = yaml.safe_load(source.path.read_text(encoding="utf-8")).get("like")
-    return (source.shown, *(shown_files(base, folders) if base else ()))
+    return (source, *(_bases(base, folders) if base else ()))
 
 
 def _problems(error: ValidationError) -> str:

@@ -29,6 +29,7 @@ def network(golden: Golden) -> DeepLab:
     return net.eval()
 
 
+@pytest.mark.slow
 def test_the_network_and_its_training(golden: Golden) -> None:
     net = network(golden)
     compare_looks(golden, net)

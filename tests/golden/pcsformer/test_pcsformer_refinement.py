@@ -71,6 +71,7 @@ def pairs_of(features: Tensor) -> tuple[list[tuple[tuple[int, int], Tensor]], in
 
 
 @torch.inference_mode()
+@pytest.mark.slow
 def test_affinity_net(golden: Golden) -> None:
     expected, net = golden.arrays("affinity_forward.npz"), affinity_net(golden)
     for case, picture in golden.case("affinity").items():
@@ -145,6 +146,7 @@ def test_crops_for_affinities(golden: Golden) -> None:
                 golden.same(f"{name} pairs {kind}", pairs, expected[f"{name}_{kind}"])
 
 
+@pytest.mark.slow
 def test_the_loss_of_affinities(golden: Golden) -> None:
     case, net = golden.json("affinity_losses.json"), affinity_net(golden)
     freeze(net, AFFINITY.train)

@@ -183,6 +183,7 @@ def segmentation_net(golden: Golden) -> DeepLab:
     return net.eval()
 
 
+@pytest.mark.slow
 def test_segmentation_network(golden: Golden) -> None:
     expected, losses = golden.arrays("net_resnet38_seg.npz"), golden.json("losses_seg.json")
     net = segmentation_net(golden)
@@ -212,6 +213,7 @@ def test_segmentation_network(golden: Golden) -> None:
     golden.close("pcss segmentation gradients", found, list(losses["grad_l2"].values()), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_segmentation_at_several_scales(golden: Golden, tmp_path: Path) -> None:
     expected = golden.arrays("seg_infer.npz")
     params = resolve_settings(Params(), "voc12", "mctformer", "published").segmenter

@@ -46,6 +46,7 @@ def terms(net: CAAENet, images: Tensor, present: Tensor) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.slow
 def test_the_losses_of_the_autoencoder(golden: Golden) -> None:
     net = caae(golden)
     for name, case in golden.json("caae.json").items():

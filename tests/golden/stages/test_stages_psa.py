@@ -58,6 +58,7 @@ def gradient_norms(net: nn.Module, loss: Tensor, names: Mapping[str, str]) -> li
     return [gradient.norm().item() for gradient in gradients]
 
 
+@pytest.mark.slow
 def test_the_classifier(golden: Golden, tmp_path: Path) -> None:
     expected = golden.arrays("psa_cls.npz")
     method, net = classifier(golden)

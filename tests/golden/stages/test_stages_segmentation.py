@@ -84,6 +84,7 @@ def compare_multiscale(
     golden.same(f"{manifest} de-normalised values", differing, expected["denorm_diff_count"])
 
 
+@pytest.mark.slow
 def test_deeplab_v3plus(golden: Golden, tmp_path: Path) -> None:
     manifest = "seg_deeplabv3plus_resnet101"
     net, expected = load(golden, manifest), golden.arrays(f"{manifest}.npz")
@@ -105,6 +106,7 @@ def test_deeplab_v3plus(golden: Golden, tmp_path: Path) -> None:
     golden.close(f"{manifest} gradients", norms, expected["grad_l2"], **GRADIENT)
 
 
+@pytest.mark.slow
 def test_mctformers_resnet38(golden: Golden, tmp_path: Path) -> None:
     manifest = "resnet38_seg"
     net, expected = load(golden, manifest), golden.arrays(f"{manifest}.npz")
