@@ -4,6 +4,7 @@ from typing import Any
 
 import fill
 import numpy as np
+import pytest
 import torch
 from crt_networks import CLASSES, PUBLISHED, thinned
 from golden import FORWARD, Golden

@@ -5,6 +5,7 @@ from typing import Any
 
 import fill
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from conformers import (

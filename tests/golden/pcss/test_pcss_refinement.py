@@ -6,6 +6,7 @@ from typing import Any
 
 import fill
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from golden import Golden
