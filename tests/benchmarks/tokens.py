@@ -117,7 +117,7 @@ def plain_loss(method: PCSS, net: PCSSNet, images: Tensor, labels: Tensor, order
     damped = torch.where(present, damped, images)
     first = net.encode(images, "mean", keep=(block,))
     grid = first.scores.shape[2:]
-    magnitude = torch.fft.fft2(net.backbone.as_map(first.kept[block], grid)).abs()
+    magnitude = torch.fft.fft2(net.backbone.as_map(first.block_tokens[block], grid)).abs()
     magnitude = 0.3 * magnitude + 0.7 * magnitude.detach()[order]
 
     def change(tokens: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ def losses(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(squares: Index, work: Path) -> None:
     (work / "params.json").write_text(SETTINGS)
     save_index(replace(squares, dataset="shapes"), Path("work/shapes/index.json"))

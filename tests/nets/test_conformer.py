@@ -17,7 +17,7 @@ def net() -> ConformerNet:
 
 def test_both_branches_have_a_cell_for_every_token(net: ConformerNet) -> None:
     with torch.inference_mode():
-        seen = net.backbone.look(torch.randn(2, 3, 48, 64), attention=True)
+        seen = net.backbone.encode(torch.randn(2, 3, 48, 64), attention=True)
     rows, columns = 48 // TOY.stride, 64 // TOY.stride
     assert seen.maps.shape == (2, net.backbone.channels[0], rows, columns)
     assert seen.tokens.shape == (2, 1 + rows * columns, TOY.width)

@@ -49,9 +49,9 @@ def test_blocks_can_be_watched_and_changed() -> None:
     net = ViT(SMALL).eval()
     tokens, _ = net.embed(torch.randn(1, 3, 24, 24))
     seen = net.run(tokens, keep=(0, 2))
-    assert list(seen.kept) == [0, 2]
-    assert torch.equal(seen.kept[2], seen.tokens)
-    again = net.run(torch.zeros_like(tokens), change={0: lambda _: seen.kept[0]})
+    assert list(seen.block_tokens) == [0, 2]
+    assert torch.equal(seen.block_tokens[2], seen.tokens)
+    again = net.run(torch.zeros_like(tokens), change={0: lambda _: seen.block_tokens[0]})
     assert torch.allclose(again.tokens, seen.tokens)
 
 

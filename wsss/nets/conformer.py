@@ -20,7 +20,7 @@ STEM_EPS = 1e-5  # of the stem's BatchNorm and the last LayerNorm; all other nor
 
 
 @dataclass(frozen=True)
-class Conformed:
+class ConformerShape:
     """The shape of a Conformer.
 
     width, heads: of the transformer. stages: number of stages at each level; the strides of the levels
@@ -44,8 +44,8 @@ class Conformed:
 
 
 SHAPES = {
-    "conformer_toy": Conformed(64, 4, (2, 3), 64, stem=32, from_scratch=True),
-    "conformer_small_patch16": Conformed(384, 6, (4, 4, 4), 256),
+    "conformer_toy": ConformerShape(64, 4, (2, 3), 64, stem=32, from_scratch=True),
+    "conformer_small_patch16": ConformerShape(384, 6, (4, 4, 4), 256),
 }
 # Initial weights (Conformer_small_patch16.pth) contain classifiers of ImageNet's classes.
 PUBLISHED = Layout(
@@ -124,7 +124,7 @@ class Stage(nn.Module):
     """
 
     def __init__(
-        self, shape: Conformed, level: int, drop_path: float, *, first: bool, last: bool
+        self, shape: ConformerShape, level: int, drop_path: float, *, first: bool, last: bool
     ) -> None:
         super().__init__()
         out = shape.channels * 2**level
@@ -150,7 +150,7 @@ class Stage(nn.Module):
 
 
 @dataclass
-class Sight:
+class ConformerFeatures:
     """The output of both branches.
 
     maps: the CNN's last features (B, C, h, w). tokens: the transformer's tokens, class token first,
@@ -168,7 +168,7 @@ class Conformer(Backbone):
 
     mean, std = IMAGENET
 
-    def __init__(self, shape: Conformed) -> None:
+    def __init__(self, shape: ConformerShape) -> None:
         super().__init__()
         self.shape = shape
         levels = [level for level, count in enumerate(shape.stages) for _ in range(count)]
@@ -202,9 +202,9 @@ class Conformer(Backbone):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the CNN's last features (B, C, h, w) as one feature map."""
-        return [self.look(images).maps]
+        return [self.encode(images).maps]
 
-    def look(self, images: Tensor, attention: bool = False) -> Sight:
+    def encode(self, images: Tensor, attention: bool = False) -> ConformerFeatures:
         """Return the output of both branches for images (B, 3, H, W) whose sides are whole tokens."""
         stem = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, 2, 1)
         x, _ = self.conv_1(stem)
@@ -215,9 +215,9 @@ class Conformer(Backbone):
             x, tokens, weights = stage(x, tokens, attention)
             if attention:
                 total = total + weights
-        return Sight(x, tokens, total)
+        return ConformerFeatures(x, tokens, total)
 
 
-def conformer_of(name: str) -> Conformed | None:
+def conformer_of(name: str) -> ConformerShape | None:
     """Return the shape of the Conformer called `name`; None if it is another network."""
     return SHAPES.get("conformer_toy" if name == "toy" else name)

@@ -19,7 +19,7 @@ from wsss.errors import ConfigError
 from wsss.nets.backbone import IMAGENET, Backbone
 
 EPS = 1e-6  # of every LayerNorm, as in timm (PyTorch's default is 1e-5)
-Keep = Literal["none", "mean", "heads"]  # which attention weights to return
+AttentionKind = Literal["none", "mean", "heads"]  # which attention weights to return
 Change = Callable[[Tensor], Tensor]  # tokens -> tokens, of equal shape
 
 
@@ -53,12 +53,12 @@ class Output:
     """The result of the transformer blocks.
 
     tokens: tokens after the last block, before the final LayerNorm (B, N, D). attention: weights of each
-    block (B, N, N) or (B, heads, N, N), rows are queries. kept: tokens (B, N, D) by block, see `run`.
+    block (B, N, N) or (B, heads, N, N), rows are queries. block_tokens: tokens (B, N, D) by block, see `run`.
     """
 
     tokens: Tensor
     attention: list[Tensor] = field(default_factory=list)
-    kept: dict[int, Tensor] = field(default_factory=dict)
+    block_tokens: dict[int, Tensor] = field(default_factory=dict)
 
 
 class Attention(nn.Module):
@@ -70,7 +70,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, keep: Keep = "none") -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, keep: AttentionKind = "none") -> tuple[Tensor, Tensor | None]:
         """Return new tokens (B, N, D) and, unless `keep` is none, the attention weights of `Output`."""
         query, key, value = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if keep == "none":
@@ -109,7 +109,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps)
         self.mlp = Mlp(width)
 
-    def forward(self, x: Tensor, keep: Keep = "none") -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, keep: AttentionKind = "none") -> tuple[Tensor, Tensor | None]:
         """Return the tokens (B, N, D) after the block and its attention weights, see `Attention`."""
         mixed, weights = self.attn(self.norm1(x), keep)
         x = x + self._dropped(mixed)
@@ -214,7 +214,7 @@ class ViT(Backbone):
     def run(
         self,
         tokens: Tensor,
-        attention: Keep = "none",
+        attention: AttentionKind = "none",
         keep: Collection[int] = (),
         change: Mapping[int, Change] | None = None,
     ) -> Output:
@@ -229,7 +229,7 @@ class ViT(Backbone):
             if weights is not None:
                 output.attention.append(weights)
             if number in keep:
-                output.kept[number] = output.tokens
+                output.block_tokens[number] = output.tokens
             if change and number in change:
                 output.tokens = change[number](output.tokens)
         return output

@@ -202,6 +202,7 @@ def test_labels_before_and_after_the_crf(golden: Golden) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.slow
 def test_the_walk(golden: Golden) -> None:
     expected, case = golden.arrays("random_walk.npz"), golden.case("walk")
     names = expected["classes"].tolist()

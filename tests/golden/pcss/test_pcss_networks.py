@@ -36,7 +36,7 @@ def test_mctformer(golden: Golden, version: str) -> None:
             name = key.partition("/")[2]
             if name == "class_tokens_sub":
                 blocks = golden.case("class_token_blocks")
-                kept = torch.stack([seen.kept[block][0, : net.classes] for block in blocks])
+                kept = torch.stack([seen.block_tokens[block][0, : net.classes] for block in blocks])
                 measured = thinned(kept, expected[key])
             else:
                 measured = found[name][0]
@@ -53,7 +53,7 @@ def test_pcss(golden: Golden, data: str) -> None:
     cases = list(sizes(expected)) or [("", golden.case("net_pcss_coco", "size"))]
     for case, size in cases:
         seen = net.encode(normalised(net, [size]), "mean", keep=(block,))
-        kept = net.backbone.as_map(seen.kept[block], seen.scores.shape[2:])
+        kept = net.backbone.as_map(seen.block_tokens[block], seen.scores.shape[2:])
         found = {
             "cls": seen.class_logits,
             "pcls": net.patch_logits(seen),
@@ -95,7 +95,7 @@ def test_mixed_magnitudes_in_the_network(golden: Golden, monkeypatch: pytest.Mon
         first = net.encode(images, keep=(block,))
         second = method.encode_mixed(net, images, first, "mean")
         grid = second.scores.shape[2:]
-        features = net.backbone.as_map(first.kept[block], grid)
+        features = net.backbone.as_map(first.block_tokens[block], grid)
         wanted = expected[f"{name}/mag_sub"]
         half = mixed_magnitude(features, order, case["ratio"])[
             :, :: -(-features.shape[1] // wanted.shape[1])

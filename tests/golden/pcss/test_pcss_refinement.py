@@ -89,6 +89,7 @@ def test_pairs(golden: Golden) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.slow
 def test_affinity_head_and_walk(golden: Golden) -> None:
     expected, case = golden.arrays("psa_walk.npz"), golden.case("psa", "walk")
     net, grid = affinity_net(golden), case["grid"]
@@ -126,6 +127,7 @@ def test_affinity_net(golden: Golden) -> None:
     golden.close("pcss affinities", affinities(net(images)), expected["aff"], **LOOSE)
 
 
+@pytest.mark.slow
 def test_affinity_labels_and_loss(golden: Golden) -> None:
     expected, losses = golden.arrays("psa_labels.npz"), golden.json("losses_psa.json")
     label = expected["label"]
@@ -158,6 +160,7 @@ def pair_kinds(label: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray
 
 
 @torch.inference_mode()
+@pytest.mark.slow
 def test_labels_of_an_image_after_the_walk(golden: Golden) -> None:
     expected, case = golden.arrays("psa_infer.npz"), golden.case("psa", "infer")
     net = affinity_net(golden, MIX)

@@ -25,6 +25,7 @@ TERMS = {  # the set's names of the losses, and ours
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_network(golden: Golden) -> None:
     expected, cases = golden.arrays("semformer.npz"), golden.json("semformer.json")
     net, own = semformer(golden), method()

@@ -2,6 +2,7 @@
 
 import fill
 import numpy as np
+import pytest
 import torch
 from golden import FORWARD, Golden
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from wsss.storage import checkpoint
 from wsss.training.optimizer import freeze, parameter_groups, rate
 
 
+@pytest.mark.slow
 def test_deeplab_v2(golden: Golden) -> None:
     expected, net = golden.arrays("deeplabv2.npz"), load(golden, "deeplabv2_resnet101_msc")
     compare_looks(golden, expected, net)

@@ -139,6 +139,7 @@ def _affinity_loss(golden: Golden, net: AffinityNet, expected: Arrays) -> None:
     golden.close("psa affinity gradients", norms, expected["grad_l2"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_psa_walk(golden: Golden) -> None:
     expected = golden.arrays("psa_aff.npz")
     net, case = affinity_net(golden), golden.case("psa", "rw")

@@ -58,7 +58,7 @@ class MultiClassTokens(Method):
         if net.version != "v1":
             terms["patches"] = F.multilabel_soft_margin_loss(net.patch_logits(encoded), labels)
         if net.version == "plus":
-            class_tokens = [tokens[:, : self.classes] for tokens in encoded.kept.values()]
+            class_tokens = [tokens[:, : self.classes] for tokens in encoded.block_tokens.values()]
             terms["contrast"] = token_contrast(class_tokens, labels)
         return terms
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.nets.backbone import Network
-from wsss.nets.vit import Change, Keep, Shape, ViT, resize_table, transformer
+from wsss.nets.vit import AttentionKind, Change, Shape, ViT, resize_table, transformer
 from wsss.settings import ClassifierParams
 from wsss.storage.checkpoint import Layout
 
@@ -60,13 +60,13 @@ class Encoded:
     """The results of a forward pass.
 
     tokens: class tokens (B, C, D). scores: the patches' scores (B, C, h, w). attention: of each block,
-    averaged over heads (B, N, N). kept: all tokens (B, N, D) after chosen blocks, by block.
+    averaged over heads (B, N, N). block_tokens: all tokens (B, N, D) after chosen blocks, by block.
     """
 
     tokens: Tensor
     scores: Tensor
     attention: list[Tensor]
-    kept: dict[int, Tensor]
+    block_tokens: dict[int, Tensor]
 
     @property
     def class_logits(self) -> Tensor:
@@ -146,7 +146,7 @@ class MCTformer(Network):
     def encode(
         self,
         images: Tensor,
-        attention: Keep = "none",
+        attention: AttentionKind = "none",
         keep: Collection[int] = (),
         change: Mapping[int, Change] | None = None,
     ) -> Encoded:
@@ -157,7 +157,7 @@ class MCTformer(Network):
         scores = patches.new_zeros(len(images), self.classes, *grid)
         if self.version != "v1":
             scores = self.head(patches)
-        return Encoded(run.tokens[:, : self.classes], scores, run.attention, run.kept)
+        return Encoded(run.tokens[:, : self.classes], scores, run.attention, run.block_tokens)
 
     def patch_logits(self, encoded: Encoded) -> Tensor:
         """Return the patches' scores, pooled to one score for each class (B, C)."""

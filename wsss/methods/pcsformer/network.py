@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from wsss.errors import ConfigError
 from wsss.nets.backbone import Network
-from wsss.nets.conformer import PUBLISHED, Conformed, Conformer, Sight, conformer_of
+from wsss.nets.conformer import (
+    PUBLISHED,
+    Conformer,
+    ConformerFeatures,
+    ConformerShape,
+    conformer_of,
+)
 from wsss.nets.vit import initialise
 from wsss.settings import ClassifierParams
 from wsss.storage.checkpoint import Layout
@@ -29,7 +35,7 @@ class ConformerNet(Network):
 
     def __init__(
         self,
-        shape: Conformed,
+        shape: ConformerShape,
         classes: int,
         clusters: int = 0,
         kind: MapKind = "transcam",
@@ -68,34 +74,34 @@ class ConformerNet(Network):
         """Return scores (B, classes)."""
         return self.scores(self.encode(images))
 
-    def encode(self, images: Tensor, attention: bool = False) -> Sight:
+    def encode(self, images: Tensor, attention: bool = False) -> ConformerFeatures:
         """Send images (B, 3, H, W), resized up to whole tokens, through the backbone."""
         cell = self.backbone.shape.stride
         size = [side + -side % cell for side in images.shape[2:]]
         if size != list(images.shape[2:]):
             images = F.interpolate(images, size, mode="bilinear", align_corners=False)
-        return self.backbone.look(images, attention)
+        return self.backbone.encode(images, attention)
 
-    def class_token(self, encoded: Sight) -> Tensor:
+    def class_token(self, encoded: ConformerFeatures) -> Tensor:
         """Return the class token after the last LayerNorm (B, D)."""
         return self.backbone.trans_norm(encoded.tokens[:, 0])  # type: ignore[no-any-return]  # nn.Module call
 
-    def branches(self, encoded: Sight) -> tuple[Tensor, Tensor]:
+    def branches(self, encoded: ConformerFeatures) -> tuple[Tensor, Tensor]:
         """Return the scores of CNN and transformer (B, 1 + classes), background first."""
         token = self.token_head(self.class_token(encoded))
         return self.conv_head(encoded.maps).mean((2, 3)), token
 
-    def cluster_branches(self, encoded: Sight) -> tuple[Tensor, Tensor]:
+    def cluster_branches(self, encoded: ConformerFeatures) -> tuple[Tensor, Tensor]:
         """Return the scores of CNN and transformer for clusters (B, clusters)."""
         token = self.token_clusters(self.class_token(encoded))
         return self.conv_clusters(encoded.maps).mean((2, 3)), token
 
-    def scores(self, encoded: Sight) -> Tensor:
+    def scores(self, encoded: ConformerFeatures) -> Tensor:
         """Return the sum of both branches (B, classes)."""
         conv, token = self.branches(encoded)
         return conv[:, 1:] + token[:, 1:]
 
-    def cluster_scores(self, encoded: Sight) -> Tensor:
+    def cluster_scores(self, encoded: ConformerFeatures) -> Tensor:
         """Return the sum of both branches for clusters (B, clusters)."""
         conv, token = self.cluster_branches(encoded)
         return conv + token
@@ -108,7 +114,7 @@ class ConformerNet(Network):
         """Return the signed maps (B, classes, h, w) that become CAMs."""
         return self.maps(self.encode(images, self._kind != "convcam"), self._kind)[:, 1:]
 
-    def maps(self, encoded: Sight, kind: MapKind = "transcam") -> Tensor:
+    def maps(self, encoded: ConformerFeatures, kind: MapKind = "transcam") -> Tensor:
         """Return signed maps (B, 1 + classes, h, w), background first.
 
         kind: transcam gathers the CNN's scores from the patches that a patch attends to; attnagg from

@@ -24,7 +24,7 @@ from wsss.methods.base import Method, Source
 from wsss.methods.mctformer.network import PUBLISHED, Encoded, MCTformer
 from wsss.methods.pcss.influence import Influence, Losses, measure
 from wsss.methods.pcss.spectrum import mixed_magnitude, suppressed, with_magnitude
-from wsss.nets.vit import Keep
+from wsss.nets.vit import AttentionKind
 from wsss.storage.checkpoint import Layout
 
 
@@ -93,7 +93,7 @@ class PCSS(Method):
         mixing = hyper_parameters.mpc_weight > 0
         suppressing = hyper_parameters.fss_weight > 0 and epoch > hyper_parameters.fim_first
         comparing = mixing and epoch >= hyper_parameters.mpc_maps_from
-        keep: Keep = "mean" if comparing else "none"
+        keep: AttentionKind = "mean" if comparing else "none"
         first = net.encode(batch["image"], keep, (self.mixed_block(net),))
         terms = {"labels": label_loss(net, first, batch["label"])}
         zero = terms["labels"].new_zeros(())
@@ -118,7 +118,9 @@ class PCSS(Method):
             "suppressed_maps": self._hyper_parameters.fss_weight * (distances * labelled).mean(),
         }
 
-    def _mixed(self, net: PCSSNet, first: Encoded, batch: Batch, keep: Keep) -> dict[str, Tensor]:
+    def _mixed(
+        self, net: PCSSNet, first: Encoded, batch: Batch, keep: AttentionKind
+    ) -> dict[str, Tensor]:
         """Return the terms of the pass with mixed magnitudes."""
         encoded = self.encode_mixed(net, batch["image"], first, keep)
         terms = {"mixed_labels": label_loss(net, encoded, batch["label"])}
@@ -129,14 +131,16 @@ class PCSS(Method):
             terms["mixed_maps"] = self._hyper_parameters.mpc_weight * distances.mean()
         return terms
 
-    def encode_mixed(self, net: PCSSNet, images: Tensor, first: Encoded, keep: Keep) -> Encoded:
+    def encode_mixed(
+        self, net: PCSSNet, images: Tensor, first: Encoded, keep: AttentionKind
+    ) -> Encoded:
         """Encode images (B, 3, H, W) with mixed magnitudes.
 
         first: the ordinary forward pass of the same images, whose magnitudes are mixed.
         """
         block, ratio = self.mixed_block(net), self._hyper_parameters.mpc_keep
         grid = (first.scores.shape[2], first.scores.shape[3])
-        features = net.backbone.as_map(first.kept[block], grid)
+        features = net.backbone.as_map(first.block_tokens[block], grid)
         order = self.order(len(images)).to(images.device)
         with torch.autocast(images.device.type, enabled=False):
             magnitude = mixed_magnitude(features, order, ratio)

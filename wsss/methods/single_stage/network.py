@@ -160,7 +160,7 @@ class SingleStageNet(Network):
         tokens, grid = self.backbone.embed(images)
         run = self.backbone.run(tokens, keep=(self.auxiliary_block,))
         last = self.backbone.norm(run.tokens)
-        auxiliary = self.backbone.as_map(run.kept[self.auxiliary_block], grid)
+        auxiliary = self.backbone.as_map(run.block_tokens[self.auxiliary_block], grid)
         return Encoded(last[:, 0], self.backbone.as_map(last, grid), auxiliary)
 
     def scores(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
