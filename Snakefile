@@ -33,8 +33,8 @@ try:
 except WsssError as error:
     raise WorkflowError(str(error)) from None
 
-if workflow.is_main_process and flow.replaced():
-    print(flow.replaced(), file=sys.stderr)
+if getattr(workflow, "is_main_process", True) and (replaced := flow.replaced()):
+    print(replaced, file=sys.stderr)
 
 os.environ.update(flow.environment())
 shell.prefix("set -euo pipefail; source workflow/tell.sh; ")

@@ -43,11 +43,14 @@ def pytest_collection_modifyitems(
 
 
 def _group(path: Path) -> str:
-    """Return what runs in one process: a file, or the flows; those of Slurm want the machine alone."""
+    """Return what runs in one process, one test after the other: a file, or a part of the flows."""
     if path.parent.name not in ("workflow", "slurm"):
         return path.stem
-    is_planned = path.stem in ("test_flow_plan", "test_flow_code")  # the longer half
-    return "plans" if is_planned and os.environ.get("WSSS_ALL") != "1" else "flows"
+    if path.stem in ("test_flow_plan", "test_flow_code"):
+        return "plans"
+    if path.stem in ("test_flow_clone", "test_flow_docs", "test_flow_voc"):
+        return "walkthroughs"
+    return "flows"
 
 
 def _is_long(item: pytest.Item) -> bool:

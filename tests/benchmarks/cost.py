@@ -157,7 +157,7 @@ class Arithmetic:
         self.runtime.place(net).train()
         normalise = normalisation(net)
         images = TrainingImages(
-            self.index, self.index.images, params.augment, normalise, 0, mask=lambda e: whole(e)
+            self.index, self.index.images, params.augment, normalise, 0, masks=lambda e: whole(e)
         )
         schedule = Schedule(len(images), PAIR, 1, 1, 0)
         batch = next(batches(images, schedule, 0, 0))
