@@ -178,6 +178,7 @@ def test_each_image_has_its_own_annotations_though_they_are_scattered(root: Path
         assert objects == [{key: entry[key] for key in keys} for entry in expected]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_annotations(root: Path) -> None:
     def repeat(content: dict[str, Any]) -> None:
         polygon = [float(number % SIDE) for number in range(2000)]

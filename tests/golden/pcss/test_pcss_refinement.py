@@ -117,6 +117,7 @@ def test_affinity_head_and_walk(golden: Golden) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.slow
 def test_affinity_net(golden: Golden) -> None:
     expected = golden.arrays("net_resnet38_aff.npz")
     net = affinity_net(golden, MIX)

@@ -94,6 +94,7 @@ def _classifier_loss(golden: Golden, method: CAM, net: CamNet, expected: Arrays)
     golden.close("psa classifier gradients", norms, expected["grad_l2"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_affinity_net(golden: Golden) -> None:
     expected = golden.arrays("psa_aff.npz")
     net = affinity_net(golden)
