@@ -1,6 +1,6 @@
 """CRT through its stages: two networks in one, interruptions, published files, and localization."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from killed import KilledError, killed_at
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -30,7 +31,6 @@ from wsss.storage import checkpoint
 from wsss.storage.archive import Reader, unpack_arrays
 from wsss.storage.cam_archive import CamReader
 from wsss.storage.files import read_json
-from wsss.training.loop import Trainer
 
 SEGMENTS, LOCALIZES = "shapes/crt/common/s0", "shapes/crt_localization/common/s0"
 TINY = {"augment": {"crop_px": 48}, "train": {"epochs": 3, "batch": 8, "precision": "fp32"}}
@@ -60,23 +60,6 @@ def made(name: str, squares: Index, **changes: Mapping[str, Any]) -> Run:
     run = Run.parse(name, validate_params(settings(method, **changes)))
     save_index(replace(squares, dataset="shapes"), run.index)
     return run
-
-
-class KilledError(Exception):
-    """The end of a training that was killed."""
-
-
-def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Let the next training save its state before `step` and die."""
-    original = Trainer.step
-
-    def dying(self: Trainer, number: int, parts: Iterator[Mapping[str, Any]]) -> dict[str, float]:
-        if number == step:
-            self.save(step)
-            raise KilledError
-        return original(self, number, parts)
-
-    monkeypatch.setattr(Trainer, "step", dying)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """PCSformer through its stages: the chain, interruptions, published files, saliency."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from killed import KilledError, killed_at
 from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
@@ -29,7 +30,6 @@ from wsss.storage import archive, checkpoint
 from wsss.storage.archive import Reader
 from wsss.storage.cam_archive import Cam, CamReader, pack
 from wsss.storage.files import read_json
-from wsss.training.loop import Trainer
 
 RUN = "shapes/pcsformer/common/s0"
 CHAIN = ("pc", "features", "subprototypes", "sp")
@@ -68,23 +68,6 @@ def run(squares: Index, work: Path) -> Run:
     made = Run.parse(RUN, validate_params(settings()))
     save_index(replace(squares, dataset="shapes"), made.index)
     return made
-
-
-class KilledError(Exception):
-    """The end of a training that was killed."""
-
-
-def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Let the next training save its state before `step` and die."""
-    original = Trainer.step
-
-    def dying(self: Trainer, number: int, parts: Iterator[Mapping[str, Any]]) -> dict[str, float]:
-        if number == step:
-            self.save(step)
-            raise KilledError
-        return original(self, number, parts)
-
-    monkeypatch.setattr(Trainer, "step", dying)
 
 
 def test_a_chain_killed_inside_its_trainings_ends_the_same(run: Run) -> None:

@@ -1,6 +1,6 @@
 """SemFormer through its stages: the chain, interruptions, published files, and its loss terms."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from killed import KilledError, killed_at
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -24,7 +25,6 @@ from wsss.stages.train import train
 from wsss.storage import checkpoint
 from wsss.storage.cam_archive import CamReader
 from wsss.storage.files import read_json
-from wsss.training.loop import Trainer
 
 RUN = "shapes/semformer/common/s0"
 CHAIN = ("caae", "semformer")
@@ -84,23 +84,6 @@ def published(run: Run, name: str) -> dict[str, Tensor]:
     theirs |= {f"{inner}.{key}": torch.ones(2) for key in UNUSED[name]}
     torch.save(theirs, f"{name}.pth")
     return state
-
-
-class KilledError(Exception):
-    """The end of a training that was killed."""
-
-
-def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Let the next training save its state before `step` and die."""
-    original = Trainer.step
-
-    def dying(self: Trainer, number: int, parts: Iterator[Mapping[str, Any]]) -> dict[str, float]:
-        if number == step:
-            self.save(step)
-            raise KilledError
-        return original(self, number, parts)
-
-    monkeypatch.setattr(Trainer, "step", dying)
 
 
 def test_a_chain_killed_inside_and_between_its_trainings_ends_the_same(run: Run) -> None:

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.data.workers import Batch
-from wsss.methods.base import Method, Source
-from wsss.methods.crt.method import mean_distance
+from wsss.methods.crt.method import TransformerBesideCNN, mean_distance
 from wsss.methods.crt.network import TRANSFORMER, CRTNet, Encoding, build
 from wsss.nets.vit import transformer
 from wsss.storage.checkpoint import Layout
@@ -40,7 +39,7 @@ def is_apart(epochs_done: int, span: int) -> bool:
     return (epochs_done + 1) // span % 2 == 0
 
 
-class Localization(Method):
+class Localization(TransformerBesideCNN):
     """A transformer that learns the class of an image, and an auxiliary CNN if there is one."""
 
     hyper_parameter_types = {"classifier": ClassifierHyperParameters}
@@ -78,16 +77,6 @@ class Localization(Method):
             distance = mean_distance(cnn_maps, maps, size)
             terms["consistency"] = hyper_parameters.consistency * distance
         return terms
-
-    def after_epoch(
-        self, network: str, nets: Mapping[str, nn.Module], epoch: int, images: Source
-    ) -> None:
-        """Count the finished epochs in the network's state."""
-        cast("CRTNet", nets[network]).epochs_done.fill_(epoch + 1)
-
-    def logits(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Return the transformer's scores (B, classes)."""
-        return net(images)  # type: ignore[no-any-return]  # nn.Module call
 
     def cam(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return the positive part of the transformer's maps (B, classes, h, w).

@@ -41,7 +41,21 @@ def mean_distance(first: Tensor, second: Tensor, size: tuple[int, int]) -> Tenso
     return (first - second).abs().mean()
 
 
-class CRT(Method):
+class TransformerBesideCNN(Method):
+    """What CRT and its localization share: the transformer's scores, and the count of epochs."""
+
+    def after_epoch(
+        self, network: str, nets: Mapping[str, nn.Module], epoch: int, images: Source
+    ) -> None:
+        """Count the finished epochs in the network's state."""
+        cast("CRTNet", nets[network]).epochs_done.fill_(epoch + 1)
+
+    def logits(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return the transformer's scores (B, classes)."""
+        return net(images)  # type: ignore[no-any-return]  # nn.Module call
+
+
+class CRT(TransformerBesideCNN):
     """A transformer over tiles, whose tokens pass several times through its blocks, and a CNN."""
 
     hyper_parameter_types = {"classifier": ClassifierHyperParameters}
@@ -80,16 +94,6 @@ class CRT(Method):
             distance = mean_distance(cnn_maps, maps, size)
             terms["consistency"] = hyper_parameters.consistency * distance
         return terms
-
-    def after_epoch(
-        self, network: str, nets: Mapping[str, nn.Module], epoch: int, images: Source
-    ) -> None:
-        """Count the finished epochs in the network's state."""
-        cast("CRTNet", nets[network]).epochs_done.fill_(epoch + 1)
-
-    def logits(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Return the transformer's scores (B, classes)."""
-        return net(images)  # type: ignore[no-any-return]  # nn.Module call
 
     def cam(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return the positive part of the transformer's maps times its attention (B, classes, h, w)."""
