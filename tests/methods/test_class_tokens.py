@@ -163,7 +163,8 @@ def wsss_command(*arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", [pytest.param("mctformer", marks=pytest.mark.slow), "pcss"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mctformer", "pcss"])
 def test_a_published_file_becomes_cams_and_scores_by_commands(
     squares: Index, work: Path, name: str
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_fresh_clone_runs_the_last_training_again_when_it_changed(clone: Check
     assert json.loads(path.read_text())["params"]["train"]["lr"] == 0.02
 
 
+@pytest.mark.slow
 def test_a_changed_threshold_runs_only_what_depends_on_it(clone: Checkout) -> None:
     clone.set({"evaluation": {"seed_threshold": 0.05}})
     [planned] = clone.dry({})

@@ -1,6 +1,7 @@
 """CRT's networks for localization: maps, losses, schedule, pictures."""
 
 import fill
+import pytest
 import torch
 from crt_networks import LOCALIZED as PUBLISHED
 from crt_networks import SMALL, gradients, thinned
@@ -33,6 +34,7 @@ def network(golden: Golden) -> CRTNet:
     return net
 
 
+@pytest.mark.slow
 def test_both_networks(golden: Golden) -> None:
     case, net = golden.case("wsol_nets"), network(golden)
     images = normalised(net, [(*case["size"], seed) for seed in case["seeds"]])

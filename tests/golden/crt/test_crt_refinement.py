@@ -5,6 +5,7 @@ from typing import Any
 
 import fill
 import numpy as np
+import pytest
 import torch
 from crt_networks import PUBLISHED, SMALL, thinned
 from golden import FORWARD, Golden, unpack
@@ -95,6 +96,7 @@ def test_pairs_and_paths(golden: Golden) -> None:
         golden.same(f"{name} ends", sums, case["dst_indices_sum"])
 
 
+@pytest.mark.slow
 def test_inference_of_irn(golden: Golden) -> None:
     expected, case = golden.arrays("irn_infer.npz"), golden.case("irn_infer")
     net = irn(golden)

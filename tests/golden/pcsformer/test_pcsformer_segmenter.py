@@ -4,6 +4,7 @@ from typing import Any
 
 import fill
 import numpy as np
+import pytest
 import torch
 from conformers import (
     CLASSES,
@@ -78,6 +79,7 @@ def test_deeplab_v2(golden: Golden) -> None:
             )
 
 
+@pytest.mark.slow
 def test_the_loss_of_deeplab_v2(golden: Golden) -> None:
     case, params = golden.json("deeplab_losses.json"), PUBLISHED.segmenter
     expected, net = golden.arrays("deeplab_scores.npz"), load(golden)
