@@ -22,6 +22,7 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")  # no property fails because the machine is busy
 
 TESTS = Path(__file__).parent
+LONG_GROUPS = ("slurm", "walkthroughs", "plans", "flows")  # started first, to end together
 
 
 @pytest.hookimpl(wrapper=True)  # before xdist, which reads the groups
@@ -39,12 +40,15 @@ def pytest_collection_modifyitems(
         items[:] = [item for item in items if not _is_long(item) or _is_under(item.path, named)]
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+    items.sort(key=lambda item: _group(item.path) not in LONG_GROUPS)
     yield
 
 
 def _group(path: Path) -> str:
     """Return what runs in one process, one test after the other: a file, or a part of the flows."""
-    if path.parent.name not in ("workflow", "slurm"):
+    if path.parent.name == "slurm":
+        return "slurm"
+    if path.parent.name != "workflow":
         return path.stem
     if path.stem in ("test_flow_plan", "test_flow_code"):
         return "plans"
