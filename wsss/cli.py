@@ -185,6 +185,14 @@ def boxes(run: RunName, params: ParamFiles = None) -> None:
 
 
 @app.command()
+def calibrate(run: RunName, maps: str, params: ParamFiles = None) -> None:
+    """Choose the thresholds for maps (cam, cam-NETWORK or walk) by the masks of a few images."""
+    from wsss.stages.calibrate import calibrate as stage
+
+    stage(_run(run, params), maps)
+
+
+@app.command()
 def confident(run: RunName, processes: Processes = 1, params: ParamFiles = None) -> None:
     """Write affinity labels: the pixels of the CAMs that are sure after a CRF."""
     from wsss.stages.confident import confident as stage

@@ -5,6 +5,7 @@ rule evaluate:
     input:
         data=flow.data,
         scored=flow.scored,
+        thresholds=flow.thresholds("eval/{what}"),
     output:
         record=f"work/{RUN}/eval/{{what}}.json",
         images=f"work/{RUN}/eval/{{what}}.csv",

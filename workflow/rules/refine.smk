@@ -1,10 +1,36 @@
 # From CAMs to pseudo labels: confident pixels, affinities, random walk, thresholds and CRF.
 
 
+rule calibrate:
+    input:
+        data=flow.data,
+        maps=f"work/{RUN}/{{maps}}.zip",
+    output:
+        thresholds=f"work/{RUN}/thresholds-{{maps}}.json",
+        record=f"work/{RUN}/calibrate-{{maps}}.json",
+    log:
+        f"logs/{RUN}/calibrate-{{maps}}.log",
+    benchmark:
+        f"benchmarks/{RUN}/calibrate-{{maps}}.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=lambda w, attempt: 30 * attempt,
+    params:
+        run=flow.name,
+        settings=flow.settings("calibrate-{maps}"),
+        code=flow.code("calibrate-{maps}"),
+    shell:
+        "python -m wsss calibrate {params.run} {wildcards.maps} "
+        "2>&1 | tell {log} '{params.run} calibrate {wildcards.maps}'"
+
+
 rule confident:
     input:
         data=flow.data,
         cam=f"work/{RUN}/cam.zip",
+        thresholds=flow.thresholds("confident"),
     output:
         archive=f"work/{RUN}/confident.zip",
         record=f"work/{RUN}/confident.json",
@@ -117,6 +143,7 @@ rule instances_shard:
         data=flow.data,
         network=f"work/{RUN}/affinity.safetensors",
         cam=f"work/{RUN}/cam.zip",
+        thresholds=flow.thresholds("instances"),
     output:
         temp(f"work/{RUN}/instances/{{scatteritem}}.zip"),
     log:
@@ -144,6 +171,7 @@ rule instances:
         data=flow.data,
         network=f"work/{RUN}/affinity.safetensors",
         cam=f"work/{RUN}/cam.zip",
+        thresholds=flow.thresholds("instances"),
         shards=gather.shard(
             f"work/{RUN}/instances/{{scatteritem}}.zip", allow_missing=True
         ),
@@ -170,6 +198,7 @@ rule pseudo:
     input:
         data=flow.data,
         maps=flow.maps,
+        thresholds=flow.thresholds("pseudo"),
     output:
         archive=f"work/{RUN}/pseudo.zip",
         record=f"work/{RUN}/pseudo.json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,6 +60,21 @@ class Index:
     def training(self) -> list[Entry]:
         """Return the images that networks are trained on."""
         return self.split(*TRAINING)
+
+    def calibration(self, count: int) -> list[Entry]:
+        """Return the training images whose masks choose thresholds: `count`, or a quarter if fewer.
+
+        A hash of the name chooses them among the images of the split train that have a mask, so they
+        stay the same when others are added or removed.
+        """
+        entries = [image for image in self.split("train") if image.mask]
+        entries.sort(key=lambda image: hashlib.sha256(image.name.encode()).hexdigest())
+        return sorted(entries[: min(count, len(entries) // 4)], key=lambda image: image.name)
+
+    def scored(self, split: str, held_out: int = 0) -> list[Entry]:
+        """Return the images of a split that have a mask, without `held_out` calibration images."""
+        left_out = {image.name for image in self.calibration(held_out)} if held_out else set()
+        return [i for i in self.split(split) if i.mask and i.name not in left_out]
 
     def of_one_class(self, *names: str) -> list[Entry]:
         """Return the images of the named splits that have exactly one class."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from wsss.runs.calibration import calibration_of
 from wsss.runs.record import RecordModel
 from wsss.runs.run import Run
 
@@ -29,8 +30,12 @@ class Scoring(RecordModel):
 
     @classmethod
     def of(cls, run: Run, what: str) -> Scoring:
-        """Return the settings of an evaluation of a run."""
-        return cls.model_validate(run.slice(f"eval/{what}"))
+        """Return the settings of an evaluation of a run, with its calibrated threshold."""
+        settings = run.slice(f"eval/{what}")
+        chosen = calibration_of(run, f"eval/{what}")
+        return cls.model_validate(
+            {**settings, **({"threshold": chosen.threshold} if chosen else {})}
+        )
 
 
 class Protocol(RecordModel):

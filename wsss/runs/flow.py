@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from wsss.errors import ConfigError
 from wsss.runs import resources
+from wsss.runs.calibration import calibrated_files
 from wsss.runs.fingerprint import fingerprint
 from wsss.runs.inputs import (
     data_archive,
@@ -46,6 +47,7 @@ class Wildcards(Protocol):
     network: str
     what: str
     cams: str
+    maps: str
     weights: str
 
 
@@ -130,6 +132,7 @@ class Flow:
             "network": "|".join(sorted(networks)),
             "what": "|".join([*SCORED_ARTIFACT, *(f"seed-{name}" for name in earlier)]),
             "cams": "|".join(["cam", *(f"cam-{name}" for name in earlier)]),
+            "maps": "|".join(["cam", *(f"cam-{name}" for name in earlier), "walk"]),
             "weights": "[^/]+",
         }
 
@@ -239,6 +242,15 @@ class Flow:
         """Return the file of the network that a stage of CAMs uses."""
         return self.run(wildcards).path(f"{self.cam_source(wildcards)}.safetensors").as_posix()
 
+    def thresholds(self, stage: str) -> Paths:
+        """Return the function that names the files of calibrated thresholds that a stage reads."""
+
+        def paths(wildcards: Wildcards) -> list[str]:
+            files = calibrated_files(self.run(wildcards), _filled(stage, wildcards))
+            return [path.as_posix() for path in files]
+
+        return paths
+
     def maps(self, wildcards: Wildcards) -> list[str]:
         """Return the maps that become pseudo labels and, if saliency is used, the CAMs."""
         run = self.run(wildcards)
@@ -304,7 +316,7 @@ class Flow:
 def _filled(stage: str, wildcards: Wildcards) -> str:
     """Return `stage` with its placeholders replaced by the job's wildcards."""
     return stage.format_map(
-        {key: getattr(wildcards, key, "") for key in ("network", "what", "cams")}
+        {key: getattr(wildcards, key, "") for key in ("network", "what", "cams", "maps")}
     )
 
 

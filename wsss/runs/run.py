@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from typing import Any
 from wsss.errors import ConfigError
 from wsss.runs.fingerprint import fingerprint
 from wsss.settings import AffinityParams, ClassifierParams, Params, SegmenterParams, method_spec
-from wsss.settings.resolve import RunSettings, resolve_settings
+from wsss.settings.base import CALIBRATED
+from wsss.settings.resolve import RunSettings, calibrates, resolve_settings
+from wsss.settings.thresholds import Thresholds, published_thresholds
 
 WORK = Path("work")
 RESULTS = Path("results")
@@ -33,6 +35,7 @@ MODULES = {
     "cam": "cam",
     "boxes": "boxes",
     "decode": "decode",
+    "calibrate": "calibrate",
     "confident": "confident",
     "affinity": "affinity",
     "walk": "walk",
@@ -167,20 +170,72 @@ class Run:
             return ["segmenter", "masks", "eval/segmentation"]
         first: list[str] = []
         for name in self.networks:
-            scored = [f"cam-{name}", f"eval/seed-{name}"] if f"cam-{name}" in self.cams else []
-            first += [name, *scored]
-        middle = ["cam", "eval/seed"]
+            first.append(name)
+            if f"cam-{name}" in self.cams:
+                first += [f"cam-{name}", *self._calibration(f"cam-{name}"), f"eval/seed-{name}"]
+        middle = ["cam", *self._calibration("cam"), "eval/seed"]
         if self.spec.decodes:
             middle += ["decode", "eval/decode"]
         if self.settings.pseudo.source == "walk":
-            taught = [] if self.settings.affinity.checkpoint else ["confident"]
-            middle += [*taught, "affinity", "walk", "eval/walk"]
+            taught = ["confident"] if self.learns_affinity else []
+            middle += [*taught, "affinity", "walk", *self._calibration("walk"), "eval/walk"]
         last = ["pseudo", "eval/pseudo", "segmenter", "masks", "eval/segmentation"]
         return [*first, *middle, *last]
 
+    def _calibration(self, maps: str) -> list[str]:
+        """Return the stage that calibrates the thresholds for `maps`; none if all are numbers."""
+        return [f"calibrate-{maps}"] if maps in self._calibrated else []
+
+    @cached_property
+    def _calibrated(self) -> set[str]:
+        """The archives of maps whose thresholds are calibrated."""
+        users = ("confident", "pseudo", "eval/walk", *(f"eval/seed{c[3:]}" for c in self.cams))
+        return {maps for stage in users for maps in self.calibrated_maps(stage)}
+
+    def calibrated_maps(self, stage: str) -> tuple[str, ...]:
+        """Return the archives of maps whose calibrated thresholds `stage` uses: one or none."""
+        settings, source = self.settings, self.settings.pseudo.source
+        if stage.startswith("eval/seed"):
+            used: dict[str, object] = {
+                scored_artifact(stage.removeprefix("eval/")): settings.evaluation.seed_threshold
+            }
+        elif stage == "confident" and self.learns_affinity:
+            labels = settings.affinity.confident
+            used = {"cam": CALIBRATED in (labels.foreground, labels.background) and CALIBRATED}
+        elif stage in ("pseudo", "eval/pseudo", "eval/walk", "instances"):
+            used = {} if self.walks_background else {source: settings.pseudo.threshold}
+        else:
+            used = {}
+        return tuple(maps for maps, threshold in used.items() if threshold == CALIBRATED)
+
+    @property
+    def published_thresholds(self) -> Thresholds:
+        """The thresholds of the method's published settings."""
+        return published_thresholds(self.method, self.params.methods_path)
+
+    @property
+    def learns_affinity(self) -> bool:
+        """Whether an affinity network is trained, so affinity labels are made."""
+        return self.settings.pseudo.source == "walk" and not self.settings.affinity.checkpoint
+
+    @property
+    def walks_background(self) -> bool:
+        """Whether the maps that become pseudo labels bring their own background score (PSA)."""
+        return walks_background(self.settings)
+
+    def held_out(self, what: str) -> int:
+        """Return how many training images with masks an evaluation leaves out, for calibration."""
+        used = calibrates(self.settings, self.protocol) and stage_kind(what) not in VALIDATED
+        return self.settings.calibration.images if used and what != "boxes" else 0
+
     def slice(self, stage: str) -> PlainSettings:
         """Return the settings that `stage` uses, and no others."""
-        return stage_slice(self.settings, stage)
+        part = stage_slice(self.settings, stage)
+        if stage_kind(stage) == "calibrate":
+            part["published"] = asdict(self.published_thresholds)
+        if stage.startswith("eval/") and (held_out := self.held_out(part["what"])):
+            part["held_out"] = held_out
+        return part
 
     def code(self, stage: str) -> str:
         """Return the fingerprint of the code that `stage` runs."""
@@ -189,7 +244,7 @@ class Run:
             method = self.spec.module.removeprefix("wsss.")
             folders = method_spec.absolute(self.params.methods_path)
             return fingerprint(f"stages.{module}", method, folders=folders)
-        return fingerprint(f"stages.{MODULES[stage.split('/')[0]]}")
+        return fingerprint(f"stages.{MODULES[stage_kind(stage.split('/')[0])]}")
 
 
 def network_settings(
@@ -213,6 +268,10 @@ def stage_slice(settings: RunSettings, stage: str) -> PlainSettings:
         "cam": settings.cam.model_dump(mode="json"),
         "boxes": settings.boxes.model_dump(mode="json"),
         "decode": settings.decode.model_dump(mode="json"),
+        "calibrate": {
+            **settings.calibration.model_dump(mode="json"),
+            "convention": settings.evaluation.convention,
+        },
         "confident": settings.affinity.confident.model_dump(mode="json"),
         "affinity": settings.affinity.model_dump(mode="json", exclude={"confident"}),
         "walk": settings.walk.model_dump(mode="json"),
@@ -234,8 +293,7 @@ def _evaluation_slice(settings: RunSettings, what: str) -> PlainSettings:
         return {"what": what}
     evaluation = settings.evaluation
     chosen: PlainSettings = {"what": what, "convention": evaluation.convention}
-    walks_background = settings.pseudo.source == "walk" and settings.walk.background != "none"
-    fixed = None if walks_background else settings.pseudo.threshold
+    fixed = None if walks_background(settings) else settings.pseudo.threshold
     if stage_kind(what) in ("seed", "walk"):
         level = fixed if what == "walk" else evaluation.seed_threshold
         chosen |= {"threshold": level, "thresholds": evaluation.thresholds}
@@ -248,6 +306,11 @@ def _evaluation_slice(settings: RunSettings, what: str) -> PlainSettings:
     if what == "pseudo":
         chosen["threshold"] = fixed
     return chosen
+
+
+def walks_background(settings: RunSettings) -> bool:
+    """Return whether a background score walks along with the maps, so no threshold is used."""
+    return settings.pseudo.source == "walk" and settings.walk.background != "none"
 
 
 def _without_silent(part: PlainSettings) -> PlainSettings:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 RawSettings = dict[str, Any]  # nested settings as a YAML file holds them, not validated
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Calibrated = Literal["calibrated"]  # a threshold that the stage `calibrate` chooses
+CALIBRATED: Calibrated = "calibrated"
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
-from wsss.settings.base import Fraction, RawSettings, Strict
+from wsss.settings.base import CALIBRATED, Calibrated, Fraction, RawSettings, Strict
 from wsss.settings.cams import CamParams
 from wsss.settings.data import DataParams
 from wsss.settings.networks import ClassifierParams
@@ -14,11 +14,31 @@ from wsss.settings.refinement import AffinityParams, PseudoParams, WalkParams
 from wsss.settings.segmenter import DecodeParams, SegmenterParams
 
 
+class CalibrationParams(Strict):
+    """How thresholds that are `calibrated` are chosen, under `common`; `calibration: none` is short."""
+
+    by: Literal["masks", "none"] = Field(
+        "masks",
+        description="masks: the best mIoU on some training images that have masks, which then count in no "
+        "score of training images; none: the method's published thresholds",
+    )
+    images: PositiveInt = Field(
+        100,
+        description="number of these images, at most a quarter of the training images with masks",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        return {"by": value} if isinstance(value, str) else value
+
+
 class EvaluationParams(Strict):
     """How predictions are scored; stored beside every number."""
 
-    seed_threshold: Fraction = Field(
-        0.4, description="background score of the seed that is reported"
+    seed_threshold: Fraction | Calibrated = Field(
+        CALIBRATED,
+        description="background score of the seed that is reported; calibrated: the best one for the CAMs",
     )
     thresholds: Annotated[int, Field(ge=10, le=1000)] = Field(
         100, description="number n of points of the threshold curve, at k / n for k = 0, 1, ..."
@@ -117,6 +137,7 @@ class RunSections(Strict):
     pseudo: PseudoParams = PseudoParams()
     segmenter: SegmenterParams = SegmenterParams()
     decode: DecodeParams = DecodeParams()
+    calibration: CalibrationParams = CalibrationParams()
     evaluation: EvaluationParams = EvaluationParams()
     boxes: BoxesParams = BoxesParams()
 

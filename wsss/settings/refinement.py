@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from wsss.settings.base import CrfName, Fraction, Strict
+from wsss.settings.base import CALIBRATED, Calibrated, CrfName, Fraction, Strict
 from wsss.settings.networks import PretrainedParams
 from wsss.settings.training import AugmentParams, TrainParams
 
@@ -25,15 +25,17 @@ class AffinityLabelParams(Strict):
         description="input of the CRF. scores: the class maps and a background (1 - max)^a (PSA); labels: "
         "labels by threshold (IRNet)",
     )
-    foreground: PositiveFloat = Field(
-        0.5,
+    foreground: PositiveFloat | Calibrated = Field(
+        CALIBRATED,
         description="for unary labels: background score above which a pixel counts as sure foreground "
-        "(IRNet: 0.30); for unary scores: the exponent a of a wide background (PSA: 4)",
+        "(IRNet: 0.30), calibrated: 0.15 above the best threshold of the CAMs; for unary scores: the "
+        "exponent a of a wide background (PSA: 4)",
     )
-    background: PositiveFloat = Field(
-        0.2,
+    background: PositiveFloat | Calibrated = Field(
+        CALIBRATED,
         description="for unary labels: background score below which a pixel counts as sure background "
-        "(IRNet: 0.05); for unary scores: the exponent a of a narrow background (PSA: 32)",
+        "(IRNet: 0.05), calibrated: 0.10 below the best threshold of the CAMs; for unary scores: the "
+        "exponent a of a narrow background (PSA: 32)",
     )
     crf: CrfName = Field(
         "irn_label",
@@ -43,8 +45,11 @@ class AffinityLabelParams(Strict):
 
     @model_validator(mode="after")
     def _ranges(self) -> AffinityLabelParams:
-        if self.unary == "labels" and max(self.foreground, self.background) >= 1:
+        numbers = [v for v in (self.foreground, self.background) if not isinstance(v, str)]
+        if self.unary == "labels" and any(number >= 1 for number in numbers):
             raise ValueError("with unary 'labels' foreground and background are scores below 1")
+        if self.unary == "scores" and len(numbers) < 2:
+            raise ValueError("with unary 'scores' foreground and background are exponents: numbers")
         return self
 
 
@@ -172,8 +177,10 @@ class PseudoParams(Strict):
         description="maps that become pseudo labels. walk: walked maps; cam: CAMs, so no affinity network "
         "is trained",
     )
-    threshold: Fraction = Field(
-        0.45, description="background score; not used if a background walked along (IRNet: 0.25)"
+    threshold: Fraction | Calibrated = Field(
+        CALIBRATED,
+        description="background score; not used if a background walked along (IRNet: 0.25). calibrated: "
+        "the best one for the maps",
     )
     crf: CrfName = Field("none", description="CRF set that is applied to the result")
     unary: Literal["scores", "labels"] = Field(

@@ -63,6 +63,7 @@ USUAL = (
     "segmenter.test.mirror",
     "segmenter.test.crf",
     "segmenter.test.batch",
+    "calibration",
     "evaluation.seed_threshold",
     "report.panels",
     "overrides",

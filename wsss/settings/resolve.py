@@ -19,6 +19,7 @@ from wsss.errors import ConfigError
 from wsss.settings import MethodNetworkParams, Params, RunSections, method_spec
 from wsss.settings.base import RawSettings, merge
 from wsss.settings.layers import SECTIONS, Layer, layers_of_network, layers_of_run, merged
+from wsss.settings.thresholds import published_thresholds, with_numbers
 from wsss.storage import plain_yaml
 
 DRAWN = ("shapes", "stamps")  # datasets whose images the package makes
@@ -255,12 +256,21 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Run
         stack = layers_of_network(shared, layers, method, name, folders)
         networks[name] = _network(stack, network, f"networks.{name}.", problems)
     try:
-        settings = RunSettings.model_validate({**merge(sections, changes), "networks": networks})
+        plain = {**merge(sections, changes), "networks": networks}
+        settings = RunSettings.model_validate(plain)
+        if not calibrates(settings, protocol):
+            numbers = with_numbers(settings, published_thresholds(method, folders))
+            settings = RunSettings.model_validate(merge(plain, numbers))
     except ValidationError as error:
         problems = [*describe_problems(error, RunSettings), *problems]
     if problems:
         raise ConfigError(f"{where}: " + "; ".join(problems))
     return settings
+
+
+def calibrates(settings: RunSections, protocol: str) -> bool:
+    """Return whether the thresholds of a run are calibrated, and images are held out of its scores."""
+    return protocol == "common" and settings.calibration.by != "none"
 
 
 def _check_chain(

@@ -15,6 +15,7 @@ from wsss.data.index import Entry, Index, load_index
 from wsss.progress import progress
 from wsss.refine import crf
 from wsss.refine.affinity import from_thresholds
+from wsss.runs.calibration import affinity_label_params, calibrated_files
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
 from wsss.scores.metrics import seed
@@ -27,7 +28,7 @@ Array = NDArray[Any]
 
 def confident(run: Run, processes: int = 1) -> None:
     """Write the affinity labels of every training image."""
-    params = run.settings.affinity.confident
+    params = affinity_label_params(run)
     if params.crf != "none":
         crf.check_installed()
     index = load_index(run.index)
@@ -45,9 +46,8 @@ def confident(run: Run, processes: int = 1) -> None:
             shares += [(labels == 0).mean(), ((labels > 0) & ~ignored).mean(), ignored.mean()]
     names = ("background", "foreground", "ignored")
     metrics = dict(zip(names, (shares / max(1, len(entries))).round(4).tolist(), strict=True))
-    record.write(
-        run.path("confident.json"), [run.index, run.path("cam.zip")], [target], metrics=metrics
-    )
+    inputs = [run.index, run.path("cam.zip"), *calibrated_files(run, "confident")]
+    record.write(run.path("confident.json"), inputs, [target], metrics=metrics)
 
 
 def label(index: Index, cams: Path, params: AffinityLabelParams, entry: Entry) -> NDArray[np.uint8]:
@@ -69,7 +69,7 @@ def _two_labels(
 
     among: number of labels in the energy of the CRF.
     """
-    levels = (params.foreground, params.background)
+    levels = (float(params.foreground), float(params.background))
     if params.unary == "scores":
         power = 1 - maps.max(0, keepdims=True)
         scores = [np.concatenate([power**exponent, maps]) for exponent in levels]

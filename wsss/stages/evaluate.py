@@ -13,6 +13,7 @@ from wsss.data.images import load_truth
 from wsss.data.index import Entry, Index, load_index
 from wsss.errors import ConfigError, DatasetError
 from wsss.progress import log, progress
+from wsss.runs.calibration import calibrated_files
 from wsss.runs.describe import described
 from wsss.runs.evaluation import (
     ClassScores,
@@ -86,7 +87,7 @@ def evaluate(run: Run, what: str) -> None:
         evaluate_boxes(run)
         return
     index, source = load_index(run.index), run.path(f"{scored_artifact(what)}.zip")
-    entries = scored(index, _split(what))
+    entries = scored(index, _split(what), run.held_out(what))
     stage, by_image = f"eval/{what}", run.path(f"eval/{what}.csv")
     record = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
     scoring = Scoring.of(run, what)
@@ -105,7 +106,8 @@ def evaluate(run: Run, what: str) -> None:
     )
     write_images(by_image, images.confusions)
     path = run.path(f"{stage}.json")
-    record.write(path, [run.index, source], [by_image], **evaluation.content())
+    inputs = [run.index, source, *calibrated_files(run, stage)]
+    record.write(path, inputs, [by_image], **evaluation.content())
     log.info(
         "%s of %s: mIoU %.3f on %s (%d images)", what, run, scores.miou, _split(what), len(entries)
     )
@@ -134,9 +136,12 @@ def _context(
     return {"context": co_occurrence.activations(entries, index, cams, truth, marks)}
 
 
-def scored(index: Index, split: str) -> list[Entry]:
-    """Return the images of a split that have a mask; an error if there are none."""
-    entries = [entry for entry in index.split(split) if entry.mask]
+def scored(index: Index, split: str, held_out: int = 0) -> list[Entry]:
+    """Return the images of a split that are scored; an error if there are none.
+
+    held_out: number of training images whose masks have chosen thresholds.
+    """
+    entries = index.scored(split, held_out)
     if not entries:
         raise DatasetError(
             f"No image of the split {split!r} of {index.dataset} has a mask, so nothing can be scored. "

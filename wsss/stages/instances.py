@@ -17,6 +17,7 @@ from wsss.progress import progress
 from wsss.refine.affinity import path_affinities
 from wsss.refine.instances import Instance, clusters, detections, per_object
 from wsss.refine.random_walk import random_walk, transition
+from wsss.runs.calibration import pseudo_params
 from wsss.runs.run import Run, shard_path
 from wsss.stages.walk import BATCH, on_grid
 from wsss.storage import archive
@@ -73,7 +74,7 @@ def detect(run: Run, cam: Cam, output: Tensor, stride: int, device: str) -> list
     """Return the instances of one image from its CAM and its edges and displacements (3, h, w)."""
     if not len(cam.labels):
         return []
-    params, threshold = run.settings.walk, run.settings.pseudo.threshold
+    params, threshold = run.settings.walk, float(pseudo_params(run).threshold)
     edges, field = output[:1], output[1:].cpu().numpy()
     objects = clusters(field)
     maps = on_grid(cam, stride, params)[-len(cam.labels) :] * (1 - edges[0].cpu().numpy())

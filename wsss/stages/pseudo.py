@@ -17,6 +17,7 @@ from wsss.errors import DatasetError
 from wsss.progress import progress
 from wsss.refine import crf
 from wsss.refine.saliency import attention_image, keep_agreed
+from wsss.runs.calibration import calibrated_files, pseudo_params
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
 from wsss.scores.metrics import seed
@@ -31,7 +32,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
     Raises:
         DatasetError: `saliency.use` is set, but an image has no saliency map.
     """
-    params = run.settings.pseudo
+    params = pseudo_params(run)
     if params.crf != "none":
         crf.check_installed()
     index, target = load_index(run.index), run.path("pseudo.zip")
@@ -48,7 +49,8 @@ def pseudo(run: Run, processes: int = 1) -> None:
         ):
             writer.add(f"{entry.name}.png", labelmap.encode(labels))
     sources = dict.fromkeys([run.index, maps, *([cams] if cams else [])])
-    record.write(run.path("pseudo.json"), list(sources), [target])
+    inputs = [*sources, *calibrated_files(run, "pseudo")]
+    record.write(run.path("pseudo.json"), inputs, [target])
 
 
 def check_saliency(entries: list[Entry], params: SaliencyParams) -> None:
@@ -92,10 +94,10 @@ def label(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> NDArr
     """Return the label (H, W) of one image before saliency. classes: their number, with background."""
     cam = cam_reader(maps)[entry.name]
     if params.crf == "none" or not len(cam.labels):
-        return seed(cam.full(), cam.labels, cam.full_background(params.threshold)[0])
+        return seed(cam.full(), cam.labels, cam.full_background(float(params.threshold))[0])
     picture, cam = crf_input(load_entry(entry), cam, params.crf_picture)
     scores, labels = cam.full(), cam.labels
-    background = cam.full_background(params.threshold)
+    background = cam.full_background(float(params.threshold))
     unary = crf.scores_unary(np.concatenate([background, scores]))
     if params.unary == "labels":
         compact = seed(scores, range(len(labels)), background[0])

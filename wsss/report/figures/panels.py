@@ -19,6 +19,7 @@ from wsss.data import labelmap
 from wsss.data.images import load_image, load_mask
 from wsss.data.index import Entry, Index
 from wsss.errors import DatasetError
+from wsss.runs.calibration import seed_threshold
 from wsss.runs.run import Run
 from wsss.scores.metrics import seed
 from wsss.storage.archive import Reader
@@ -81,7 +82,7 @@ def heat_of(image: Picture, cam: Cam) -> Picture:
 def training_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Image:
     """Return a panel of training images: image, CAM, seed, pseudo label, truth."""
     cams, pseudo = CamReader(run.path("cam.zip")), Reader(run.path("pseudo.zip"))
-    threshold = run.settings.evaluation.seed_threshold
+    threshold = seed_threshold(run)
 
     def cells(entry: Entry) -> Row:
         image, cam = load_image(entry.path), cams[entry.name]

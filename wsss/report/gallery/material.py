@@ -14,6 +14,7 @@ from wsss.errors import ConfigError, MissingError
 from wsss.report.figures.panels import Labels, read_labels
 from wsss.report.tables.rows import Score, read, stage_title
 from wsss.runs import staleness
+from wsss.runs.calibration import seed_threshold
 from wsss.runs.evaluation import Scoring
 from wsss.runs.run import RESULTS, VALIDATED, Run, scored_artifact
 from wsss.scores.bootstrap import read_images
@@ -115,7 +116,7 @@ class Material:
         if what != "seed":
             return read_labels(self._archives[what], entry)
         scoring, cam = self.run.settings.evaluation, self.cam(entry)
-        labels = seed(cam.full(), cam.labels, scoring.seed_threshold)
+        labels = seed(cam.full(), cam.labels, seed_threshold(self.run))
         return erode(labels, scoring.erode_px) if scoring.erode_px else labels
 
     def score(self, what: str, entry: Entry) -> dict[str, object]:
@@ -151,7 +152,8 @@ class Material:
     @cached_property
     def _places(self) -> dict[str, dict[str, int]]:
         """The place of every scored image among the scored images of its split."""
-        scored = {split: [e for e in self.index.split(split) if e.mask] for split in SPLITS}
+        held_out = {"train": self.run.held_out("seed")}
+        scored = {split: self.index.scored(split, held_out.get(split, 0)) for split in SPLITS}
         return {s: {e.name: k for k, e in enumerate(entries)} for s, entries in scored.items()}
 
     @cached_property

@@ -209,7 +209,8 @@ def _with_gain(row: Row, grouped: Mapping[Group, Sequence[Score]]) -> Row:
     if not _is_comparable(method[0].protocol, baseline[0].protocol):
         return row
     index = load_index(method[0].run.index)
-    names = [entry.name for entry in index.split(row.split) if entry.mask]
+    held_out = method[0].run.held_out(row.stage)
+    names = [entry.name for entry in index.scored(row.split, held_out)]
     classes = len(index.classes) + 1
     method_images, baseline_images = (
         [read_images(score.run.path(f"eval/{score.what}.csv"), names, classes) for score in seeds]
