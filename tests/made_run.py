@@ -9,11 +9,13 @@ import numpy as np
 from wsss.data import labelmap
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, save_index
+from wsss.runs.calibration import thresholds_path
 from wsss.runs.inputs import data_code, data_slice
 from wsss.runs.record import Recorder
 from wsss.runs.run import WORK, Run, stage_kind
 from wsss.scores.metrics import seed
 from wsss.settings import Params
+from wsss.stages.calibrate import calibrate
 from wsss.stages.evaluate import evaluate
 from wsss.storage import archive
 from wsss.storage.cam_archive import Cam, grid, pack
@@ -47,6 +49,9 @@ def make_run(run: Run, index: Index) -> None:
     for stage in run.stages():
         if stage.startswith("eval/"):
             evaluate(run, stage.removeprefix("eval/"))
+        elif stage_kind(stage) == "calibrate":
+            calibrate(run, stage.removeprefix("calibrate-"))
+            done.append(thresholds_path(run, stage.removeprefix("calibrate-")))
         else:
             artifact = _make(run, stage, index)
             recorder = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
