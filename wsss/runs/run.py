@@ -44,6 +44,9 @@ MODULES = {
     "results": "table",
 }
 SILENT_SETTINGS = ("workers", "save_seconds", "tensorboard")  # of `train`: they change no result
+WORDS = (
+    "extra_knowledge",
+)  # of a network: words for the tables, so evaluations alone depend on them
 # evaluation -> the stage whose archive it scores, in the order of the pipeline.
 SCORED_ARTIFACT = {
     "seed": "cam",
@@ -225,8 +228,20 @@ def stage_slice(settings: RunSettings, stage: str) -> PlainSettings:
         "masks": settings.segmenter.test.model_dump(mode="json"),
     }
     if stage.startswith("eval/"):
-        return _evaluation_slice(settings, stage.removeprefix("eval/"))
+        words = _words(settings)
+        evaluation = _evaluation_slice(settings, stage.removeprefix("eval/"))
+        return {**evaluation, "extra_knowledge": words} if words else evaluation
     return _without_silent(parts[stage_kind(stage)])
+
+
+def _words(settings: RunSettings) -> dict[str, str]:
+    """Return what the settings say about files of weights, by network."""
+    networks = {**settings.networks, "affinity": settings.affinity, "segmenter": settings.segmenter}
+    return {
+        stage: network.extra_knowledge
+        for stage, network in networks.items()
+        if network.extra_knowledge is not None
+    }
 
 
 def _evaluation_slice(settings: RunSettings, what: str) -> PlainSettings:
@@ -251,6 +266,7 @@ def _evaluation_slice(settings: RunSettings, what: str) -> PlainSettings:
 
 
 def _without_silent(part: PlainSettings) -> PlainSettings:
+    part = {key: value for key, value in part.items() if key not in WORDS}
     train = part.get("train")
     if isinstance(train, Mapping):
         return {**part, "train": {k: v for k, v in train.items() if k not in SILENT_SETTINGS}}
