@@ -82,4 +82,4 @@ def made_with(run: Run, records: Mapping[str, StageRecord]) -> dict[str, tuple[s
     }
     values["device"] = [record.device for record in trained]
     values["precision"] = [record.precision for record in trained]
-    return {name: tuple(sorted({v for v in found if v})) for name, found in values.items()}
+    return {name: tuple(sorted({text for text in texts if text})) for name, texts in values.items()}

@@ -5,11 +5,10 @@ Evaluations hold these words, so that a table needs neither the settings nor the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from wsss.runs import chain, knowledge
-from wsss.runs.chain import StageRecord
 from wsss.runs.evaluation import Description
 from wsss.runs.inputs import initial_weights_path
 from wsss.runs.knowledge import Knowledge
@@ -41,6 +40,8 @@ def described(run: Run, what: str) -> Description:
     cam_network = run.settings.networks.get(str(run.spec.cam_network))
     compared: NetParams = cam_network or run.settings.segmenter
     records = chain.records_before(run, what)
+    trained = [stage for stage in run.trained if stage in chain.stages_before(run, what)]
+    sizes = [records.get(stage) for stage in trained]
     starts = [start for _, start in _starts(run, what)]
     return Description(
         title=run.spec.title,
@@ -50,8 +51,8 @@ def described(run: Run, what: str) -> Description:
         learns_masks=run.spec.learns_masks,
         extra=extra_knowledge(run, what),
         pretraining=", ".join(dict.fromkeys(start.knowledge.data for start in starts)),
-        parameters=_total(run, what, records, "parameters"),
-        images_seen=_total(run, what, records, "images_seen"),
+        parameters=_sum([size.parameters if size else None for size in sizes]),
+        images_seen=_sum([size.images_seen if size else None for size in sizes]),
         settings=chain.settings_before(run, what),
         made_with=chain.made_with(run, records),
     )
@@ -120,9 +121,7 @@ def _source(name: str) -> str:
     return read_record(path, WeightsRecord).source if path.is_file() else ""
 
 
-def _total(run: Run, what: str, records: Mapping[str, StageRecord], name: str) -> int | None:
-    """Return the sum of a number over the trained networks; None if one of them does not state it."""
-    before = chain.stages_before(run, what)
-    stages = [stage for stage in run.trained if stage in before]
-    values = [getattr(records[stage], name) if stage in records else None for stage in stages]
-    return None if None in values else sum(values)
+def _sum(values: Sequence[int | None]) -> int | None:
+    """Return the sum; None if one of the values is None."""
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) if len(numbers) == len(values) else None

@@ -236,12 +236,9 @@ def stage_slice(settings: RunSettings, stage: str) -> PlainSettings:
 
 def _words(settings: RunSettings) -> dict[str, str]:
     """Return what the settings say about files of weights, by network."""
-    networks = {**settings.networks, "affinity": settings.affinity, "segmenter": settings.segmenter}
-    return {
-        stage: network.extra_knowledge
-        for stage, network in networks.items()
-        if network.extra_knowledge is not None
-    }
+    stages = (*settings.networks, "affinity", "segmenter")
+    words = {stage: network_settings(settings, stage).extra_knowledge for stage in stages}
+    return {stage: text for stage, text in words.items() if text is not None}
 
 
 def _evaluation_slice(settings: RunSettings, what: str) -> PlainSettings:

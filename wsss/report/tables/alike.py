@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from wsss.errors import StaleError
 from wsss.runs.evaluation import BoxEvaluation, Evaluation
@@ -14,7 +14,10 @@ from wsss.runs.staleness import changes
 SHOWN = 3  # differences that a message names
 
 
-class Scored(Protocol):
+Scores = TypeVar("Scores", bound=Evaluation | BoxEvaluation, covariant=True)
+
+
+class Scored(Protocol[Scores]):
     """An evaluation with its run and its file."""
 
     @property
@@ -22,7 +25,7 @@ class Scored(Protocol):
         """The run."""
 
     @property
-    def evaluation(self) -> Evaluation | BoxEvaluation:
+    def evaluation(self) -> Scores:
         """The scores."""
 
     @property
@@ -30,7 +33,7 @@ class Scored(Protocol):
         """The file."""
 
 
-def check_seeds(first: Scored, other: Scored) -> None:
+def check_seeds(first: Scored[Scores], other: Scored[Scores]) -> None:
     """Stop if two seeds of a row differ in their settings, their protocol or their networks.
 
     Settings are compared only if both files have them; a calibrated threshold may differ.
@@ -44,16 +47,15 @@ def check_seeds(first: Scored, other: Scored) -> None:
         )
 
 
-def _differences(first: Scored, other: Scored) -> Iterable[str]:
+def _differences(first: Scored[Scores], other: Scored[Scores]) -> Iterable[str]:
     """Yield each differing key with its two values."""
     pair = [score.evaluation for score in (first, other)]
     parts = [evaluation.described.settings for evaluation in pair]
     if all(parts):
-        yield from _texts(changes(*parts))
-    for key in ("networks", "supervision"):
-        values = [getattr(evaluation.described, key) for evaluation in pair]
-        if values[0] != values[1] and not all(parts):
-            yield f"{key} is {values[0]!r} and {values[1]!r}"
+        yield from _texts(changes(parts[0], parts[1]))
+    if not any(parts):  # old files
+        words = ({"networks": evaluation.described.networks} for evaluation in pair)
+        yield from _texts(changes(*words))
     protocols = [evaluation.protocol for evaluation in pair]
     shared = protocols[0].model_fields_set & protocols[1].model_fields_set  # old files have fewer
     if getattr(protocols[0], "threshold_choice", "") == "calibrated":
@@ -66,17 +68,17 @@ def _texts(differences: Iterable[tuple[str, object, object]]) -> Iterable[str]:
     return (f"{key} is {was} and {now}" for key, was, now in differences)
 
 
-def check_data(scores: Iterable[Scored]) -> None:
+def check_data(scores: Iterable[Scored[Evaluation]]) -> None:
     """Stop if scores of one dataset, protocol and split were measured on other images or masks."""
-    first: dict[tuple[str, str, str], Scored] = {}
+    firsts: dict[tuple[str, str, str], Scored[Evaluation]] = {}
     for score in scores:
         protocol = score.evaluation.protocol
         if not protocol.data:
             continue  # an old file
-        other = first.setdefault((score.run.dataset, score.run.protocol, protocol.split), score)
-        if other.evaluation.protocol.data != protocol.data:
+        first = firsts.setdefault((score.run.dataset, score.run.protocol, protocol.split), score)
+        if first.evaluation.protocol.data != protocol.data:
             raise StaleError(
-                f"{other.path} and {score.path} were scored on different images or masks of "
+                f"{first.path} and {score.path} were scored on different images or masks of "
                 f"{score.run.dataset}, {protocol.split}. Evaluate both on the same data, or make two "
                 "tables."
             )

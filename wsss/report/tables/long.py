@@ -276,10 +276,10 @@ def grid(
     below: numbers of the lines above which a line with the words of `BELOW` stands.
     """
     marked: list[Sequence[str]] = []
-    for place, line in enumerate(lines):
+    for place, texts in enumerate(lines):
         marked += [(f"↓ {BELOW}", *[""] * (len(heads) - 1))] if place in below else []
-        marked.append(line)
-    cells = [[markdown(cell) for cell in line] for line in (heads, *marked)]
+        marked.append(texts)
+    cells = [[markdown(cell) for cell in texts] for texts in (heads, *marked)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
 
     def line(parts: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from wsss.data.index import load_index
 from wsss.errors import MissingError, StaleError
 from wsss.report.tables import alike, published
 from wsss.runs.chain import digest
-from wsss.runs.evaluation import Evaluation, Protocol
+from wsss.runs.evaluation import Description, Evaluation, Protocol
 from wsss.runs.knowledge import is_more_than_labels
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import Run, stage_kind
@@ -211,7 +211,7 @@ def _row(seeds: Sequence[Score]) -> Row:
     best = [score.evaluation.best for score in seeds if score.evaluation.best]
     rough = [score.evaluation.before_crf.miou for score in seeds if score.evaluation.before_crf]
     reference = _published(first)
-    return Row(
+    row = Row(
         *(first.run.dataset, first.run.method, first.title, first.run.protocol, first.what),
         miou=_mean(values),
         sd=round(statistics.stdev(values), DIGITS) if len(values) > 1 else None,
@@ -230,10 +230,14 @@ def _row(seeds: Sequence[Score]) -> Row:
         labels_used=protocol.labels_used,
         coverage=_mean([score.evaluation.coverage for score in seeds]),
         miou_before_crf=_mean(rough) if len(rough) == len(seeds) else None,
-        extra=described.extra,
-        pretraining=described.pretraining,
-        parameters=described.parameters,
-        images_seen=described.images_seen,
+    )
+    return _with_software(_with_description(_with_protocol(row, protocol), described), seeds)
+
+
+def _with_protocol(row: Row, protocol: Protocol) -> Row:
+    """Return a row with the parts of its protocol that old files lack."""
+    return replace(
+        row,
         scales=" ".join(f"{scale:g}" for scale in protocol.scales),
         mirror={True: "yes", False: "no", None: ""}[protocol.mirror],
         threshold_choice=protocol.threshold_choice,
@@ -242,8 +246,33 @@ def _row(seeds: Sequence[Score]) -> Row:
         erode_px=protocol.erode_px,
         unscored=protocol.unscored,
         data=protocol.data,
+    )
+
+
+def _with_description(row: Row, described: Description) -> Row:
+    """Return a row with what its networks have learned from, their size, and its settings."""
+    return replace(
+        row,
+        extra=described.extra,
+        pretraining=described.pretraining,
+        parameters=described.parameters,
+        images_seen=described.images_seen,
         settings=digest(described.settings),
-        **software([score.evaluation.described.made_with for score in seeds]),
+    )
+
+
+def _with_software(row: Row, seeds: Sequence[Score]) -> Row:
+    """Return a row with the versions, devices and precisions of all seeds."""
+    used = software([score.evaluation.described.made_with for score in seeds])
+    return replace(
+        row,
+        torch=used["torch"],
+        timm=used["timm"],
+        numpy=used["numpy"],
+        pillow=used["pillow"],
+        pydensecrf2=used["pydensecrf2"],
+        device=used["device"],
+        precision=used["precision"],
     )
 
 

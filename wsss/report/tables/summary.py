@@ -81,7 +81,8 @@ def _summary(dataset: str, rows: Sequence[Row]) -> Wide:
         for stage in sorted({r.stage for r in rows if r.protocol == protocol}, key=stage_order)
     }
     by_place = {(row.title, row.is_below, row.protocol, row.stage): row for row in rows}
-    lines, below = [], None
+    lines: list[tuple[str, ...]] = []
+    below = None
     for title, is_below in dict.fromkeys((row.title, row.is_below) for row in ordered(rows)):
         line_rows = [row for row in rows if (row.title, row.is_below) == (title, is_below)]
         below = len(lines) if is_below and below is None else below
@@ -153,12 +154,11 @@ def _note(rows: Sequence[Row]) -> str:
 
 def _software_note(rows: Sequence[Row]) -> str:
     """Return which versions, devices and precisions differ between the rows of a summary."""
-    values = {name: dict.fromkeys(getattr(row, name) for row in rows) for name in SOFTWARE}
-    texts = [
-        f"{name}: {' or '.join(known)}"
-        for name, distinct in values.items()
-        if len(known := [value for value in distinct if value]) > 1
-    ]
+    values = {
+        name: [value for value in dict.fromkeys(getattr(row, name) for row in rows) if value]
+        for name in SOFTWARE
+    }
+    texts = [f"{name}: {' or '.join(used)}" for name, used in values.items() if len(used) > 1]
     return f"{MARK} Not made with the same as most lines ({'; '.join(texts)})." if texts else ""
 
 
