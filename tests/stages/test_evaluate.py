@@ -1,24 +1,33 @@
 """Evaluations of archives: treatments of 255, erosion, and the record of both."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from made_run import make_dataset, make_run
 
 from wsss.data import labelmap
 from wsss.data.images import load_mask
-from wsss.data.index import Index
+from wsss.data.index import Index, save_index
+from wsss.data.normalisation import Normalisation
+from wsss.nets.backbone import IMAGENET
+from wsss.report.tables import long, summary
+from wsss.report.tables.rows import read, table_rows
 from wsss.runs.evaluation import Evaluation, Scoring
 from wsss.runs.record import read_record
 from wsss.runs.run import Run
 from wsss.scores.metrics import confusion, erode, mean_iou, seed
-from wsss.settings import EvaluationParams, Params
+from wsss.settings import EvaluationParams, Params, PseudoParams, SegmenterTestParams
+from wsss.settings.resolve import validate_params
 from wsss.stages.evaluate import evaluate, score_labels
+from wsss.stages.masks import write_masks
+from wsss.stages.pseudo import pseudo
 from wsss.storage.archive import Reader, Writer
 from wsss.storage.cam_archive import CamReader
-from wsss.storage.files import read_json
+from wsss.storage.files import read_json, write_json
 
 CLASSES = ("a", "b", "c")
 
@@ -117,3 +126,119 @@ def test_the_file_holds_the_evaluation_and_nothing_that_was_not_measured(
         assert list(evaluation.content()) == list(content)[-len(evaluation.content()) :]
         assert ("early_stop" in content) == (what == "seed")
         assert "context" not in content  # the dataset has no marks
+
+
+def test_masks_are_scored_with_their_crf_and_without(work: Path, squares: Index) -> None:
+    pytest.importorskip("pydensecrf")
+    run, index = made(squares)
+    entries, classes = index.split("val"), len(index.classes) + 1
+    test = SegmenterTestParams(scales=(1.0,), mirror=False, crf="deeplab_msc")
+    generator = torch.Generator().manual_seed(0)
+    logits = {e.name: 2 * torch.randn(1, classes, *e.size, generator=generator) for e in entries}
+    results = [([entry], [logits[entry.name]]) for entry in entries]
+    write_masks(Path("masks.zip"), results, test, Normalisation(*IMAGENET))
+    scoring = Scoring(convention="A", unlabelled="background", crf="deeplab_msc")
+    scores = score_labels(entries, index, Path("masks.zip"), scoring)
+    counts = np.zeros((classes, classes), np.int64)
+    for entry in entries:
+        labels = logits[entry.name][0].argmax(0).numpy()
+        counts += confusion(load_mask(entry.mask or ""), labels, classes)
+    assert scores.before_crf is not None
+    assert scores.before_crf.miou == pytest.approx(float(mean_iou(counts, "A")), abs=1e-6)
+    assert scores.before_crf.miou != scores.miou
+    assert len(Reader(Path("masks.zip")).names()) == 2 * len(entries)
+
+
+def test_pseudo_labels_are_scored_with_their_crf_and_without(work: Path, squares: Index) -> None:
+    pytest.importorskip("pydensecrf")
+    params = Params(
+        evaluation=EvaluationParams(thresholds=10),
+        pseudo=PseudoParams(crf="irn_label", threshold=0.4),
+    )
+    run = Run(params, "shapes", "cam", "common", 0)
+    index = make_dataset(squares, "shapes", params, CLASSES)
+    make_run(run, index)
+    pseudo(run)
+    evaluate(run, "pseudo")
+    record = read_json(run.path("eval/pseudo.json"))
+    walked = read_json(run.path("eval/walk.json"))  # the same maps at the same threshold
+    assert record["before_crf"]["miou"] == walked["miou"] != record["miou"]
+    (row,) = table_rows([read(run.path("eval/pseudo.json"), params)])
+    assert row.miou_before_crf == record["before_crf"]["miou"]
+    assert "without CRF %" in long.to_markdown([row])
+    (one,) = summary.summaries([row])
+    assert one.heads[-1] == "without CRF"
+
+
+def test_archives_of_an_earlier_version_have_one_number(work: Path, squares: Index) -> None:
+    run, index = made(squares)
+    scoring = Scoring(convention="A", unlabelled="background", crf="deeplab_msc")
+    assert (
+        score_labels(index.split("val"), index, run.path("masks.zip"), scoring).before_crf is None
+    )
+
+
+def test_images_without_a_mask_are_counted(work: Path, squares: Index) -> None:
+    run, index = made(squares)
+    whole = read_json(run.path("eval/segmentation.json"))["protocol"]
+    bare = index.split("val")[0].name
+    images = (replace(image, mask=None) if image.name == bare else image for image in index.images)
+    save_index(replace(index, images=tuple(images)), run.index)
+    evaluate(run, "segmentation")
+    protocol = read_json(run.path("eval/segmentation.json"))["protocol"]
+    assert (whole["images"], whole["unscored"]) == (6, 0)
+    assert (protocol["images"], protocol["unscored"]) == (5, 1)
+    assert whole["data"] != protocol["data"]
+
+
+def test_the_protocol_has_the_views_and_how_thresholds_were_chosen(
+    work: Path, squares: Index
+) -> None:
+    run, _ = made(squares)
+    protocols = {
+        what: read_json(run.path(f"eval/{what}.json"))["protocol"]
+        for what in ("seed", "pseudo", "segmentation")
+    }
+    params = run.settings
+    for what, test in (("seed", params.cam), ("pseudo", params.cam)):
+        assert protocols[what]["scales"] == list(test.scales)
+    assert protocols["segmentation"]["scales"] == list(params.segmenter.test.scales)
+    assert protocols["segmentation"]["mirror"] == params.segmenter.test.mirror
+    choices = {protocol["threshold_choice"] for protocol in protocols.values()}
+    assert choices == {"fixed"}
+
+
+def test_a_papers_threshold_is_called_published(squares: Index) -> None:
+    run = Run(Params(), "voc12", "cam", "published", 0)
+    assert {Scoring.of(run, what).threshold_choice for what in ("seed", "walk", "pseudo")} == {
+        "published"
+    }
+    settings = {"evaluation": {"seed_threshold": 0.33}}
+    changed = {"overrides": {"x": {"method": "cam", "protocol": "published", "set": settings}}}
+    assert (
+        Scoring.of(replace(run, params=validate_params(changed)), "seed").threshold_choice
+        == "fixed"
+    )
+
+
+def test_an_evaluation_has_the_size_the_training_and_the_software_of_its_networks(
+    work: Path, squares: Index
+) -> None:
+    run, _ = made(squares)
+    trainings = {"classifier": (1000, 240, "bf16"), "affinity": (500, 100, "bf16")}
+    for stage, (parameters, images, precision) in trainings.items():
+        path = run.path(f"{stage}.json")
+        more = {"parameters": parameters, "images_seen": images, "precision": precision}
+        write_json(path, {**read_json(path), **more, "device": "H100"})
+    for what, expected in (
+        ("seed", (1000, 240)),
+        ("walk", (1500, 340)),
+        ("segmentation", (None, None)),
+    ):
+        evaluate(run, what)
+        described = read_json(run.path(f"eval/{what}.json"))["described"]
+        assert (described["parameters"], described["images_seen"]) == expected
+    evaluate(run, "walk")
+    made_with = read_json(run.path("eval/walk.json"))["described"]["made_with"]
+    assert (made_with["device"], made_with["precision"]) == (["H100"], ["bf16"])
+    assert made_with["numpy"] == [np.__version__]

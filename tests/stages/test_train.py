@@ -1,6 +1,7 @@
 """Published weights instead of training."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,13 @@ from wsss.errors import CheckpointError, ConfigError
 from wsss.methods.cam.method import CAM
 from wsss.report.figures.loss_curves import read
 from wsss.runs.run import Run
+from wsss.settings import TrainParams
 from wsss.settings.resolve import validate_params
 from wsss.stages.train import train
 from wsss.storage import checkpoint
 from wsss.storage.files import read_json
+from wsss.training.batches import Schedule
+from wsss.training.session import images_seen
 
 FILE = Path("res50_cam.pth")
 
@@ -45,6 +49,8 @@ def test_published_weights_become_the_network_of_the_run(work: Path, squares: In
     record = read_json(run.path("classifier.json"))
     assert set(record["inputs"]) == {run.index.as_posix(), str(FILE)}
     assert 0 <= record["metrics"]["val_map"] <= 1
+    assert record["parameters"] > 1_000_000
+    assert record["images_seen"] is None  # trained elsewhere
     assert read(run.path("classifier.csv")) == []
 
 
@@ -62,3 +68,22 @@ def test_a_network_without_published_weights_says_so(work: Path, squares: Index)
     save_index(squares, run.index)
     with pytest.raises(ConfigError, match="known for classifier on toy"):
         train(run, "classifier")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"epochs": 3, "batch": 4}, 24),  # of 10 images the last 2 are dropped
+        ({"epochs": 3, "batch": 4, "last_batch": "keep"}, 30),
+        ({"steps": 5, "batch": 4}, 20),
+        ({"steps": 4, "batch": 4, "last_batch": "keep"}, 14),
+    ],
+)
+def test_the_record_counts_every_image_as_often_as_it_is_used(
+    settings: dict[str, Any], expected: int
+) -> None:
+    params = TrainParams(**settings)
+    keeps = params.last_batch == "keep"
+    schedule = Schedule(10, params.batch, params.epochs, 1, 0, limit=params.steps, keep=keeps)
+    assert sum(map(len, schedule.parts(0))) == expected
+    assert images_seen(params, 10) == expected

@@ -46,6 +46,11 @@ class Runtime:
         """The device's name, for records."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
 
+    @property
+    def precision(self) -> str:
+        """The name of the precision, for records."""
+        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context for forward passes: mixed precision, unless the precision is float32."""
         if self.dtype == torch.float32:

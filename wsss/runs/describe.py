@@ -1,53 +1,127 @@
-"""A run in words, for tables: its supervision, its networks and their initial weights.
+"""A run in words, for tables: its supervision, its networks, and what they have learned from.
 
 Evaluations hold these words, so that a table needs neither the settings nor the method of a run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from wsss.runs import chain, knowledge
 from wsss.runs.evaluation import Description
-from wsss.runs.run import Run
+from wsss.runs.inputs import initial_weights_path
+from wsss.runs.knowledge import Knowledge
+from wsss.runs.record import RecordModel, read_record
+from wsss.runs.run import Run, network_settings
 from wsss.settings.networks import NetParams
+
+
+class WeightsRecord(RecordModel):
+    """The record of fetched weights. source: their file, or their name in timm's hub."""
+
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a network begins with: its backbone, and weights in words."""
+
+    backbone: str
+    weights: str
+    knowledge: Knowledge
+
+    def __str__(self) -> str:
+        return f"{self.backbone}, {self.weights}"
 
 
 def described(run: Run, what: str) -> Description:
     """Return the words about a run that stand beside its evaluation `what`."""
     cam_network = run.settings.networks.get(str(run.spec.cam_network))
     compared: NetParams = cam_network or run.settings.segmenter
+    records = chain.records_before(run, what)
+    trained = [stage for stage in run.trained if stage in chain.stages_before(run, what)]
+    sizes = [records.get(stage) for stage in trained]
+    starts = [start for _, start in _starts(run, what)]
     return Description(
         title=run.spec.title,
         supervision=supervision(run, what),
         networks=networks(run, what),
         backbone=compared.relative.split(".")[0],
         learns_masks=run.spec.learns_masks,
+        extra=extra_knowledge(run, what),
+        pretraining=", ".join(dict.fromkeys(start.knowledge.data for start in starts)),
+        parameters=_sum([size.parameters if size else None for size in sizes]),
+        images_seen=_sum([size.images_seen if size else None for size in sizes]),
+        settings=chain.settings_before(run, what),
+        made_with=chain.made_with(run, records),
     )
 
 
 def supervision(run: Run, what: str) -> str:
     """Return which labels of the training images the evaluation `what` depends on."""
-    uses = not run.spec.learns_masks and run.settings.pseudo.saliency.use
-    extra = ", saliency maps" if uses and what in ("pseudo", "segmentation") else ""
+    extra = f", {knowledge.SALIENCY}" if _uses_saliency(run, what) else ""
     return run.spec.supervision + extra
+
+
+def _uses_saliency(run: Run, what: str) -> bool:
+    uses = not run.spec.learns_masks and run.settings.pseudo.saliency.use
+    return uses and what in ("pseudo", "segmentation")
+
+
+def extra_knowledge(run: Run, what: str) -> str:
+    """Return what `what` has learned from beyond image labels of the images and ImageNet-1k."""
+    extra = [knowledge.TRUE_MASKS] if run.spec.learns_masks else []
+    extra += [words for _, start in _starts(run, what) for words in start.knowledge.extra]
+    extra += [knowledge.SALIENCY] if _uses_saliency(run, what) else []
+    return knowledge.in_words(extra)
 
 
 def networks(run: Run, what: str) -> str:
     """Return the backbones and initial weights of all networks that `what` depends on."""
-    before = run.stages()[: run.stages().index(f"eval/{what}")]
     names: dict[str, list[str]] = {}  # by backbone and initial weights
-    for stage in (stage for stage in run.trained if stage in before):
-        network: NetParams = run.settings.networks.get(stage) or getattr(run.settings, stage)
-        is_published = bool(getattr(network, "checkpoint", None))
-        names.setdefault(_start(network, is_published), []).append(stage)
-        auxiliary: NetParams | None = getattr(network, "auxiliary_cnn", None)
-        if auxiliary:
-            name = f"{stage}'s auxiliary CNN"
-            names.setdefault(_start(auxiliary, is_published), []).append(name)
+    for stage, start in _starts(run, what):
+        names.setdefault(str(start), []).append(stage)
     if len(names) == 1:
         return next(iter(names))
     return "; ".join(f"{' + '.join(stages)}: {start}" for start, stages in names.items())
 
 
-def _start(network: NetParams, is_published: bool) -> str:
-    """Return the backbone and the initial weights of a network that may be published as a whole."""
-    weights = "random" if network.weights == "none" else network.weights
-    return f"{network.backbone}, {'published' if is_published else weights}"
+def _starts(run: Run, what: str) -> Iterator[tuple[str, Start]]:
+    """Yield the name of every network that `what` depends on, with what it begins with."""
+    before = chain.stages_before(run, what)
+    for stage in (stage for stage in run.trained if stage in before):
+        network = network_settings(run.settings, stage)
+        start = _start(network, network.checkpoint, network.extra_knowledge)
+        yield stage, start
+        auxiliary: NetParams | None = getattr(network, "auxiliary_cnn", None)
+        if auxiliary:
+            whole = start if network.checkpoint else _start(auxiliary, None, None)
+            name = f"{stage}'s auxiliary CNN"
+            yield name, Start(auxiliary.backbone, whole.weights, whole.knowledge)
+
+
+def _start(network: NetParams, checkpoint: str | None, stated: str | None) -> Start:
+    """Return what a network begins with; checkpoint: the file of the whole network, if published."""
+    file = checkpoint or getattr(network, "initial_file", None)
+    if file:
+        learned = knowledge.of_file(file, stated)
+        name = file.rpartition("/")[2]
+        words = f"{'published' if checkpoint else 'from'} {name} ({learned.data})"
+        return Start(network.backbone, words, learned)
+    if network.initial is None:
+        return Start(network.backbone, knowledge.RANDOM.data, knowledge.RANDOM)
+    learned = knowledge.of_imagenet(network.relative, _source(network.initial))
+    return Start(network.backbone, learned.data, learned)
+
+
+def _source(name: str) -> str:
+    """Return where initial weights were fetched; empty if their record is absent."""
+    path = initial_weights_path(name).with_suffix(".json")
+    return read_record(path, WeightsRecord).source if path.is_file() else ""
+
+
+def _sum(values: Sequence[int | None]) -> int | None:
+    """Return the sum; None if one of the values is None."""
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) if len(numbers) == len(values) else None

@@ -11,14 +11,16 @@ from pydantic import Field
 
 from wsss.runs.calibration import calibration_of
 from wsss.runs.record import RecordModel
-from wsss.runs.run import Run
+from wsss.runs.run import Run, stage_kind
+from wsss.settings.base import CALIBRATED
 
 
 class Scoring(RecordModel):
     """The settings of one evaluation.
 
     threshold: background score; None if the maps bring their own background (PSA), or labels are
-    scored. thresholds: number of points of the curve.
+    scored. thresholds: number of points of the curve. threshold_choice, calibration_images: as in
+    `Protocol`.
     """
 
     convention: str
@@ -27,15 +29,47 @@ class Scoring(RecordModel):
     unlabelled: str | None = None
     erode_px: int = 0
     crf: str = "none"
+    threshold_choice: str = "fixed"
+    calibration_images: int = 0
 
     @classmethod
     def of(cls, run: Run, what: str) -> Scoring:
         """Return the settings of an evaluation of a run, with its calibrated threshold."""
-        settings = run.slice(f"eval/{what}")
-        chosen = calibration_of(run, f"eval/{what}")
-        return cls.model_validate(
-            {**settings, **({"threshold": chosen.threshold} if chosen else {})}
+        scoring = cls.model_validate({**run.slice(f"eval/{what}"), **_calibrated(run, what)})
+        if is_published_threshold(run, what, scoring.threshold):
+            return scoring.model_copy(update={"threshold_choice": "published"})
+        return scoring
+
+
+def _calibrated(run: Run, what: str) -> dict[str, object]:
+    """Return the choice of the thresholds behind an evaluation, and the one that it uses itself.
+
+    Nothing if all are numbers of the settings.
+    """
+    chosen = calibration_of(run, f"eval/{what}")
+    if chosen is None:
+        return {}
+    choice = "calibrated" if chosen.images else "published"
+    changes = {"threshold_choice": choice, "calibration_images": chosen.images}
+    has_own = run.slice(f"eval/{what}").get("threshold") == CALIBRATED
+    return {**changes, **({"threshold": chosen.threshold} if has_own else {})}
+
+
+def is_published_threshold(run: Run, what: str, threshold: float | None) -> bool:
+    """Return whether a threshold is the paper's; also where the paper lets a background walk along."""
+    if run.protocol == "published":
+        section, key = (
+            ("evaluation", "seed_threshold") if is_seed(what) else ("pseudo", "threshold")
         )
+        return threshold in (None, run.spec.published.get(section, {}).get(key))
+    numbers = run.published_thresholds
+    number = numbers.seed if is_seed(what) else numbers.pseudo
+    return run.settings.calibration.by == "none" and threshold == number
+
+
+def is_seed(what: str) -> bool:
+    """Return whether an evaluation scores a seed, of the CAM network or of an earlier one."""
+    return stage_kind(what) == "seed"
 
 
 class Protocol(RecordModel):
@@ -44,6 +78,11 @@ class Protocol(RecordModel):
     images: how many were scored. labels_used: the image-level labels of the scored images were
     given to the stage. convention: which classes are averaged. unlabelled: how a predicted 255
     counts. erode_px: side of the square that cuts every class before it is scored.
+    scales, mirror: the views of the CAM, or of the network that predicted the masks.
+    threshold_choice: `fixed` by the settings; `published` by the paper; `calibrated` on the masks of
+    `calibration_images` training images; `best on the scored images`.
+    unscored: images of the split that have no mask. data: digest of names and masks of the scored
+    images. Fields with a default are missing in old files.
     """
 
     split: str
@@ -54,12 +93,22 @@ class Protocol(RecordModel):
     threshold: float | None
     unlabelled: str | None = None
     erode_px: int = 0
+    scales: tuple[float, ...] = ()
+    mirror: bool | None = None
+    threshold_choice: str = "fixed"
+    calibration_images: int = 0
+    unscored: int = 0
+    data: str = ""
 
 
 class Description(RecordModel):
     """The run behind an evaluation in words, for tables made where its settings are absent.
 
-    backbone: a published number is comparable only if it used the same backbone.
+    backbone: a published number is comparable only if it used the same backbone. extra: what the row
+    has learned from beyond image labels and ImageNet-1k. pretraining: data of the initial weights.
+    parameters, images_seen: sums over all networks of the row. settings: of all its stages, without
+    the seed. made_with: versions, devices and precisions. Fields with a default are missing in old
+    files.
     """
 
     title: str
@@ -67,6 +116,12 @@ class Description(RecordModel):
     networks: str
     backbone: str
     learns_masks: bool
+    extra: str = ""
+    pretraining: str = ""
+    parameters: int | None = None
+    images_seen: int | None = None
+    settings: dict[str, object] = Field(default_factory=dict)
+    made_with: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class ThresholdScore(RecordModel):
@@ -89,6 +144,12 @@ class UnerodedScores(RecordModel):
     miou: float
     best: ThresholdScore | None
     curve: Curve | None
+
+
+class CrfFreeScores(RecordModel):
+    """The scores of the same labels before the CRF."""
+
+    miou: float
 
 
 class ClassScores(RecordModel):
@@ -158,7 +219,7 @@ class MaskScores(RecordModel):
     """The scores of a stage that yields masks or class maps.
 
     coverage: share of the pixels that are predicted, so not 255. best: at the threshold with the
-    highest mIoU, an oracle. early_stop: where MCTformer's sweep ends. confusion: pixels by true and
+    highest mIoU, an oracle. early_stop: where MCTformer's sweep ends. before_crf: if there is a CRF. confusion: pixels by true and
     predicted class, (classes, classes). missed: pixels of each true class that are in no class.
     """
 
@@ -175,6 +236,7 @@ class MaskScores(RecordModel):
     early_stop: ThresholdScore | None = None
     curve: Curve | None
     uneroded: UnerodedScores | None = None
+    before_crf: CrfFreeScores | None = None
 
 
 class Evaluation(MaskScores):

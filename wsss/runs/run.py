@@ -47,6 +47,9 @@ MODULES = {
     "results": "table",
 }
 SILENT_SETTINGS = ("workers", "save_seconds", "tensorboard")  # of `train`: they change no result
+WORDS = (
+    "extra_knowledge",
+)  # of a network: words for the tables, so evaluations alone depend on them
 # evaluation -> the stage whose archive it scores, in the order of the pipeline.
 SCORED_ARTIFACT = {
     "seed": "cam",
@@ -193,8 +196,15 @@ class Run:
         return {maps for stage in users for maps in self.calibrated_maps(stage)}
 
     def calibrated_maps(self, stage: str) -> tuple[str, ...]:
-        """Return the archives of maps whose calibrated thresholds `stage` uses: one or none."""
+        """Return the archives of maps whose calibrated thresholds `stage` uses: one or none.
+
+        A score of pseudo labels or of the segmenter counts as using the ones behind them.
+        """
         settings, source = self.settings, self.settings.pseudo.source
+        if stage in ("eval/pseudo", "eval/segmentation"):
+            learns = self.spec.learns_masks or self.spec.localizes
+            behind = () if learns else self.calibrated_maps("pseudo")
+            return behind or (() if learns else self.calibrated_maps("confident"))
         if stage.startswith("eval/seed"):
             used: dict[str, object] = {
                 scored_artifact(stage.removeprefix("eval/")): settings.evaluation.seed_threshold
@@ -202,7 +212,7 @@ class Run:
         elif stage == "confident" and self.learns_affinity:
             labels = settings.affinity.confident
             used = {"cam": CALIBRATED in (labels.foreground, labels.background) and CALIBRATED}
-        elif stage in ("pseudo", "eval/pseudo", "eval/walk", "instances"):
+        elif stage in ("pseudo", "eval/walk", "instances"):
             used = {} if self.walks_background else {source: settings.pseudo.threshold}
         else:
             used = {}
@@ -284,8 +294,17 @@ def stage_slice(settings: RunSettings, stage: str) -> PlainSettings:
         "masks": settings.segmenter.test.model_dump(mode="json"),
     }
     if stage.startswith("eval/"):
-        return _evaluation_slice(settings, stage.removeprefix("eval/"))
+        words = _words(settings)
+        evaluation = _evaluation_slice(settings, stage.removeprefix("eval/"))
+        return {**evaluation, "extra_knowledge": words} if words else evaluation
     return _without_silent(parts[stage_kind(stage)])
+
+
+def _words(settings: RunSettings) -> dict[str, str]:
+    """Return what the settings say about files of weights, by network."""
+    stages = (*settings.networks, "affinity", "segmenter")
+    words = {stage: network_settings(settings, stage).extra_knowledge for stage in stages}
+    return {stage: text for stage, text in words.items() if text is not None}
 
 
 def _evaluation_slice(settings: RunSettings, what: str) -> PlainSettings:
@@ -314,6 +333,7 @@ def walks_background(settings: RunSettings) -> bool:
 
 
 def _without_silent(part: PlainSettings) -> PlainSettings:
+    part = {key: value for key, value in part.items() if key not in WORDS}
     train = part.get("train")
     if isinstance(train, Mapping):
         return {**part, "train": {k: v for k, v in train.items() if k not in SILENT_SETTINGS}}

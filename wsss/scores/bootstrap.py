@@ -1,7 +1,9 @@
-"""The interval of the difference between two methods: a paired bootstrap over the images.
+"""The interval of the difference between two methods: a bootstrap over seeds and images.
 
 Both methods are scored on the same resampled images, so that the difficulty of an image cancels out
-(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13: percentile intervals).
+(Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13: percentile intervals). Runs
+with equal seeds are resampled as pairs. A few seeds show too little of their spread, so the part of
+the seeds is widened as a t interval is (Hesterberg, The American Statistician 2015, section 4.2).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from scipy.special import ndtri, stdtrit
 
 from wsss.errors import MissingError
 from wsss.randomness import rng
@@ -31,11 +34,16 @@ Weights = NDArray[np.float64] | NDArray[np.int64]  # how often an image is drawn
 
 @dataclass(frozen=True)
 class Gain:
-    """The mIoU of one method minus the mIoU of another, with its interval over images."""
+    """The mIoU of one method minus the mIoU of another.
+
+    interval: of another training on other images, from seeds and images; None for a single run of
+    one of them, which says nothing about seeds. by_seed: the difference of each pair of runs with
+    the same seed; empty if the seeds differ.
+    """
 
     mean: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
+    by_seed: tuple[float, ...]
 
 
 def write_images(path: Path, counts: Mapping[str, Counts]) -> None:
@@ -79,42 +87,70 @@ def read_images(path: Path, names: Sequence[str], classes: int) -> csr_array:
 
 
 def gain(
-    method: Sequence[csr_array], baseline: Sequence[csr_array], classes: int, convention: str
+    method: Mapping[int, csr_array],
+    baseline: Mapping[int, csr_array],
+    classes: int,
+    convention: str,
 ) -> Gain:
     """Return the mIoU of a method minus the mIoU of the baseline, each a mean over seeds.
 
-    method, baseline: one matrix for each seed, as from `read_images`. The draws depend on the
-    number of images alone, so a table is the same every time.
+    method, baseline: by seed, a matrix as from `read_images`. The draws depend on the numbers of images
+    and seeds alone, so a table is the same every time.
     """
-    images = method[0].shape[0]
-    generator = rng(0, "bootstrap", images)
-    mean = _difference(np.ones((1, images)), method, baseline, classes, convention)
-    parts = []
-    for _ in range(RESAMPLES // PART):
-        weights = generator.multinomial(images, np.full(images, 1 / images), PART)
-        parts.append(_difference(weights, method, baseline, classes, convention))
-    low, high = np.quantile(np.concatenate(parts), [(1 - COVERED) / 2, (1 + COVERED) / 2])
-    return Gain(float(mean[0]), float(low), float(high))
+    runs = (dict(sorted(method.items())), dict(sorted(baseline.items())))
+    is_paired = set(method) == set(baseline)
+    images = next(iter(method.values())).shape[0]
+    first, second = (_scores(r.values(), np.ones((1, images)), classes, convention) for r in runs)
+    mean = float(first.mean() - second.mean())
+    by_seed = tuple(map(float, (first - second)[:, 0])) if is_paired else ()
+    seeds = min(map(len, runs))
+    if seeds == 1:
+        return Gain(mean, None, by_seed)
+    differences = _resampled(runs, is_paired, images, classes, convention)
+    low, high = np.quantile(differences, [(1 - COVERED) / 2, (1 + COVERED) / 2])
+    return Gain(mean, (float(low), float(high)), by_seed)
 
 
-def _difference(
-    weights: Weights,
-    method: Sequence[csr_array],
-    baseline: Sequence[csr_array],
+def _resampled(
+    runs: tuple[Mapping[int, csr_array], Mapping[int, csr_array]],
+    is_paired: bool,
+    images: int,
     classes: int,
     convention: str,
 ) -> NDArray[np.float64]:
-    """Return the difference (resamples,) for each row of weights (resamples, images)."""
-    first, second = (_scores(seeds, weights, classes, convention) for seeds in (method, baseline))
-    return np.asarray(first - second)
+    """Return the difference (resamples,) of methods whose images and runs are drawn again."""
+    counts = [len(seeds) for seeds in runs]
+    generator = rng(0, "bootstrap", images, *counts)
+    wider = _widening(min(counts))
+    parts = []
+    for _ in range(RESAMPLES // PART):
+        weights = generator.multinomial(images, np.full(images, 1 / images), PART)
+        scores = [_scores(seeds.values(), weights, classes, convention) for seeds in runs]
+        drawn = [generator.integers(count, size=(count, PART)) for count in counts]
+        drawn = [drawn[0], drawn[0]] if is_paired else drawn
+        same, other = (
+            (s.mean(0), np.take_along_axis(s, d, 0).mean(0))
+            for s, d in zip(scores, drawn, strict=True)
+        )
+        of_images, of_both = same[0] - other[0], same[1] - other[1]
+        parts.append(of_images + wider * (of_both - of_images))
+    return np.concatenate(parts)
+
+
+def _widening(seeds: int) -> float:
+    """Return the factor from the spread of resampled means of a few seeds to that of a t interval."""
+    level = (1 + COVERED) / 2
+    shrunken = np.sqrt(seeds / (seeds - 1))  # resampled means spread less by the inverse of this
+    return float(stdtrit(seeds - 1, level) / ndtri(level) * shrunken)
 
 
 def _scores(
     seeds: Iterable[csr_array], weights: Weights, classes: int, convention: str
 ) -> NDArray[np.float64]:
-    """Return the mIoU (resamples,) of weighted images, averaged over seeds."""
-    scores = [
-        mean_iou((matrix.T @ weights.T).T.reshape(-1, classes, classes + 1), convention)
-        for matrix in seeds
-    ]
-    return np.asarray(np.mean(scores, axis=0))
+    """Return the mIoU (seeds, resamples) for each row of weights (resamples, images)."""
+    return np.stack(
+        [
+            mean_iou((matrix.T @ weights.T).T.reshape(-1, classes, classes + 1), convention)
+            for matrix in seeds
+        ]
+    )

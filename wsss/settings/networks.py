@@ -63,19 +63,26 @@ class AuxiliaryCnnParams(NetParams):
     """The backbone of a second network that learns beside the first (CRT)."""
 
 
+EXTRA_KNOWLEDGE = (
+    "for the tables: what the file of published weights was trained on beyond ImageNet-1k and the "
+    "image labels of this dataset, such as COCO masks; none: nothing; null: what is known of a file "
+    "of this name (wsss/runs/knowledge.py), else unknown"
+)
+
+
 class PretrainedParams(NetParams):
     """A network whose backbone may start from a published checkpoint."""
 
     initial_file: str | None = Field(
         None,
-        description="file with published initial weights of the backbone, instead of weights; report "
-        "it, as weights trained on COCO's masks are further supervision",
+        description="file with published initial weights of the backbone, instead of weights",
     )
 
     checkpoint: str | None = Field(
         None,
         description="file with published weights of this whole network, taken instead of training",
     )
+    extra_knowledge: str | None = Field(None, description=EXTRA_KNOWLEDGE)
 
     @property
     def initial(self) -> str | None:
@@ -95,6 +102,7 @@ class ClassifierParams(NetParams):
     checkpoint: str | None = Field(
         None, description="file of published weights that are taken instead of training"
     )
+    extra_knowledge: str | None = Field(None, description=EXTRA_KNOWLEDGE)
     auxiliary_cnn: AuxiliaryCnnParams | None = Field(
         None,
         description="a second backbone that learns beside the first, for methods with two (CRT)",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from wsss.runs.describe import described
 from wsss.runs.evaluation import (
     ClassScores,
     ContextActivation,
+    CrfFreeScores,
     Curve,
     Evaluation,
     MaskScores,
@@ -45,7 +48,7 @@ from wsss.scores.metrics import (
 )
 from wsss.scores.phenomena import Phenomena
 from wsss.stages.evaluate_boxes import evaluate_boxes
-from wsss.storage.archive import Reader
+from wsss.storage.archive import Reader, before_crf
 from wsss.storage.cam_archive import CamReader
 
 CONVENTIONS = "ABCD"  # of averaging the classes, as in `metrics.mean_iou`
@@ -88,6 +91,7 @@ def evaluate(run: Run, what: str) -> None:
         return
     index, source = load_index(run.index), run.path(f"{scored_artifact(what)}.zip")
     entries = scored(index, _split(what), run.held_out(what))
+    unscored = sum(not entry.mask for entry in index.split(_split(what)))
     stage, by_image = f"eval/{what}", run.path(f"eval/{what}.csv")
     record = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
     scoring = Scoring.of(run, what)
@@ -98,7 +102,7 @@ def evaluate(run: Run, what: str) -> None:
     evaluation = Evaluation(
         run=str(run),
         what=what,
-        protocol=_protocol(scoring, what, len(entries)),
+        protocol=_protocol(run, what, scoring, entries, unscored),
         described=described(run, what),
         phenomena=phenomena.summary(),
         **scores.model_dump(exclude_unset=True),
@@ -108,19 +112,36 @@ def evaluate(run: Run, what: str) -> None:
     path = run.path(f"{stage}.json")
     inputs = [run.index, source, *calibrated_files(run, stage)]
     record.write(path, inputs, [by_image], **evaluation.content())
-    log.info(
-        "%s of %s: mIoU %.3f on %s (%d images)", what, run, scores.miou, _split(what), len(entries)
-    )
+    left_out = f", {unscored} without a mask left out" if unscored else ""
+    place = f"{_split(what)} ({len(entries)} images{left_out})"
+    log.info("%s of %s: mIoU %.3f on %s", what, run, scores.miou, place)
 
 
 def _split(what: str) -> str:
     return "val" if what in VALIDATED else "train"
 
 
-def _protocol(scoring: Scoring, what: str, images: int) -> Protocol:
-    settings = scoring.model_dump(exclude={"thresholds"})
-    labels_used = what not in VALIDATED
-    return Protocol(split=_split(what), images=images, labels_used=labels_used, **settings)
+def _protocol(
+    run: Run, what: str, scoring: Scoring, entries: Sequence[Entry], unscored: int
+) -> Protocol:
+    views = {"decode": run.settings.decode, "segmentation": run.settings.segmenter.test}
+    test = views.get(what, run.settings.cam)
+    return Protocol(
+        split=_split(what),
+        images=len(entries),
+        labels_used=what not in VALIDATED,
+        scales=test.scales,
+        mirror=test.mirror,
+        unscored=unscored,
+        data=truth_digest(entries),
+        **scoring.model_dump(exclude={"thresholds"}),
+    )
+
+
+def truth_digest(entries: Iterable[Entry]) -> str:
+    """Return 12 hexadecimal digits for the names of the scored images and the checksums of their masks."""
+    lines = (f"{entry.name} {getattr(entry, 'mask_checksum', None) or ''}" for entry in entries)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def _context(
@@ -250,22 +271,34 @@ def score_labels(
 ) -> MaskScores:
     """Score label images; their coverage is the share of pixels that are not 255.
 
-    images: counts every image.
+    The labels before a CRF are scored too, if the archive has them. images: counts every image.
     """
     classes, reader = len(index.classes) + 1, Reader(source)
     images = images or ImageCounts(classes)
     columns = classes + (scoring.unlabelled == "missed")
     counts: Counts = np.zeros((classes, columns), np.int64)
+    rough: Counts = np.zeros_like(counts)
+    has_rough = scoring.crf != "none" and bool(entries) and reader.has(before_crf(entries[0].name))
     ignored = pixels = 0
     for entry in progress(entries, "evaluate labels"):
-        name = f"{entry.name}.png"
-        prediction = labelmap.decode(reader.read(name), f"{source}/{name}")
+        prediction = _labels(reader, f"{entry.name}.png")
         ignored += int((prediction == labelmap.IGNORE).sum())
         pixels += prediction.size
         truth = load_truth(entry, classes - 1)
         counts += images.add(entry, truth, prediction, scoring.unlabelled)
-    coverage = round(1 - ignored / pixels, 6)
-    return summary(counts, index, scoring.convention).model_copy(update={"coverage": coverage})
+        if has_rough:
+            labels = _labels(reader, before_crf(entry.name))
+            rough += confusion(truth, labels, classes, scoring.unlabelled)
+    extra: dict[str, object] = {"coverage": round(1 - ignored / pixels, 6)}
+    if has_rough:
+        miou = _rounded(mean_iou(rough, scoring.convention))
+        extra["before_crf"] = CrfFreeScores(miou=miou)
+    return summary(counts, index, scoring.convention).model_copy(update=extra)
+
+
+def _labels(reader: Reader, name: str) -> NDArray[np.uint8]:
+    """Return a label image (H, W) of an archive."""
+    return labelmap.decode(reader.read(name), f"{reader.path}/{name}")
 
 
 def summary(counts: Counts, index: Index, convention: str) -> MaskScores:

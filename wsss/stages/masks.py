@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +49,19 @@ def write_masks(
     params: SegmenterTestParams,
     normalise: Normalisation,
 ) -> None:
-    """Write the labels of batches of images from what `inference` yields at the images' own size."""
+    """Write the labels of batches of images from what `inference` yields at the images' own size.
+
+    With a CRF the labels before it are written too, so that both can be scored.
+    """
     processes = len(os.sched_getaffinity(0))
     merged = ((entries, logits) for entries, (logits,) in results)
     with archive.Writer(path) as writer:
-        for name, labels in predicted_labels(merged, params, normalise, processes):
+
+        def keep(name: str, unary: NDArray[np.float32]) -> None:
+            labels = unary.argmax(0).astype(np.uint8)
+            writer.add(archive.before_crf(name), labelmap.encode(labels))
+
+        for name, labels in predicted_labels(merged, params, normalise, processes, keep):
             writer.add(f"{name}.png", labelmap.encode(labels))
 
 
@@ -62,24 +70,28 @@ def predicted_labels(
     params: SegmenterTestParams,
     normalise: Normalisation,
     processes: int = 1,
+    keep: Callable[[str, NDArray[np.float32]], None] | None = None,
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield the name and the labels (H, W) of each image from merged maps (B, classes, H, W).
 
-    processes: the CRF runs in so many processes, while the network works on the next images.
+    processes: the CRF runs in so many processes, while the network works on the next images. keep: is
+    given the name and the probabilities (classes, H, W) of each image before its CRF.
     """
     if params.crf == "none":
         for entries, merged in results:
             labels = scores(merged, params).argmax(1).to("cpu").numpy().astype(np.uint8)
             yield from zip((entry.name for entry in entries), labels, strict=True)
         return
-    images = (
-        crf.candidates(
-            entry.name, crf_picture(load_image(entry.path), params.crf_picture, normalise), unary
-        )
-        for entries, merged in results
-        for entry, unary in zip(entries, probabilities(merged, params), strict=True)
-    )
-    yield from crf.spread(functools.partial(crf.decide, crf_set=params.crf), images, processes)
+
+    def images() -> Iterator[crf.Candidates]:
+        for entries, merged in results:
+            for entry, unary in zip(entries, probabilities(merged, params), strict=True):
+                if keep is not None:
+                    keep(entry.name, unary)
+                picture = crf_picture(load_image(entry.path), params.crf_picture, normalise)
+                yield crf.candidates(entry.name, picture, unary)
+
+    yield from crf.spread(functools.partial(crf.decide, crf_set=params.crf), images(), processes)
 
 
 def decide(

@@ -40,14 +40,16 @@ def pseudo(run: Run, processes: int = 1) -> None:
     check_saliency(entries, params.saliency)
     record = Recorder("pseudo", run.slice("pseudo"), run.code("pseudo"), run.seed)
     cams = run.path("cam.zip") if params.saliency.use else None
-    work = functools.partial(pseudo_label, index, maps, cams, params)
+    work = functools.partial(pseudo_labels, index, maps, cams, params)
     slow = params.crf != "none" or params.saliency.use
     results = crf.spread(work, entries, processes if slow else 1)
     with archive.Writer(target) as writer:
-        for entry, labels in zip(
+        for entry, (labels, rough) in zip(
             entries, progress(results, "pseudo labels", len(entries)), strict=True
         ):
             writer.add(f"{entry.name}.png", labelmap.encode(labels))
+            if rough is not None:
+                writer.add(archive.before_crf(entry.name), labelmap.encode(rough))
     sources = dict.fromkeys([run.index, maps, *([cams] if cams else [])])
     inputs = [*sources, *calibrated_files(run, "pseudo")]
     record.write(run.path("pseudo.json"), inputs, [target])
@@ -62,6 +64,17 @@ def check_saliency(entries: list[Entry], params: SaliencyParams) -> None:
             f"{missing[0]}). Set data.voc12.saliency to a folder with them, or "
             "pseudo.saliency.use: false."
         )
+
+
+def pseudo_labels(
+    index: Index, maps: Path, cams: Path | None, params: PseudoParams, entry: Entry
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Return the pseudo label (H, W) of one image and, with a CRF, the one that it has without."""
+    labels = pseudo_label(index, maps, cams, params, entry)
+    if params.crf == "none":
+        return labels, None
+    rough = params.model_copy(update={"crf": "none"})
+    return labels, pseudo_label(index, maps, cams, rough, entry)
 
 
 def pseudo_label(

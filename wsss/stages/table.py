@@ -44,7 +44,7 @@ def write_results(params: Params) -> str:
     scores = collect(runs)
     text = write_tables(scores, RESULTS)
     text += write_localization(localization.collect(runs), RESULTS)
-    write_json(RESULTS / "provenance.json", provenance(runs))
+    write_json(RESULTS / "provenance.json", provenance(runs, table_rows(scores)))
     write_losses(runs, RESULTS)
     write_figures(scores, RESULTS / "figures")
     for run in runs:

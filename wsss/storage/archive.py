@@ -104,6 +104,10 @@ class Reader:
         """Return the names of all members, sorted."""
         return sorted(self._open().namelist())
 
+    def has(self, name: str) -> bool:
+        """Return whether the archive holds a member."""
+        return name in self._open().NameToInfo
+
     def read(self, name: str) -> bytes:
         """Return one member; `MissingError` if the archive does not hold it."""
         try:
@@ -114,6 +118,11 @@ class Reader:
             ) from None
         except BROKEN:
             raise self._damaged() from None
+
+
+def before_crf(name: str) -> str:
+    """Return the member with the labels of the image `name` before the CRF, beside `<name>.png`."""
+    return f"before_crf/{name}.png"  # no name of an image has a slash
 
 
 def join(parts: Iterable[Path], path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsss.data.index import TRAINING, Entry, Index, load_index
 from wsss.errors import DatasetError
@@ -20,11 +20,17 @@ from wsss.randomness import number
 from wsss.runs.inputs import initial_weights, initial_weights_path
 from wsss.runs.record import Recorder, recorder
 from wsss.runs.run import Run
-from wsss.settings import AffinityParams, ClassifierParams, PretrainedParams, SegmenterParams
+from wsss.settings import (
+    AffinityParams,
+    ClassifierParams,
+    PretrainedParams,
+    SegmenterParams,
+    TrainParams,
+)
 from wsss.storage import checkpoint
 from wsss.storage.checkpoint import Layout
 from wsss.storage.files import write_text
-from wsss.training.batches import MaskReader, TrainingImages
+from wsss.training.batches import MaskReader, Schedule, TrainingImages
 from wsss.training.loop import Objective, Training, fit
 
 EMPTY_LOG = "step,epoch,lr,loss,images_per_s\n"  # of a network that was not trained here
@@ -104,9 +110,27 @@ def train_network(
     metrics = fit(training, runtime)
     if runtime.is_main:
         metrics |= measure()
-        record.write(run.path(f"{stage}.json"), [run.index, *inputs], [weights], metrics=metrics)
+        path, files = run.path(f"{stage}.json"), [run.index, *inputs]
+        size = _size(objective.net, images_seen(params.train, len(entries)), runtime)
+        record.write(path, files, [weights], metrics=metrics, **size)
         values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         log.info("%s done: %s -> %s", stage, values, weights)
+
+
+def images_seen(params: TrainParams, images: int) -> int:
+    """Return how many images a training on `images` images uses, each as often as it is used."""
+    keeps = params.last_batch == "keep"
+    schedule = Schedule(images, params.batch, params.epochs, 1, 0, limit=params.steps, keep=keeps)
+    if not keeps:
+        return schedule.steps * params.batch
+    epochs, steps = divmod(schedule.steps, schedule.steps_per_epoch)
+    return epochs * images + min(steps * params.batch, images)
+
+
+def _size(net: nn.Module, images: int | None, runtime: Runtime) -> dict[str, object]:
+    """Return what the record of a network says about its size, its training and its arithmetic."""
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    return {"parameters": parameters, "images_seen": images, "precision": runtime.precision}
 
 
 def _training_entries(run: Run, index: Index) -> list[Entry]:
@@ -138,7 +162,8 @@ def adopt_published(
     if not runtime.is_main:
         return
     weights = _write(run, stage, net.state_dict(), load_index(run.index))
-    record.write(run.path(f"{stage}.json"), [run.index, source], [weights], metrics=measure())
+    path, size = run.path(f"{stage}.json"), _size(net, None, runtime)
+    record.write(path, [run.index, source], [weights], metrics=measure(), **size)
     log.info("%s from %s -> %s", stage, source, weights)
 
 

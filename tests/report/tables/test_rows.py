@@ -312,7 +312,7 @@ def test_seeds_measured_under_different_protocols_have_no_mean(work: Path) -> No
     protocol = other.protocol.model_copy(update={"convention": "C"})
     evaluation = other.evaluation.model_copy(update={"protocol": protocol})
     other = replace(other, evaluation=evaluation)
-    with pytest.raises(StaleError, match="under another protocol"):
+    with pytest.raises(StaleError, match=r"0.json and 1.json .* protocol.convention is A and C"):
         table_rows([one, other])
 
 
@@ -351,10 +351,10 @@ def test_every_published_number_has_a_source() -> None:
 
 
 def test_the_table_says_what_a_stage_was_initialised_with(work: Path) -> None:
-    run = run_of(params(segmenter={"backbone": "resnet50", "weights": "imagenet"}))
+    run = run_of(params(segmenter={"backbone": "resnet50.tv_in1k", "weights": "imagenet"}))
     assert describe.networks(run, "seed") == "toy, random"
     assert describe.networks(run, "segmentation") == (
-        "classifier + affinity: toy, random; segmenter: resnet50, imagenet"
+        "classifier + affinity: toy, random; segmenter: resnet50.tv_in1k, ImageNet-1k"
     )
 
 
@@ -548,6 +548,8 @@ def test_a_gain_is_over_the_baseline_and_has_an_interval(squares: Index, work: P
     assert own.gain_low is not None
     assert own.gain_high is not None
     assert own.gain_low <= own.gain <= own.gain_high
+    assert own.gain_by_seed is not None
+    assert statistics.fmean(own.gain_by_seed) == pytest.approx(own.gain, abs=2e-6)
     text = long.to_markdown(list(found.values()))
     assert "gain over CAM" in text
     assert metrics([own])["shapes"]["mctformer"]["common"]["seed"]["gain"] == own.gain

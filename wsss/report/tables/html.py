@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wsss.report.tables.long import CONVENTIONS, Column, layout
+from wsss.report.tables.long import BELOW, CONVENTIONS, Column, layout
 from wsss.report.tables.rows import STAGE_TITLES, Row
 from wsss.report.tables.summary import Wide
 
@@ -16,7 +16,7 @@ COLOURS = """\
   --bar: #3f86b8; --paper: #151b21; --band: #1d252d; } }"""
 WIDE_TABLES = """\
 {% macro kind(table, loop) -%}
-{% if not loop.first %} class="number{{ " start" if loop.index0 in table.starts }}"{% endif %}
+{% if table.numbers[loop.index0] %} class="number{{ " start" if loop.index0 in table.starts }}"{% endif %}
 {%- endmacro %}
 {% macro wide(tables) %}
 {% for table in tables %}
@@ -30,6 +30,8 @@ WIDE_TABLES = """\
 </tr></thead>
 <tbody>
 {% for line in table.lines %}
+{% if loop.index0 == table.below %}
+<tr class="below"><td colspan="{{ table.heads | length }}">{{ below }}</td></tr>{% endif %}
 <tr>{% for cell in line %}
 <td{{ kind(table, loop) }}>{{ cell }}</td>{% endfor %}
 </tr>
@@ -64,6 +66,8 @@ th, td { padding: .38rem .5rem; white-space: nowrap; }
 td { border-bottom: 1px solid var(--line); }
 td.wide { white-space: normal; min-width: 11rem; max-width: 19rem; font-size: .87rem;
   color: var(--soft); overflow-wrap: anywhere; }
+tr.below td { border-top: 3px double var(--line); border-bottom: 0; padding-top: .9rem;
+  font-style: italic; color: var(--soft); }
 tr.first td { border-top: 2px solid var(--line); }
 tr:hover td { background-color: var(--band); }
 .number { text-align: right; }
@@ -94,6 +98,8 @@ several. Every number stands beside the protocol it was measured under.</p>
 </tr></thead>
 <tbody>
 {% for line in part.lines %}
+{% if line.is_below %}<tr class="below"><td colspan="{{ part.columns | length }}">{{ below }}</td></tr>
+{% endif %}
 <tr{% if line.is_first %} class="first"{% endif %}>
 {% for cell in line.cells %}<td{% if cell.kind %} class="{{ cell.kind }}"{% endif %}
 {%- if cell.bar is not none %} style="--to: {{ cell.bar }}%"{% endif %}
@@ -114,6 +120,10 @@ result. The mIoU before it is at the fixed threshold of the configuration</dd>
 {{- "; " if not loop.last }}{% endfor %}</dd>
 <dt>labels at test</dt><dd>known: the stage was given the image-level labels of the scored images</dd>
 <dt>labelled pixels</dt><dd>pixels with a predicted label; the others are 255 in the prediction</dd>
+{% for head, note in notes.items() %}<dt>{{ head }}</dt><dd>{{ note }}</dd>
+{% endfor %}
+<dt>the line</dt><dd>rows below it have {{ below }}: masks, boxes, saliency maps, captions, or data
+that nobody has named</dd>
 </dl>
 </body>
 </html>
@@ -140,7 +150,8 @@ def to_html(
     ]
     page = environment.from_string(WIDE_TABLES + TEMPLATE)
     titles = STAGE_TITLES.values()
-    return page.render(parts=parts, conventions=CONVENTIONS, stages=titles, colours=COLOURS) + "\n"
+    words = {"conventions": CONVENTIONS, "stages": titles, "below": BELOW}
+    return page.render(parts=parts, colours=COLOURS, notes=layout(rows).notes(), **words) + "\n"
 
 
 def _part(dataset: str, rows: Sequence[Row]) -> dict[str, object]:
@@ -148,13 +159,14 @@ def _part(dataset: str, rows: Sequence[Row]) -> dict[str, object]:
     places = [place for place, column in enumerate(table.columns) if column.head != "dataset"]
     columns = [table.columns[place] for place in places]
     lines = []
-    for number, (row, cells) in enumerate(zip(rows, table.cells, strict=True)):
-        is_first = number == 0 or _run(row) != _run(rows[number - 1])
+    for number, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
+        is_first = number == 0 or _run(row) != _run(table.rows[number - 1])
         texts = [cells[place] for place in places]
         shown = [
             _cell(column, text, row, is_first) for column, text in zip(columns, texts, strict=True)
         ]
-        lines.append({"is_first": is_first, "cells": shown})
+        is_below = number in table.lines_below
+        lines.append({"is_first": is_first or is_below, "is_below": is_below, "cells": shown})
     shared = {head: value for head, value in table.shared.items() if head != "dataset"}
     return {
         "dataset": dataset,

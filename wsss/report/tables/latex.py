@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 LATEX = {
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"±": r"$\pm$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''"},
+    **{
+        "±": r"$\pm$",
+        "†": r"$^\dagger$",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': "''",
+    },
 }
 PACKAGES = r"% Needs \usepackage{booktabs,graphicx}."
 
@@ -23,10 +30,12 @@ def environment(
     numbers: Sequence[bool],
     caption: str,
     groups: Sequence[tuple[str, int]] = (),
+    above: Mapping[int, str] | None = None,
 ) -> str:
     """Return a table as wide as the text; `numbers` marks the right-aligned columns.
 
-    groups: names above the heads, each with the number of its columns; "" for no name.
+    groups: names above the heads, each with the number of its columns; "" for no name. above: words
+    that stand, below a rule, above the lines with these numbers.
     """
     kinds = "".join("r" if is_number else "l" for is_number in numbers)
     rows = [" & ".join(map(latex_text, line)) + r" \\" for line in (heads, *lines)]
@@ -41,12 +50,22 @@ def environment(
         *(f"    {line}" for line in _spanning(groups)),
         f"    {rows[0]}",
         r"    \midrule",
-        *(f"    {line}" for line in rows[1:]),
+        *(f"    {line}" for line in _ruled(rows[1:], above or {}, len(heads))),
         r"    \bottomrule",
         r"  \end{tabular}}",
         r"\end{table}",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _ruled(lines: Sequence[str], above: Mapping[int, str], columns: int) -> Iterator[str]:
+    """Yield the lines, and before some of them a rule and words over all columns."""
+    for place, line in enumerate(lines):
+        if place in above:
+            words = latex_text(above[place])
+            yield r"\midrule"
+            yield rf"\multicolumn{{{columns}}}{{l}}{{\emph{{{words}}}}} \\"
+        yield line
 
 
 def _spanning(groups: Sequence[tuple[str, int]]) -> list[str]:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from wsss.errors import StaleError
 from wsss.report.tables import published
+from wsss.report.tables.alike import check_seeds
 from wsss.report.tables.long import grid, percent
-from wsss.report.tables.rows import DIGITS
+from wsss.report.tables.rows import DIGITS, SOFTWARE, software
 from wsss.runs.evaluation import BoxEvaluation
+from wsss.runs.knowledge import is_more_than_labels
 from wsss.runs.record import read_record
 from wsss.runs.run import Run
 from wsss.scores.boxes import OUTCOMES
@@ -36,6 +38,7 @@ FAILURES = {
 }
 PUBLISHED = ("top1", "top5", "gt_known")  # the criteria for which papers give numbers
 RUN = ("dataset", "method", "title", "protocol", "seeds", "split", "images", "threshold")
+KNOWLEDGE = ("extra", "pretraining", "parameters", "images_seen")
 COLUMNS = (
     *RUN,
     *(name for criterion in HEADS for name in (criterion, f"{criterion}_sd")),
@@ -43,6 +46,8 @@ COLUMNS = (
     *(f"{criterion}_published" for criterion in PUBLISHED),
     "source",
     "networks",
+    *KNOWLEDGE,
+    *SOFTWARE,
 )
 NOTE = (
     "Share of the validation images with one class. Top-1, Top-5: the class is among the best and "
@@ -53,10 +58,11 @@ NOTE = (
 
 @dataclass(frozen=True)
 class BoxScore:
-    """One evaluation of boxes with its run."""
+    """One evaluation of boxes with its run and its file."""
 
     run: Run
     evaluation: BoxEvaluation
+    path: Path
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -77,7 +83,8 @@ class BoxRow:
     """One line of the table: means over seeds.
 
     shares: by criterion. outcomes: share of the images by outcome. published: by criterion, None
-    if the paper does not give it.
+    if the paper does not give it. extra, pretraining, parameters, images_seen: as in `rows.Row`.
+    software: versions, devices and precisions by name.
     """
 
     dataset: str
@@ -93,6 +100,16 @@ class BoxRow:
     published: Mapping[str, float | None]
     source: str
     networks: str
+    extra: str
+    pretraining: str
+    parameters: int | None
+    images_seen: int | None
+    software: Mapping[str, str]
+
+    @property
+    def is_below(self) -> bool:
+        """Whether the row stands below the line: it has learned from more than image labels."""
+        return is_more_than_labels(self.extra)
 
     def cells(self) -> dict[str, object]:
         """Return the values of all `COLUMNS`."""
@@ -101,7 +118,8 @@ class BoxRow:
             line |= {criterion: share.mean, f"{criterion}_sd": share.sd}
         line |= self.outcomes
         line |= {f"{criterion}_published": value for criterion, value in self.published.items()}
-        return line | {"source": self.source, "networks": self.networks}
+        line |= {"source": self.source, "networks": self.networks}
+        return line | {name: getattr(self, name) for name in KNOWLEDGE} | dict(self.software)
 
 
 def collect(runs: Iterable[Run]) -> list[BoxScore]:
@@ -119,15 +137,20 @@ def collect(runs: Iterable[Run]) -> list[BoxScore]:
 def read(path: Path, params: Params) -> BoxScore:
     """Return the evaluation of boxes in a file; refuse a number without its protocol."""
     evaluation = read_record(path, BoxEvaluation, "an evaluation of boxes")
-    return BoxScore(Run.named(evaluation.run, params), evaluation)
+    return BoxScore(Run.named(evaluation.run, params), evaluation, path)
 
 
 def table_rows(scores: Iterable[BoxScore]) -> list[BoxRow]:
-    """Return one row per dataset, method and protocol: means over seeds."""
+    """Return one row per dataset, method and protocol: means over seeds; see `rows.ordered`."""
     grouped: dict[tuple[str, str, str], list[BoxScore]] = {}
     for score in scores:
         grouped.setdefault(score.group, []).append(score)
-    return [_row(seeds) for seeds in grouped.values()]
+    for seeds in grouped.values():
+        for other in seeds[1:]:
+            check_seeds(seeds[0], other)
+    rows = [_row(seeds) for seeds in grouped.values()]
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    return sorted(rows, key=lambda row: (datasets.index(row.dataset), row.is_below))
 
 
 def _row(seeds: Sequence[BoxScore]) -> BoxRow:
@@ -148,6 +171,11 @@ def _row(seeds: Sequence[BoxScore]) -> BoxRow:
         published={criterion: _published(criterion, reference) for criterion in PUBLISHED},
         source=reference.words if reference else "",
         networks=first.described.networks,
+        extra=first.described.extra,
+        pretraining=first.described.pretraining,
+        parameters=first.described.parameters,
+        images_seen=first.described.images_seen,
+        software=software([score.evaluation.described.made_with for score in seeds]),
     )
 
 
@@ -170,22 +198,26 @@ def _published(criterion: str, reference: published.LocalizationReference | None
 def to_markdown(table: Sequence[BoxRow]) -> str:
     """Return the table with the numbers of the papers and the kinds of failures."""
     with_papers = any(row.source for row in table)
-    heads = ["dataset", "method", "protocol", *HEADS.values()]
+    heads = ["dataset", "method", "protocol", "extra knowledge", *HEADS.values()]
     if with_papers:
         heads += [f"{HEADS[criterion]} published" for criterion in PUBLISHED]
     heads += [f"{head} %" for head in FAILURES.values()] + ["images", "seeds", "networks"]
-    lines = [_line(row, with_papers) for row in table]
+    differing = [name for name in SOFTWARE if len({row.software[name] for row in table}) > 1]
+    heads += differing
+    lines = [_line(row, with_papers, differing) for row in table]
     numbers = ["%" in head or head in ("images", "seeds") for head in heads]
+    below = [place for place, row in enumerate(table) if row.is_below][:1]
     sources = dict.fromkeys(f"{row.title}: {row.source}" for row in table if row.source)
-    return "\n".join([*grid(heads, lines, numbers), "", NOTE, *sources]) + "\n"
+    return "\n".join([*grid(heads, lines, numbers, below), "", NOTE, *sources]) + "\n"
 
 
-def _line(row: BoxRow, with_papers: bool) -> list[str]:
+def _line(row: BoxRow, with_papers: bool, differing: Sequence[str]) -> list[str]:
     shares = [
         percent(share.mean) + ("" if share.sd is None else f" ± {percent(share.sd)}")
         for share in row.shares.values()
     ]
     papers = [percent(value) for value in row.published.values()] if with_papers else []
     failures = [percent(row.outcomes[outcome]) for outcome in FAILURES]
-    last = [str(row.images), str(row.seeds), row.networks]
-    return [row.dataset, row.title, row.protocol, *shares, *papers, *failures, *last]
+    last = [str(row.images), str(row.seeds), row.networks, *(row.software[k] for k in differing)]
+    first = [row.dataset, row.title, row.protocol, row.extra]
+    return [*first, *shares, *papers, *failures, *last]

@@ -44,7 +44,11 @@ class Paper(Strict):
     paper: str
     source: str
     backbone: str | None = Field(None, description="backbone of the classifier; none if not stated")
-    extra: str = Field("", description="knowledge beyond ImageNet-1k weights and image labels")
+    extra: str = Field(
+        min_length=1,
+        description="knowledge beyond ImageNet-1k weights and image labels, as the sources say; none "
+        "stated: they name image labels and no more",
+    )
     values: tuple[Value, ...] = ()
     localization: tuple[Localized, ...] = ()
 
@@ -76,7 +80,7 @@ class LocalizationReference:
 
 
 def _words(paper: Paper) -> str:
-    return f"{paper.paper}; {paper.source}"
+    return f"{paper.paper}; {paper.source}; extra knowledge: {paper.extra}"
 
 
 @functools.cache

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from wsss.data.index import load_index
 from wsss.errors import MissingError, StaleError
-from wsss.report.tables import published
-from wsss.runs.evaluation import Evaluation, Protocol
+from wsss.report.tables import alike, published
+from wsss.runs.chain import digest
+from wsss.runs.evaluation import Description, Evaluation, Protocol
+from wsss.runs.knowledge import is_more_than_labels
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import Run, stage_kind
 from wsss.runs.staleness import data_record, records
@@ -43,16 +45,18 @@ def stage_order(what: str) -> tuple[int, bool]:
 
 DIGITS = 6  # decimals of a score
 BASELINE = "cam"  # the method that gains are measured against
+SOFTWARE = ("torch", "timm", "numpy", "pillow", "pydensecrf2", "device", "precision")
 
 Group = tuple[str, str, str, str]  # dataset, method, protocol, stage
 
 
 @dataclass(frozen=True)
 class Score:
-    """One evaluation with its run."""
+    """One evaluation with its run and its file."""
 
     run: Run
     evaluation: Evaluation
+    path: Path
 
     @property
     def what(self) -> str:
@@ -80,8 +84,11 @@ class Row:
     """One line of the table: a mean over seeds, with the whole protocol it was measured under.
 
     sd: standard deviation over seeds. best_miou: mean over seeds of the mIoU at the best threshold,
-    an oracle. best_thresholds: the smallest and the largest best threshold. published: the paper's
-    number. gain: mIoU minus the mIoU of the baseline, with a 95 % interval over images.
+    an oracle. threshold, best_thresholds: the smallest and the largest of all seeds. published: the
+    paper's number. gain: mIoU minus the mIoU of the baseline, with a 95 % interval over seeds and
+    images if both have several runs; gain_by_seed: the same of each seed. extra, pretraining,
+    parameters, images_seen: as in `Description`. settings: digest of the settings of all stages.
+    torch to precision: the versions, devices and precisions that the row was made with.
     """
 
     dataset: str
@@ -102,17 +109,51 @@ class Row:
     networks: str
     crf: str
     convention: str
-    threshold: float | None
+    threshold: tuple[float, float] | None
     labels_used: bool
     coverage: float
     gain: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
+    gain_by_seed: tuple[float, ...] | None = None
+    miou_before_crf: float | None = None
+    extra: str = ""
+    pretraining: str = ""
+    parameters: int | None = None
+    images_seen: int | None = None
+    scales: str = ""
+    mirror: str = ""
+    threshold_choice: str = "fixed"
+    calibration_images: int = 0
+    unlabelled: str = ""
+    erode_px: int = 0
+    unscored: int = 0
+    data: str = ""
+    settings: str = ""
+    torch: str = ""
+    timm: str = ""
+    numpy: str = ""
+    pillow: str = ""
+    pydensecrf2: str = ""
+    device: str = ""
+    precision: str = ""
 
     @property
     def difference(self) -> float | None:
         """The measured mIoU minus the published one."""
         return None if self.published is None else round(self.miou - self.published, DIGITS)
+
+    @property
+    def is_below(self) -> bool:
+        """Whether the row stands below the line: it has learned from more than image labels."""
+        return any(map(is_more_than_labels, (self.extra, self.supervision)))
+
+
+def ordered(table: Iterable[Row]) -> list[Row]:
+    """Return rows by dataset; those that have learned from more than image labels come last."""
+    rows = list(table)
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    return sorted(rows, key=lambda row: (datasets.index(row.dataset), row.is_below))
 
 
 def read(path: Path, params: Params) -> Score:
@@ -123,7 +164,7 @@ def read(path: Path, params: Params) -> Score:
             f"{path} scores an unknown {evaluation.what!r}, so it is not printed. Delete it and run "
             "again."
         )
-    return Score(Run.named(evaluation.run, params), evaluation)
+    return Score(Run.named(evaluation.run, params), evaluation, path)
 
 
 def collect(runs: Iterable[Run]) -> list[Score]:
@@ -140,8 +181,18 @@ def collect(runs: Iterable[Run]) -> list[Score]:
 
 
 def table_rows(scores: Iterable[Score]) -> list[Row]:
-    """Return one row per dataset, method, protocol and stage, in the order of the scores."""
-    return [_row(seeds) for seeds in _grouped(scores).values()]
+    """Return one row per dataset, method, protocol and stage; see `ordered` for their order.
+
+    Raises:
+        StaleError: seeds of a row have other settings or another protocol, or rows of a dataset were
+            scored on other images or masks.
+    """
+    grouped = _grouped(scores)
+    for seeds in grouped.values():
+        for other in seeds[1:]:
+            alike.check_seeds(seeds[0], other)
+    alike.check_data([seeds[0] for seeds in grouped.values()])
+    return ordered(_row(seeds) for seeds in grouped.values())
 
 
 def _grouped(scores: Iterable[Score]) -> dict[Group, list[Score]]:
@@ -153,42 +204,88 @@ def _grouped(scores: Iterable[Score]) -> dict[Group, list[Score]]:
 
 
 def _row(seeds: Sequence[Score]) -> Row:
-    """Return the row of one or more seeds; all must have been measured alike."""
+    """Return the row of one or more seeds."""
     first = seeds[0]
-    _check_same_protocol(seeds)
+    protocol, described = first.protocol, first.evaluation.described
     values = [score.evaluation.miou for score in seeds]
     best = [score.evaluation.best for score in seeds if score.evaluation.best]
-    levels = [threshold_score.threshold for threshold_score in best]
+    rough = [score.evaluation.before_crf.miou for score in seeds if score.evaluation.before_crf]
     reference = _published(first)
-    return Row(
+    row = Row(
         *(first.run.dataset, first.run.method, first.title, first.run.protocol, first.what),
         miou=_mean(values),
         sd=round(statistics.stdev(values), DIGITS) if len(values) > 1 else None,
         seeds=len(values),
         best_miou=_mean([threshold_score.miou for threshold_score in best]) if best else None,
-        best_thresholds=(min(levels), max(levels)) if levels else None,
+        best_thresholds=_range([threshold_score.threshold for threshold_score in best]),
         published=round(reference.value.miou / 100, DIGITS) if reference else None,
         source=reference.words if reference else "",
-        split=first.protocol.split,
-        images=first.protocol.images,
-        supervision=first.evaluation.described.supervision,
-        networks=first.evaluation.described.networks,
-        crf=first.protocol.crf,
-        convention=first.protocol.convention,
-        threshold=first.protocol.threshold,
-        labels_used=first.protocol.labels_used,
+        split=protocol.split,
+        images=protocol.images,
+        supervision=described.supervision,
+        networks=described.networks,
+        crf=protocol.crf,
+        convention=protocol.convention,
+        threshold=_range([s.protocol.threshold for s in seeds if s.protocol.threshold is not None]),
+        labels_used=protocol.labels_used,
         coverage=_mean([score.evaluation.coverage for score in seeds]),
+        miou_before_crf=_mean(rough) if len(rough) == len(seeds) else None,
+    )
+    return _with_software(_with_description(_with_protocol(row, protocol), described), seeds)
+
+
+def _with_protocol(row: Row, protocol: Protocol) -> Row:
+    """Return a row with the parts of its protocol that old files lack."""
+    return replace(
+        row,
+        scales=" ".join(f"{scale:g}" for scale in protocol.scales),
+        mirror={True: "yes", False: "no", None: ""}[protocol.mirror],
+        threshold_choice=protocol.threshold_choice,
+        calibration_images=protocol.calibration_images,
+        unlabelled=protocol.unlabelled or "",
+        erode_px=protocol.erode_px,
+        unscored=protocol.unscored,
+        data=protocol.data,
     )
 
 
-def _check_same_protocol(seeds: Sequence[Score]) -> None:
-    first = seeds[0]
-    for other in seeds[1:]:
-        if other.protocol != first.protocol:
-            raise StaleError(
-                f"{other.run} {other.what} was measured under another protocol than {first.run}, so "
-                "they have no mean. Run `snakemake` again."
-            )
+def _with_description(row: Row, described: Description) -> Row:
+    """Return a row with what its networks have learned from, their size, and its settings."""
+    return replace(
+        row,
+        extra=described.extra,
+        pretraining=described.pretraining,
+        parameters=described.parameters,
+        images_seen=described.images_seen,
+        settings=digest(described.settings),
+    )
+
+
+def _with_software(row: Row, seeds: Sequence[Score]) -> Row:
+    """Return a row with the versions, devices and precisions of all seeds."""
+    used = software([score.evaluation.described.made_with for score in seeds])
+    return replace(
+        row,
+        torch=used["torch"],
+        timm=used["timm"],
+        numpy=used["numpy"],
+        pillow=used["pillow"],
+        pydensecrf2=used["pydensecrf2"],
+        device=used["device"],
+        precision=used["precision"],
+    )
+
+
+def software(made_with: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, str]:
+    """Return the versions, devices and precisions of all seeds in words, by the field of a row."""
+    return {
+        name: ", ".join(sorted({value for values in made_with for value in values.get(name, ())}))
+        for name in SOFTWARE
+    }
+
+
+def _range(values: Sequence[float]) -> tuple[float, float] | None:
+    return (min(values), max(values)) if values else None
 
 
 def compared(table: Iterable[Row], scores: Sequence[Score]) -> list[Row]:
@@ -213,18 +310,24 @@ def _with_gain(row: Row, grouped: Mapping[Group, Sequence[Score]]) -> Row:
     names = [entry.name for entry in index.scored(row.split, held_out)]
     classes = len(index.classes) + 1
     method_images, baseline_images = (
-        [read_images(score.run.path(f"eval/{score.what}.csv"), names, classes) for score in seeds]
+        {s.run.seed: read_images(s.path.with_suffix(".csv"), names, classes) for s in seeds}
         for seeds in (method, baseline)
     )
-    interval = gain(method_images, baseline_images, classes, row.convention)
-    low, high = round(interval.low, DIGITS), round(interval.high, DIGITS)
-    return replace(row, gain=round(interval.mean, DIGITS), gain_low=low, gain_high=high)
+    difference = gain(method_images, baseline_images, classes, row.convention)
+    low, high = difference.interval or (None, None)
+    return replace(
+        row,
+        gain=round(difference.mean, DIGITS),
+        gain_low=None if low is None else round(low, DIGITS),
+        gain_high=None if high is None else round(high, DIGITS),
+        gain_by_seed=tuple(round(value, DIGITS) for value in difference.by_seed) or None,
+    )
 
 
 def _is_comparable(first: Protocol, second: Protocol) -> bool:
     """Return whether two scores average the same classes over the same images."""
-    same_images = (first.split, first.images) == (second.split, second.images)
-    return same_images and first.convention == second.convention
+    parts = ((p.split, p.images, p.data, p.convention) for p in (first, second))
+    return len(set(parts)) == 1
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -245,6 +348,7 @@ def metrics(table: Iterable[Row]) -> dict[str, dict[str, dict[str, dict[str, dic
     for row in table:
         values = {"miou": row.miou, "sd": row.sd, "best_miou": row.best_miou, "seeds": row.seeds}
         values |= {"gain": row.gain, "gain_low": row.gain_low, "gain_high": row.gain_high}
+        values |= {"miou_before_crf": row.miou_before_crf}
         stages = nested.setdefault(row.dataset, {}).setdefault(row.method, {})
         stages.setdefault(row.protocol, {})[row.stage] = {
             key: value for key, value in values.items() if value is not None
@@ -310,13 +414,32 @@ def curve_rows(scores: Iterable[Score]) -> list[Line]:
     ]
 
 
-def provenance(runs: Iterable[Run]) -> dict[str, object]:
-    """Return the record of every artifact, by dataset, and by run and stage."""
+def provenance(runs: Iterable[Run], table: Iterable[Row] = ()) -> dict[str, object]:
+    """Return the record of every artifact, by dataset, and by run and stage.
+
+    `differences` has the versions, devices and precisions that are not the same in all rows of a
+    dataset: the rows by value, by name, by dataset.
+    """
     data, stages = {}, {}
     for run in runs:
         data[run.dataset] = _record_fields(data_record(run.dataset))
         stages[str(run)] = {name: _record_fields(record) for name, record in records(run).items()}
-    return {"data": data, "runs": stages}
+    return {"data": data, "runs": stages, "differences": differing_software(table)}
+
+
+def differing_software(table: Iterable[Row]) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Return {dataset: {version, device or precision: {value: rows}}} where a dataset has several."""
+    groups: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for row in table:
+        for name in SOFTWARE:
+            if value := getattr(row, name):
+                rows = groups.setdefault(row.dataset, {}).setdefault(name, {})
+                rows.setdefault(value, []).append(f"{row.method}/{row.protocol}/{row.stage}")
+    several = {
+        dataset: {name: values for name, values in names.items() if len(values) > 1}
+        for dataset, names in groups.items()
+    }
+    return {dataset: names for dataset, names in several.items() if names}
 
 
 def _record_fields(record: Record) -> dict[str, object]:

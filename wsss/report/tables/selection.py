@@ -138,8 +138,10 @@ def _value(text: str, kind: object) -> Any:
         return {"True": True, "False": False}[text]
     if not text:
         return None
-    if kind is int:
+    if kind in (int, int | None):
         return int(text)
+    if kind == tuple[float, ...] | None:
+        return tuple(map(float, text.split()))
     if kind == tuple[float, float] | None:
         low, _, high = text.partition(" to ")
         return float(low), float(high or low)

@@ -1,28 +1,33 @@
 """Compact tables: methods against stages, and classes against methods, mIoU and IoU in %.
 
 The summary has one line for each method and a column for each stage under each protocol, with the
-numbers of the papers if there are any. The rest of the protocol is in the long table.
+numbers of the papers if there are any. Numbers of a method that rest on more than image labels have a
+line of their own, below all others. The rest of the protocol is in the long table.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from wsss.report.tables import latex
-from wsss.report.tables.long import grid, markdown, miou, percent
-from wsss.report.tables.rows import Row, Score, stage_order, stage_title
+from wsss.report.tables.long import BELOW, grid, markdown, miou, percent
+from wsss.report.tables.rows import SOFTWARE, Row, Score, ordered, stage_order, stage_title
+from wsss.runs.knowledge import NONE
 from wsss.runs.run import stage_kind
 
+MARK = "†"  # of lines that were made with other software or devices than most
 Column = tuple[str, Callable[[Row], str]]  # the head, and the function from a row to its cell
 
 
 @dataclass(frozen=True)
 class Wide:
-    """A table of a dataset: words in the first column and numbers in the others.
+    """A table of a dataset: words in the first columns and numbers in the others.
 
-    groups: names above the heads of the numbers, each with the number of its columns.
+    groups: names above the heads after the first, each with the number of its columns. words: number
+    of columns with words. below: number of the line above which the words of `long.BELOW` stand.
     """
 
     dataset: str
@@ -31,11 +36,18 @@ class Wide:
     heads: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     note: str
+    words: int = 1
+    below: int | None = None
 
     @property
     def numbers(self) -> list[bool]:
-        """For each column, whether it holds numbers: all but the first do."""
-        return [place > 0 for place in range(len(self.heads))]
+        """For each column, whether it holds numbers: all but the first few do."""
+        return [place >= self.words for place in range(len(self.heads))]
+
+    @property
+    def lines_below(self) -> list[int]:
+        """The line above which the words of `long.BELOW` stand, as a list."""
+        return [] if self.below is None else [self.below]
 
     @property
     def starts(self) -> list[int]:
@@ -44,10 +56,11 @@ class Wide:
 
     def full_heads(self) -> list[str]:
         """Return the heads, with the names of their groups if there are several groups."""
-        if len(self.groups) < 2:
-            return list(self.heads)
         names = [name for name, count in self.groups for _ in range(count)]
-        full = [f"{name}: {head}" for name, head in zip(names, self.heads[1:], strict=True)]
+        if len(set(names) - {""}) < 2:
+            return list(self.heads)
+        pairs = zip(names, self.heads[1:], strict=True)
+        full = [f"{name}: {head}" if name else head for name, head in pairs]
         return [self.heads[0], *full]
 
 
@@ -67,24 +80,54 @@ def _summary(dataset: str, rows: Sequence[Row]) -> Wide:
         for protocol in dict.fromkeys(row.protocol for row in rows)
         for stage in sorted({r.stage for r in rows if r.protocol == protocol}, key=stage_order)
     }
-    by_place = {(row.title, row.protocol, row.stage): row for row in rows}
-    lines = []
-    for title in dict.fromkeys(row.title for row in rows):
-        line = [title]
+    by_place = {(row.title, row.is_below, row.protocol, row.stage): row for row in rows}
+    lines: list[tuple[str, ...]] = []
+    below = None
+    for title, is_below in dict.fromkeys((row.title, row.is_below) for row in ordered(rows)):
+        line_rows = [row for row in rows if (row.title, row.is_below) == (title, is_below)]
+        below = len(lines) if is_below and below is None else below
+        line = [title + MARK * any(map(_is_odd(rows), line_rows)), _extra(line_rows)]
         for place, stage_columns in columns.items():
-            row = by_place.get((title, *place))
+            row = by_place.get((title, is_below, *place))
             line += [text(row) if row else "" for _, text in stage_columns]
         lines.append(tuple(line))
-    widths: dict[str, int] = {}
+    widths: dict[str, int] = {"": 1}
     for (protocol, _), stage_columns in columns.items():
         widths[protocol] = widths.get(protocol, 0) + len(stage_columns)
-    heads = ("method", *(head for stage_columns in columns.values() for head, _ in stage_columns))
-    return Wide(dataset, dataset, tuple(widths.items()), heads, tuple(lines), _note(rows))
+    stage_heads = (head for stage_columns in columns.values() for head, _ in stage_columns)
+    heads = ("method", "extra knowledge", *stage_heads)
+    groups = tuple(widths.items())
+    return Wide(dataset, dataset, groups, heads, tuple(lines), _note(rows), words=2, below=below)
+
+
+def _extra(rows: Sequence[Row]) -> str:
+    """Return the extra knowledge of all numbers of a line, by protocol if the protocols differ."""
+    by_protocol: dict[str, dict[str, None]] = {}
+    for row in rows:
+        words = by_protocol.setdefault(row.protocol, {})
+        words |= dict.fromkeys(part for part in row.extra.split(", ") if part not in ("", NONE))
+    texts = {protocol: ", ".join(words) for protocol, words in by_protocol.items()}
+    if not any(row.extra for row in rows):
+        return ""
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values())) or NONE
+    return "; ".join(f"{protocol}: {words or NONE}" for protocol, words in texts.items())
+
+
+def _is_odd(rows: Sequence[Row]) -> Callable[[Row], bool]:
+    """Return whether a row was made with another version, device or precision than most of `rows`."""
+    usual = {}
+    for name in SOFTWARE:
+        values = Counter(value for row in rows if (value := getattr(row, name)))
+        usual[name] = values.most_common(1)[0][0] if values else ""
+    return lambda row: any(getattr(row, name) not in ("", usual[name]) for name in SOFTWARE)
 
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
     """Return the columns of one stage: mIoU; paper and difference, if a row has a paper's number."""
     columns: list[Column] = [(stage_title(rows[0].stage), miou)]
+    if any(row.miou_before_crf is not None for row in rows):
+        columns.append(("without CRF", lambda row: percent(row.miou_before_crf)))
     if any(row.published is not None for row in rows):
         columns.append(("paper", lambda row: percent(row.published)))
         columns.append(("difference", lambda row: percent(row.difference, "+")))
@@ -104,7 +147,19 @@ def _note(rows: Sequence[Row]) -> str:
     stages = "; ".join(f"{', '.join(dict.fromkeys(s))}: {images}" for images, s in splits.items())
     papers = dict.fromkeys(f"{row.title}: {row.source}" for row in rows if row.source)
     notes = [f"mIoU in %, mean{spread} over {over} seed{'s' * (over != '1')}. {stages}."]
+    if software := _software_note(rows):
+        notes.append(software)
     return " ".join([*notes, *(f"Published by {paper}." for paper in papers)])
+
+
+def _software_note(rows: Sequence[Row]) -> str:
+    """Return which versions, devices and precisions differ between the rows of a summary."""
+    values = {
+        name: [value for value in dict.fromkeys(getattr(row, name) for row in rows) if value]
+        for name in SOFTWARE
+    }
+    texts = [f"{name}: {' or '.join(used)}" for name, used in values.items() if len(used) > 1]
+    return f"{MARK} Not made with the same as most lines ({'; '.join(texts)})." if texts else ""
 
 
 def by_class(scores: Iterable[Score]) -> list[Wide]:
@@ -144,7 +199,7 @@ def to_markdown(tables: Sequence[Wide]) -> str:
     """Return the tables with aligned columns, each under its title."""
     parts = []
     for table in tables:
-        lines = grid(table.full_heads(), table.lines, table.numbers)
+        lines = grid(table.full_heads(), table.lines, table.numbers, table.lines_below)
         parts.append(
             "\n".join([f"### {markdown(table.title)}", "", *lines, "", markdown(table.note)])
         )
@@ -160,6 +215,7 @@ def to_latex(tables: Sequence[Wide]) -> str:
             table.numbers,
             f"{table.title}. {table.note}",
             (("", 1), *table.groups) if table.groups else (),
+            dict.fromkeys(table.lines_below, BELOW),
         )
         for table in tables
     )
