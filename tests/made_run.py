@@ -45,8 +45,13 @@ def make_dataset(index: Index, dataset: str, params: Params, names: Sequence[str
 
 def make_run(run: Run, index: Index) -> None:
     """Write every artifact, record and evaluation of a run, in the order of its stages."""
+    make_stages(run, index, run.stages())
+
+
+def make_stages(run: Run, index: Index, stages: Sequence[str]) -> None:
+    """Write the artifacts, records and evaluations of some stages of a run, in this order."""
     done: list[Path] = [run.index]
-    for stage in run.stages():
+    for stage in stages:
         if stage.startswith("eval/"):
             evaluate(run, stage.removeprefix("eval/"))
         elif stage_kind(stage) == "calibrate":

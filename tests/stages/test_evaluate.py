@@ -83,7 +83,7 @@ def test_an_eroded_seed_is_scored_at_every_threshold_and_without_erosion(
             *zip(found["curve"]["thresholds"], found["curve"]["miou"], strict=True),
         ]:
             counts = np.zeros((4, 4), np.int64)
-            for entry in index.split("train"):
+            for entry in index.scored("train", run.held_out("seed")):
                 cam = cams[entry.name]
                 labels = erode(seed(cam.full(), cam.labels, level), side)
                 counts += confusion(load_mask(entry.mask or ""), labels, 4)
@@ -205,7 +205,7 @@ def test_the_protocol_has_the_views_and_how_thresholds_were_chosen(
     assert protocols["segmentation"]["scales"] == list(params.segmenter.test.scales)
     assert protocols["segmentation"]["mirror"] == params.segmenter.test.mirror
     choices = {protocol["threshold_choice"] for protocol in protocols.values()}
-    assert choices == {"fixed"}
+    assert choices == {"calibrated"}
 
 
 def test_a_papers_threshold_is_called_published(squares: Index) -> None:

@@ -36,6 +36,8 @@ class Scoring(RecordModel):
     def of(cls, run: Run, what: str) -> Scoring:
         """Return the settings of an evaluation of a run, with its calibrated threshold."""
         scoring = cls.model_validate({**run.slice(f"eval/{what}"), **_calibrated(run, what)})
+        if run.spec.learns_masks:
+            return scoring.model_copy(update={"threshold_choice": "none"})
         if is_published_threshold(run, what, scoring.threshold):
             return scoring.model_copy(update={"threshold_choice": "published"})
         return scoring

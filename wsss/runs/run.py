@@ -278,10 +278,7 @@ def stage_slice(settings: RunSettings, stage: str) -> PlainSettings:
         "cam": settings.cam.model_dump(mode="json"),
         "boxes": settings.boxes.model_dump(mode="json"),
         "decode": settings.decode.model_dump(mode="json"),
-        "calibrate": {
-            **settings.calibration.model_dump(mode="json"),
-            "convention": settings.evaluation.convention,
-        },
+        "calibrate": settings.calibration.model_dump(mode="json"),
         "confident": settings.affinity.confident.model_dump(mode="json"),
         "affinity": settings.affinity.model_dump(mode="json", exclude={"confident"}),
         "walk": settings.walk.model_dump(mode="json"),

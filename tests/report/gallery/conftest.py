@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 ODD = "a \"b\" 'c' <i> #1 %20 é犬 "  # before the number of an image
-PARAMS = "methods: [cam, toco, supervised]\nevaluation: {seed_threshold: 0.4}\n"
+PARAMS = "methods: [cam, toco, supervised]\ncalibration: none\nevaluation: {seed_threshold: 0.4}\n"
 RUNS = ("shapes/cam/common/s0", "shapes/toco/common/s0", "shapes/supervised/common/s0")
 
 

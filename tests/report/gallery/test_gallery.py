@@ -166,7 +166,7 @@ def test_an_image_without_a_mask_has_neither_truth_nor_score(made: Path) -> None
 
 
 def test_a_stale_stage_is_refused_as_the_table_refuses_it(made: Path) -> None:
-    (made / "params.yaml").write_text("evaluation: {seed_threshold: 0.2}\n")
+    (made / "params.yaml").write_text("calibration: none\nevaluation: {seed_threshold: 0.2}\n")
     with pytest.raises(StaleError, match=r"out of date: .* eval/seed: threshold was 0.4, is 0.2"):
         show(CAM)
     assert not (made / "results").exists()
