@@ -34,16 +34,28 @@ class Scoring(RecordModel):
     def of(cls, run: Run, what: str) -> Scoring:
         """Return the settings of an evaluation of a run."""
         scoring = cls.model_validate(run.slice(f"eval/{what}"))
-        if is_published_threshold(run, what, scoring.threshold):
+        if run.spec.learns_masks:
+            return scoring.model_copy(update={"threshold_choice": "none"})
+        if is_published_threshold(run, what):
             return scoring.model_copy(update={"threshold_choice": "published"})
         return scoring
 
 
-def is_published_threshold(run: Run, what: str, threshold: float | None) -> bool:
-    """Return whether a threshold is the paper's; also where the paper lets a background walk along."""
-    section, key = ("evaluation", "seed_threshold") if is_seed(what) else ("pseudo", "threshold")
-    published = run.spec.published.get(section, {}).get(key)
-    return run.protocol == "published" and threshold in (None, published)
+def is_published_threshold(run: Run, what: str) -> bool:
+    """Return whether the threshold behind an evaluation is the one of the paper.
+
+    It may be in the labels of the decoder's training, or a background that walks along.
+    """
+    settings, published = run.settings, run.spec.published
+    if run.protocol != "published":
+        return False
+    if is_seed(what):
+        key, level = ("evaluation", "seed_threshold"), settings.evaluation.seed_threshold
+    elif settings.pseudo.source == "walk" and settings.walk.background != "none":
+        key, level = ("walk", "background_value"), settings.walk.background_value
+    else:
+        key, level = ("pseudo", "threshold"), settings.pseudo.threshold
+    return bool(published.get(key[0], {}).get(key[1]) == level)
 
 
 def is_seed(what: str) -> bool:
@@ -59,7 +71,7 @@ class Protocol(RecordModel):
     counts. erode_px: side of the square that cuts every class before it is scored.
     scales, mirror: the views of the CAM, or of the network that predicted the masks.
     threshold_choice: `fixed` by the settings; `published` by the paper; `calibrated` on the masks of
-    `calibration_images` training images; `best on the scored images`.
+    `calibration_images` training images; `best on the scored images`; `none`: no stage has one.
     unscored: images of the split that have no mask. data: digest of names and masks of the scored
     images. Fields with a default are missing in old files.
     """
