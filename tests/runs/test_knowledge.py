@@ -98,6 +98,13 @@ def test_a_file_of_the_user_is_unknown_unless_the_settings_say_what_it_has_seen(
     assert extra("shapes/cam/common/s0", "pseudo", segmenter=segmenter) == "none"
 
 
+def test_words_of_the_user_do_not_hide_what_is_known_of_a_file() -> None:
+    segmenter = {"segmenter": {"initial_file": "mine.pth", "extra_knowledge": "none"}}
+    assert extra("voc12/crt/published/s0", "segmentation", **segmenter) == "COCO masks"
+    segmenter["segmenter"]["initial_file"] = "deeplabv1_resnet101-coco.pth"
+    assert extra("voc12/cam/common/s0", "segmentation", **segmenter) == "COCO masks"
+
+
 def test_what_a_file_has_seen_changes_evaluations_and_nothing_else() -> None:
     runs = [
         Run.parse(

@@ -210,10 +210,13 @@ def test_the_protocol_has_the_views_and_how_thresholds_were_chosen(
 
 def test_a_papers_threshold_is_called_published(squares: Index) -> None:
     run = Run(Params(), "voc12", "cam", "published", 0)
-    assert {Scoring.of(run, what).threshold_choice for what in ("seed", "walk", "pseudo")} == {
-        "published"
-    }
+    assert {
+        Scoring.of(run, what).threshold_choice
+        for what in ("seed", "walk", "pseudo", "segmentation")
+    } == {"published"}
     settings = {"evaluation": {"seed_threshold": 0.33}}
+    upper_bound = Run(Params(), "voc12", "supervised", "common", 0)
+    assert Scoring.of(upper_bound, "segmentation").threshold_choice == "none"
     changed = {"overrides": {"x": {"method": "cam", "protocol": "published", "set": settings}}}
     assert (
         Scoring.of(replace(run, params=validate_params(changed)), "seed").threshold_choice

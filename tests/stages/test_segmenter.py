@@ -22,7 +22,7 @@ from wsss.settings import Params, SegmenterTestParams
 from wsss.settings.resolve import RunSettings, validate_params
 from wsss.stages.masks import crf_picture, decide, masks, predicted_labels
 from wsss.stages.segmenter import initial_segmenter, segmenter
-from wsss.storage import archive
+from wsss.storage import archive, checkpoint
 from wsss.storage.checkpoint import Layout
 from wsss.storage.files import read_json
 
@@ -87,7 +87,19 @@ def test_every_head_is_trained_and_tested_through_the_stages(
     segmenter(run)
     masks(run, (1, 1))
     names = archive.Reader(run.path("masks/1-of-1.zip")).names()
-    assert len(list(names)) == len(squares.split("val"))
+    copies = 2 if head == "deeplab_v1" else 1  # with a CRF, the labels before it too
+    assert len(names) == copies * len(squares.split("val"))
+    size = read_json(run.path("segmenter.json"))
+    assert size["parameters"] == sum(
+        tensor.numel()
+        for name, tensor in checkpoint.load(run.path("segmenter.safetensors"))[0].items()
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    )
+    assert (
+        size["images_seen"]
+        == 24 // size["params"]["train"]["batch"] * size["params"]["train"]["batch"]
+    )
+    assert size["precision"] in ("fp32", "bf16")
 
 
 def decided(seen: torch.Tensor, **options: Any) -> list[list[int]]:

@@ -289,7 +289,8 @@ def test_classes_are_lines_and_methods_are_columns(made: Path) -> None:
 
 def test_the_page_begins_with_the_summary_and_ends_with_the_classes(made: Path) -> None:
     text = (made / "results/table.html").read_text()
-    places = [text.index(each) for each in ('colspan="', "<h3>Every number", "By class: shapes")]
+    heads = ('colspan="', "<h3>Every number", "<h3>The networks behind", "By class: shapes")
+    places = [text.index(each) for each in heads]
     assert places == sorted(places)
 
 

@@ -112,6 +112,10 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "evaluation.unlabelled": "missed",
     }),
     ("convention", SCORED | END, {"evaluation.convention": "C"}),
+    ("words for the tables", SCORED | END, {
+        "affinity.extra_knowledge": "none", "classifier.extra_knowledge": "none",
+        "segmenter.extra_knowledge": "none",
+    }),
     ("report", END, {"report.panels": 3, "methods": ["cam"]}),
     ("gallery, which a command makes", NOTHING, {
         "report.gallery_px": 99, "report.boundary_px": 5,

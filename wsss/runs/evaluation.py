@@ -38,7 +38,7 @@ class Scoring(RecordModel):
         scoring = cls.model_validate({**run.slice(f"eval/{what}"), **_calibrated(run, what)})
         if run.spec.learns_masks:
             return scoring.model_copy(update={"threshold_choice": "none"})
-        if is_published_threshold(run, what, scoring.threshold):
+        if is_published_threshold(run, what):
             return scoring.model_copy(update={"threshold_choice": "published"})
         return scoring
 
@@ -57,16 +57,24 @@ def _calibrated(run: Run, what: str) -> dict[str, object]:
     return {**changes, **({"threshold": chosen.threshold} if has_own else {})}
 
 
-def is_published_threshold(run: Run, what: str, threshold: float | None) -> bool:
-    """Return whether a threshold is the paper's; also where the paper lets a background walk along."""
-    if run.protocol == "published":
-        section, key = (
-            ("evaluation", "seed_threshold") if is_seed(what) else ("pseudo", "threshold")
-        )
-        return threshold in (None, run.spec.published.get(section, {}).get(key))
-    numbers = run.published_thresholds
-    number = numbers.seed if is_seed(what) else numbers.pseudo
-    return run.settings.calibration.by == "none" and threshold == number
+def is_published_threshold(run: Run, what: str) -> bool:
+    """Return whether the threshold behind an evaluation is the one of the paper.
+
+    It may be in the labels of the decoder's training, or a background that walks along.
+    """
+    settings, published = run.settings, run.spec.published
+    if run.protocol != "published":
+        numbers = run.published_thresholds
+        number = numbers.seed if is_seed(what) else numbers.pseudo
+        level = settings.evaluation.seed_threshold if is_seed(what) else settings.pseudo.threshold
+        return settings.calibration.by == "none" and level == number
+    if is_seed(what):
+        key, value = ("evaluation", "seed_threshold"), settings.evaluation.seed_threshold
+    elif run.walks_background:
+        key, value = ("walk", "background_value"), settings.walk.background_value
+    else:
+        key, value = ("pseudo", "threshold"), settings.pseudo.threshold
+    return bool(published.get(key[0], {}).get(key[1]) == value)
 
 
 def is_seed(what: str) -> bool:
@@ -82,7 +90,7 @@ class Protocol(RecordModel):
     counts. erode_px: side of the square that cuts every class before it is scored.
     scales, mirror: the views of the CAM, or of the network that predicted the masks.
     threshold_choice: `fixed` by the settings; `published` by the paper; `calibrated` on the masks of
-    `calibration_images` training images; `best on the scored images`.
+    `calibration_images` training images; `best on the scored images`; `none`: no stage has one.
     unscored: images of the split that have no mask. data: digest of names and masks of the scored
     images. Fields with a default are missing in old files.
     """

@@ -87,9 +87,12 @@ MORE_THAN_LABELS = re.compile(
 
 
 def of_file(path: str, stated: str | None) -> Knowledge:
-    """Return what a file of weights was trained on; stated: the user's own words for the extra."""
+    """Return what a file of weights was trained on; stated: the user's own words for the extra.
+
+    What is known of a file cannot be unsaid: words that are left over from another file hide nothing.
+    """
     name = Path(path).name
-    if stated is None:
+    if name in FILES or stated is None:
         return FILES.get(name, NOT_KNOWN)
     extra = () if stated.strip().lower() == NONE else (stated.strip(),)
     return Knowledge(", ".join(extra) or "nothing beyond ImageNet-1k", extra)

@@ -65,8 +65,8 @@ class AuxiliaryCnnParams(NetParams):
 
 EXTRA_KNOWLEDGE = (
     "for the tables: what the file of published weights was trained on beyond ImageNet-1k and the "
-    "image labels of this dataset, such as COCO masks; none: nothing; null: what is known of a file "
-    "of this name (wsss/runs/knowledge.py), else unknown"
+    "image labels of this dataset, such as COCO masks; none: nothing; null: unknown. Of published "
+    "files the package knows it by their names"
 )
 
 

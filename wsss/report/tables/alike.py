@@ -54,14 +54,21 @@ def _differences(first: Scored[Scores], other: Scored[Scores]) -> Iterable[str]:
     if all(parts):
         yield from _texts(changes(parts[0], parts[1]))
     if not any(parts):  # old files
-        words = ({"networks": evaluation.described.networks} for evaluation in pair)
-        yield from _texts(changes(*words))
-    protocols = [evaluation.protocol for evaluation in pair]
+        was, now = ({"networks": evaluation.described.networks} for evaluation in pair)
+        yield from _texts(changes(was, now))
+    yield from _texts(_protocols(first, other))
+
+
+def _protocols(
+    first: Scored[Scores], other: Scored[Scores]
+) -> Iterable[tuple[str, object, object]]:
+    """Return the differing parts of two protocols, of those that both files have."""
+    protocols = [score.evaluation.protocol for score in (first, other)]
     shared = protocols[0].model_fields_set & protocols[1].model_fields_set  # old files have fewer
     if getattr(protocols[0], "threshold_choice", "") == "calibrated":
         shared = shared - {"threshold"}
     was, now = (protocol.model_dump(mode="json", include=shared) for protocol in protocols)
-    yield from _texts(changes(was, now, "protocol"))
+    return changes(was, now, "protocol")
 
 
 def _texts(differences: Iterable[tuple[str, object, object]]) -> Iterable[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from wsss.report.tables.long import BELOW, CONVENTIONS, Column, layout
+from wsss.report.tables.long import BELOW, CONVENTIONS, Column, Layout, layout
 from wsss.report.tables.rows import STAGE_TITLES, Row
 from wsss.report.tables.summary import Wide
 
@@ -41,6 +42,24 @@ WIDE_TABLES = """\
 <p>{{ table.note }}</p>
 {% endfor %}
 {% endmacro %}
+{% macro rows_of(table) %}
+<div class="scroll"><table>
+<thead><tr>{% for column in table.columns %}
+<th{% if column.is_number %} class="number"{% endif %}>{{ column.head }}</th>{% endfor %}
+</tr></thead>
+<tbody>
+{% for line in table.lines %}
+{% if line.is_below %}<tr class="below"><td colspan="{{ table.columns | length }}">{{ below }}</td></tr>
+{% endif %}
+<tr{% if line.is_first %} class="first"{% endif %}>
+{% for cell in line.cells %}<td{% if cell.kind %} class="{{ cell.kind }}"{% endif %}
+{%- if cell.bar is not none %} style="--to: {{ cell.bar }}%"{% endif %}
+>{{ cell.text }}</td>{% endfor %}
+</tr>
+{% endfor %}
+</tbody>
+</table></div>
+{% endmacro %}
 """
 TEMPLATE = """\
 <!doctype html>
@@ -64,9 +83,8 @@ th { text-align: left; font-weight: 600; font-size: .82rem; color: var(--soft);
   border-bottom: 2px solid var(--line); vertical-align: bottom; }
 th, td { padding: .38rem .5rem; white-space: nowrap; }
 td { border-bottom: 1px solid var(--line); }
-td.wide { white-space: normal; min-width: 11rem; max-width: 19rem; font-size: .87rem;
-  color: var(--soft); overflow-wrap: anywhere; }
-tr.below td { border-top: 3px double var(--line); border-bottom: 0; padding-top: .9rem;
+td.wide { white-space: normal; min-width: 16rem; max-width: 34rem; overflow-wrap: anywhere; }
+tr.below td { border-top: 2px solid var(--ink); border-bottom: 0; padding-top: .9rem;
   font-style: italic; color: var(--soft); }
 tr.first td { border-top: 2px solid var(--line); }
 tr:hover td { background-color: var(--band); }
@@ -92,23 +110,12 @@ several. Every number stands beside the protocol it was measured under.</p>
 {% endfor %}
 </dl>
 {% endif %}
-<div class="scroll"><table>
-<thead><tr>{% for column in part.columns %}
-<th{% if column.is_number %} class="number"{% endif %}>{{ column.head }}</th>{% endfor %}
-</tr></thead>
-<tbody>
-{% for line in part.lines %}
-{% if line.is_below %}<tr class="below"><td colspan="{{ part.columns | length }}">{{ below }}</td></tr>
-{% endif %}
-<tr{% if line.is_first %} class="first"{% endif %}>
-{% for cell in line.cells %}<td{% if cell.kind %} class="{{ cell.kind }}"{% endif %}
-{%- if cell.bar is not none %} style="--to: {{ cell.bar }}%"{% endif %}
->{{ cell.text }}</td>{% endfor %}
-</tr>
-{% endfor %}
-</tbody>
-</table></div>
+{{ rows_of(part.numbers) }}
 {% for source in part.sources %}<p>Published: {{ source }}</p>{% endfor %}
+{% if part.networks.columns | length > part.networks.named %}
+<h3>The networks behind the numbers</h3>
+{{ rows_of(part.networks) }}
+{% endif %}
 {{ wide(part.classes) }}
 {% endfor %}
 <h2>How to read this</h2>
@@ -129,6 +136,7 @@ that nobody has named</dd>
 </html>
 """
 WIDE = "networks, initial weights"
+NAMES = ("method", "protocol", "stage")  # columns of both tables
 REPEATED = ("method", "protocol")  # columns that are paler below the first row of a run
 
 
@@ -155,38 +163,61 @@ def to_html(
 
 
 def _part(dataset: str, rows: Sequence[Row]) -> dict[str, object]:
+    """Return what the page shows of a dataset, its columns in two tables of the same rows."""
     table = layout(rows)
-    places = [place for place, column in enumerate(table.columns) if column.head != "dataset"]
-    columns = [table.columns[place] for place in places]
-    lines = []
-    for number, (row, cells) in enumerate(zip(table.rows, table.cells, strict=True)):
-        is_first = number == 0 or _run(row) != _run(table.rows[number - 1])
-        texts = [cells[place] for place in places]
-        shown = [
-            _cell(column, text, row, is_first) for column, text in zip(columns, texts, strict=True)
-        ]
-        is_below = number in table.lines_below
-        lines.append({"is_first": is_first or is_below, "is_below": is_below, "cells": shown})
+    columns = [column for column in table.columns if column.head != "dataset"]
+    names = [column for column in columns if column.head in NAMES]
+    networks = [column for column in columns if column.is_of_networks]
     shared = {head: value for head, value in table.shared.items() if head != "dataset"}
     return {
         "dataset": dataset,
-        "columns": columns,
         "shared": shared,
-        "lines": lines,
+        "numbers": _lines(table, [column for column in columns if not column.is_of_networks]),
+        "networks": {**_joined(_lines(table, [*names, *networks])), "named": len(names)},
         "sources": table.sources,
     }
+
+
+def _lines(table: Layout, columns: Sequence[Column]) -> dict[str, Any]:
+    """Return some columns of a table with the lines of their cells."""
+    lines = []
+    for number, row in enumerate(table.rows):
+        is_below = number in table.lines_below
+        is_first = number == 0 or is_below or _run(row) != _run(table.rows[number - 1])
+        cells = [_cell(column, row, is_first) for column in columns]
+        lines.append({"is_first": is_first, "is_below": is_below, "cells": cells})
+    return {"columns": columns, "lines": lines}
+
+
+def _joined(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table in which a stage with the cells of the stage above it shares its line."""
+    heads = [column.head for column in table["columns"]]
+    stage = heads.index("stage")
+    lines: list[dict[str, Any]] = []
+    for line in table["lines"]:
+        texts = [cell["text"] for cell in line["cells"]]
+        if lines and not line["is_first"] and _others(lines[-1], stage) == _others(line, stage):
+            lines[-1]["cells"][stage]["text"] += f", {texts[stage]}"
+        else:
+            lines.append(line)
+    return {**table, "lines": lines}
+
+
+def _others(line: dict[str, Any], stage: int) -> list[str]:
+    """Return the texts of a line but for its stage."""
+    return [cell["text"] for place, cell in enumerate(line["cells"]) if place != stage]
 
 
 def _run(row: Row) -> tuple[str, str]:
     return row.method, row.protocol
 
 
-def _cell(column: Column, text: str, row: Row, is_first: bool) -> dict[str, object]:
+def _cell(column: Column, row: Row, is_first: bool) -> dict[str, object]:
     is_score = column.head == "mIoU %"
     kinds = ["number"] * column.is_number + ["score"] * is_score + ["wide"] * (column.head == WIDE)
     kinds += ["again"] * (column.head in REPEATED and not is_first)
     return {
-        "text": text,
+        "text": column.text(row),
         "kind": " ".join(kinds),
         "bar": round(100 * row.miou, 1) if is_score else None,
     }

@@ -41,12 +41,14 @@ class Column:
     """One column of the table.
 
     text: from a row to its cell. is_protocol: the column may be left out if all rows agree.
+    is_of_networks: it is about the networks; the page has such columns in a table of their own.
     """
 
     head: str
     text: Callable[[Row], str]
     is_protocol: bool = False
     is_number: bool = False
+    is_of_networks: bool = False
 
 
 def percent(value: float | None, sign: str = "") -> str:
@@ -87,7 +89,8 @@ def _gain(row: Row) -> str:
 def _choice(row: Row) -> str:
     """Return how the thresholds behind a row were chosen."""
     images = row.calibration_images
-    return f"{images} masks" if row.threshold_choice == "calibrated" else row.threshold_choice
+    choices = {"calibrated": f"{images} masks", "none": ""}
+    return choices.get(row.threshold_choice, row.threshold_choice)
 
 
 def _images(row: Row) -> str:
@@ -128,20 +131,20 @@ COLUMNS = (
     Column("published %", lambda row: percent(row.published), is_number=True),
     Column("difference", lambda row: percent(row.difference, "+"), is_number=True),
     Column("extra knowledge", lambda row: row.extra, is_protocol=True),
-    Column("pre-training", lambda row: row.pretraining, is_protocol=True),
-    Column(PARAMETERS, lambda row: _count(row.parameters, 10**6), True, is_number=True),
-    Column(IMAGES_SEEN, lambda row: _count(row.images_seen, 1000), True, is_number=True),
+    Column("pre-training", lambda row: row.pretraining, is_protocol=True, is_of_networks=True),
+    Column(PARAMETERS, lambda row: _count(row.parameters, 10**6), True, True, is_of_networks=True),
+    Column(IMAGES_SEEN, lambda row: _count(row.images_seen, 1000), True, True, is_of_networks=True),
     Column("seeds", lambda row: str(row.seeds), is_protocol=True, is_number=True),
     Column("split (images)", _images, is_protocol=True),
     Column("labels at test", lambda row: "known" if row.labels_used else "no", is_protocol=True),
-    Column("supervision", lambda row: row.supervision, is_protocol=True),
-    Column("scales at test", _views, is_protocol=True),
+    Column("supervision", lambda row: row.supervision, is_protocol=True, is_of_networks=True),
+    Column("scales at test", _views, is_protocol=True, is_of_networks=True),
     Column("CRF", lambda row: row.crf, is_protocol=True),
     Column("classes averaged", lambda row: row.convention, is_protocol=True),
     Column("labelled pixels %", _coverage, is_protocol=True),
     Column("eroded by px", lambda row: str(row.erode_px or ""), is_protocol=True),
-    Column("networks, initial weights", lambda row: row.networks, is_protocol=True),
-    *(Column(name, _software(name), is_protocol=True) for name in SOFTWARE),
+    Column("networks, initial weights", lambda row: row.networks, True, is_of_networks=True),
+    *(Column(name, _software(name), True, is_of_networks=True) for name in SOFTWARE),
 )
 
 
@@ -181,7 +184,7 @@ class Layout:
     def caption(self) -> str:
         """Return the shared values in one sentence, or an empty text, and what the columns are."""
         values = "; ".join(f"{head}: {value}" for head, value in self.shared.items())
-        notes = [f"{head.capitalize()}: {note}." for head, note in self.notes().items()]
+        notes = [f"{head[0].upper()}{head[1:]}: {note}." for head, note in self.notes().items()]
         return " ".join([f"In all rows {values}." if values else "", *notes]).strip()
 
 
