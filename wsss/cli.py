@@ -42,7 +42,12 @@ ParamFiles = Annotated[
     ),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run: dataset/method/protocol/sSEED.")]
-Shard = Annotated[str, typer.Option(help="Process part k of n equal parts: k-of-n.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        help="Process part k of n equal parts, for `wsss gather`: k-of-n. Default: all, at once."
+    ),
+]
 Gpus = Annotated[
     int,
     typer.Option(
@@ -78,7 +83,9 @@ def _run(name: str, files: list[Path] | None) -> Run:
     return Run.parse(name, _params(files))
 
 
-def _shard(text: str) -> tuple[int, int]:
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
     number, _, count = text.partition("-of-")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise ConfigError(f"--shard {text!r} is not k-of-n with 1 <= k <= n, such as 1-of-4.")
@@ -148,7 +155,7 @@ def cam(
     network: Annotated[
         str | None, typer.Argument(help="Network of the chain; default: the CAM network.")
     ] = None,
-    shard: Shard = "1-of-1",
+    shard: Shard = None,
     processes: Processes = 0,
     params: ParamFiles = None,
 ) -> None:
@@ -160,7 +167,7 @@ def cam(
 
 @app.command()
 def decode(
-    run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
+    run: RunName, shard: Shard = None, processes: Processes = 0, params: ParamFiles = None
 ) -> None:
     """Predict the masks of the validation images with the method's own decoder."""
     from wsss.stages.decode import decode as stage
@@ -202,7 +209,7 @@ def affinity(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles 
 
 
 @app.command()
-def walk(run: RunName, shard: Shard = "1-of-1", params: ParamFiles = None) -> None:
+def walk(run: RunName, shard: Shard = None, params: ParamFiles = None) -> None:
     """Spread the CAMs along affinities by a random walk."""
     from wsss.stages.walk import walk as stage
 
@@ -210,7 +217,7 @@ def walk(run: RunName, shard: Shard = "1-of-1", params: ParamFiles = None) -> No
 
 
 @app.command()
-def instances(run: RunName, shard: Shard = "1-of-1", params: ParamFiles = None) -> None:
+def instances(run: RunName, shard: Shard = None, params: ParamFiles = None) -> None:
     """Write instance labels from IRN's displacements."""
     from wsss.stages.instances import instances as stage
 
@@ -236,7 +243,7 @@ def segmenter(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles
 
 @app.command()
 def masks(
-    run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
+    run: RunName, shard: Shard = None, processes: Processes = 0, params: ParamFiles = None
 ) -> None:
     """Predict the masks of the validation images with the segmenter."""
     from wsss.stages.masks import masks as stage

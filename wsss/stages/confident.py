@@ -17,6 +17,7 @@ from wsss.refine import crf
 from wsss.refine.affinity import from_thresholds
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
+from wsss.runs.sources import verify_sources
 from wsss.scores.metrics import seed
 from wsss.settings import AffinityLabelParams
 from wsss.storage import archive
@@ -30,6 +31,7 @@ def confident(run: Run, processes: int = 1) -> None:
     params = run.settings.affinity.confident
     if params.crf != "none":
         crf.check_installed()
+    verify_sources(run, "confident")
     index = load_index(run.index)
     record = Recorder("confident", run.slice("confident"), run.code("confident"), run.seed)
     entries, target = index.training(), run.path("confident.zip")

@@ -28,6 +28,7 @@ from wsss.runs.evaluation import (
 from wsss.runs.inputs import data_archive
 from wsss.runs.record import Recorder
 from wsss.runs.run import VALIDATED, Run, scored_artifact, stage_kind
+from wsss.runs.sources import verify_sources
 from wsss.scores import co_occurrence
 from wsss.scores.bootstrap import write_images
 from wsss.scores.metrics import (
@@ -82,6 +83,7 @@ def evaluate(run: Run, what: str) -> None:
     """
     if f"eval/{what}" not in run.stages():
         raise ConfigError(f"{run} has no {what!r} to evaluate.")
+    verify_sources(run, f"eval/{what}")
     if what == "boxes":
         evaluate_boxes(run)
         return

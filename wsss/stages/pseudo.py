@@ -19,6 +19,7 @@ from wsss.refine import crf
 from wsss.refine.saliency import attention_image, keep_agreed
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
+from wsss.runs.sources import verify_sources
 from wsss.scores.metrics import seed
 from wsss.settings import PseudoParams, SaliencyParams
 from wsss.storage import archive
@@ -34,6 +35,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
     params = run.settings.pseudo
     if params.crf != "none":
         crf.check_installed()
+    verify_sources(run, "pseudo")
     index, target = load_index(run.index), run.path("pseudo.zip")
     entries, maps = index.training(), run.path(f"{params.source}.zip")
     check_saliency(entries, params.saliency)
