@@ -83,6 +83,17 @@ def _run(name: str, files: list[Path] | None) -> Run:
     return Run.parse(name, _params(files))
 
 
+def _recorded(name: str, files: list[Path] | None, *needed: str) -> Run:
+    """Return a finished run with the settings of its records.
+
+    needed: stages whose settings the command uses. Parameter files stand in for missing records only
+    if they are named.
+    """
+    from wsss.runs.recorded import recorded_run
+
+    return recorded_run(_run(name, files), needed, bool(files) or PARAMS_VARIABLE in os.environ)
+
+
 def _shard(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
@@ -299,8 +310,7 @@ def show(
     """Write a gallery: images with the output of each stage of the runs; open index.html."""
     from wsss.report.gallery.gallery import gallery, image_count
 
-    loaded = _params(params)
-    count = gallery([Run.parse(name, loaded) for name in runs], image_count(images), output)
+    count = gallery([_recorded(name, params) for name in runs], image_count(images), output)
     typer.echo(f"{count} images -> {output / 'index.html'}")
 
 
@@ -313,10 +323,12 @@ def predict(
     ),
     params: ParamFiles = None,
 ) -> None:
-    """Segment your own images with the networks of a run."""
+    """Segment your own images with the networks and settings of a run."""
+    from wsss.export.predict import image_paths, stages_used
     from wsss.export.predict import predict as stage
 
-    count = stage(_run(run, params), images, out)
+    paths = list(image_paths(images))
+    count = stage(_recorded(run, params, *stages_used(_run(run, params))), paths, out)
     outputs = f"{out}/masks, {out}/overlays, {out}/cams, {out}/classes.csv"
     typer.echo(one_line(f"{count} images -> {outputs}"))
 
@@ -375,7 +387,7 @@ def export_onnx(run: RunName, out: Out = None, params: ParamFiles = None) -> Non
     """Write the segmenter as ONNX, from an image to logits."""
     from wsss.export.onnx import onnx
 
-    typer.echo(onnx(_run(run, params), out))
+    typer.echo(onnx(_recorded(run, params, "segmenter"), out))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
