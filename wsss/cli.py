@@ -423,7 +423,10 @@ def show_params(
         bool, typer.Option("--explain", help="Print every key with its type, default and meaning.")
     ] = False,
     write: Annotated[
-        bool, typer.Option("--write", help="Write params.yaml and its JSON schema from the code.")
+        bool,
+        typer.Option(
+            "--write", help="Write params.yaml, its JSON schema and docs/weights.md from the code."
+        ),
     ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
     run: Annotated[
@@ -444,7 +447,10 @@ def show_params(
     elif schema:
         typer.echo(render.schema_text(), nl=False)
     elif write:
+        from wsss.runs import weights_page
+
         render.write_defaults(Path())
+        weights_page.write(Path())
     elif run:
         typer.echo(_settings(_run(run, params), _param_files(params), why))
     elif why:
@@ -480,12 +486,19 @@ def show_methods(params: ParamFiles = None) -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Print what is installed, what is missing, and what to do about it."""
+def doctor(params: ParamFiles = None) -> None:
+    """Print what is installed, what is missing, and what to do about it; also what --params needs."""
     from wsss.machine.doctor import report
+    from wsss.runs.missing import Plan, advice, downloads, missing_files
 
     lines, healthy = report()
     typer.echo("\n".join(lines))
+    if params:
+        plan = Plan.of(_params(params))
+        files = missing_files(plan)
+        typer.echo(advice(plan, files))
+        typer.echo(downloads(plan))
+        healthy = healthy and not files
     raise typer.Exit(0 if healthy else 1)
 
 

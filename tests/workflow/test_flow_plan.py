@@ -235,6 +235,20 @@ def test_every_preset_has_a_plan(fresh: Checkout, tmp_path: Path, path: Path) ->
     assert rules_of & {"cam", "boxes"}
 
 
+def test_a_plan_that_lacks_files_names_all_of_them(fresh: Checkout) -> None:
+    command = ("snakemake", "--cores", "1", "--dry-run", "--configfile", "params/voc12.yaml")
+    told = fresh.call(*command, status=1).stderr
+    assert "WorkflowError:\n6 files are missing that the plan needs:" in told
+    assert "data/pretrained/deeplabv1_resnet101-coco.pth (crt, pcsformer under published)" in told
+    assert "  methods: [cam, toco, seco, cpdgl, supervised]" in told
+    assert "MissingInputException" not in told
+    told = fresh.call(*command, "--", "work/voc12/cam/common/s0/cam.zip")
+    assert "2 files are missing that the plan needs:" in told.stderr
+    assert "cam_shard" in told.stdout
+    run = [word for word in command if word != "--dry-run"]
+    assert "2 files are missing" in fresh.call(*run, "--", "work/voc12/index.json", status=1).stderr
+
+
 def test_a_plan_can_end_after_any_stage(fresh: Checkout) -> None:
     found = []
     for stage in ("cam", "pseudo"):

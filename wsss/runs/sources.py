@@ -59,7 +59,7 @@ def verify_sources(run: Run, stage: str, checksums: bool = True) -> None:
     Raises:
         StaleError: with the file, the difference and the command that makes the file again.
     """
-    for difference in differences(run, partly=True, stages=_before(run, stage)):
+    for difference in differences(run, partly=True, stages=stages_before(run, stage)):
         raise StaleError(_out_of_date(run, stage, difference))
     for source in sources(run, stage) if checksums else ():
         path, record = artifact(run, source), run.path(f"{source}.json")
@@ -72,7 +72,7 @@ def verify_sources(run: Run, stage: str, checksums: bool = True) -> None:
                 )
 
 
-def _before(run: Run, stage: str) -> set[str]:
+def stages_before(run: Run, stage: str) -> set[str]:
     """Return all stages that `stage` depends on."""
     waiting, reached = sources(run, stage), set[str]()
     while waiting:

@@ -47,8 +47,9 @@ class WeightFile(Strict):
     @property
     def instruction(self) -> str:
         """What a user has to do to get the file, with the addresses of its authors."""
+        advice = (self.advice or "Download it").rstrip(".")
         pages = f" ({' or '.join(self.pages)})" if self.pages else ""
-        return f"{self.advice or 'Download it.'}{pages}"
+        return f"{advice}{pages}."
 
 
 @functools.cache
