@@ -13,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 
 from wsss.errors import WsssError
 from wsss.runs.flow import Flow
+from wsss.runs.missing import check_before_plan
 from wsss.runs.outputs import (
     FIGURES,
     TABLES,
@@ -30,6 +31,7 @@ configfile: "params.yaml"
 try:
     flow = Flow(*configuration(workflow, config))
     flow.check_arrays(*executor_limits(workflow))
+    check_before_plan(workflow, flow.params, WorkflowError)
 except WsssError as error:
     raise WorkflowError(str(error)) from None
 

@@ -18,8 +18,9 @@ from wsss.data.index import Index
 from wsss.machine.doctor import report
 from wsss.methods.base import build_method
 from wsss.nets.deeplab import build_deeplab
+from wsss.runs.record import recorder
 from wsss.runs.run import Run
-from wsss.settings import Params
+from wsss.settings.resolve import validate_params
 from wsss.storage import checkpoint
 from wsss.training import session
 
@@ -30,7 +31,8 @@ RUN = "shapes/cam/common/s0"
 def trained(squares: Index, work: Path) -> Run:
     """Return a run whose networks have their first, random weights."""
     (work / "params.yaml").write_text("segmenter: {test: {crf: none}}\n")
-    run, index = Run(Params(), "shapes", "cam", "common", 0), replace(squares, dataset="shapes")
+    params = validate_params({"segmenter": {"test": {"crf": "none"}}})
+    run, index = Run(params, "shapes", "cam", "common", 0), replace(squares, dataset="shapes")
     torch.manual_seed(0)
     nets = {
         "classifier": build_method(run, len(index.classes)).build("classifier"),
@@ -39,6 +41,9 @@ def trained(squares: Index, work: Path) -> Run:
     for name, net in nets.items():
         path = run.path(f"{name}.safetensors")
         checkpoint.save(path, net.state_dict(), session.header(run, name, index))
+        recorder(run, name).write(path.with_suffix(".json"), [], [path])
+    for stage in ("cam", "masks"):
+        recorder(run, stage).write(run.path(f"{stage}.json"), [], [])
     return run
 
 

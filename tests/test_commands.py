@@ -38,6 +38,9 @@ COVERED = {
     r"wsss params --explain": "tests/settings/test_resolve.py::test_explain_has_a_sentence_for_every_key",
     r"wsss params --schema": "tests/settings/test_resolve.py::test_params_yaml_and_its_schema_are_what_the_models_render",
     r"wsss params --run .* --why .*": "tests/test_cli.py::test_the_layers_of_a_key_are_listed",
+    r"wsss doctor( --params \S+)+": (
+        "tests/runs/test_missing.py::test_the_doctor_names_what_a_preset_lacks"
+    ),
     r"wsss doctor": "tests/test_cli.py::test_the_doctor_finds_this_machine_fit",
     r"wsss --debug table": "tests/test_cli.py::test_debug_shows_where_an_error_came_from",
     r"wsss cam \S+ +wsss evaluate \S+ seed +wsss --help": (

@@ -42,7 +42,12 @@ ParamFiles = Annotated[
     ),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run: dataset/method/protocol/sSEED.")]
-Shard = Annotated[str, typer.Option(help="Process part k of n equal parts: k-of-n.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        help="Process part k of n equal parts, for `wsss gather`: k-of-n. Default: all, at once."
+    ),
+]
 Gpus = Annotated[
     int,
     typer.Option(
@@ -78,7 +83,20 @@ def _run(name: str, files: list[Path] | None) -> Run:
     return Run.parse(name, _params(files))
 
 
-def _shard(text: str) -> tuple[int, int]:
+def _recorded(name: str, files: list[Path] | None, *needed: str) -> Run:
+    """Return a finished run with the settings of its records.
+
+    needed: stages whose settings the command uses. Parameter files stand in for missing records only
+    if they are named.
+    """
+    from wsss.runs.recorded import recorded_run
+
+    return recorded_run(_run(name, files), needed, bool(files) or PARAMS_VARIABLE in os.environ)
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
     number, _, count = text.partition("-of-")
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise ConfigError(f"--shard {text!r} is not k-of-n with 1 <= k <= n, such as 1-of-4.")
@@ -148,7 +166,7 @@ def cam(
     network: Annotated[
         str | None, typer.Argument(help="Network of the chain; default: the CAM network.")
     ] = None,
-    shard: Shard = "1-of-1",
+    shard: Shard = None,
     processes: Processes = 0,
     params: ParamFiles = None,
 ) -> None:
@@ -160,7 +178,7 @@ def cam(
 
 @app.command()
 def decode(
-    run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
+    run: RunName, shard: Shard = None, processes: Processes = 0, params: ParamFiles = None
 ) -> None:
     """Predict the masks of the validation images with the method's own decoder."""
     from wsss.stages.decode import decode as stage
@@ -210,7 +228,7 @@ def affinity(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles 
 
 
 @app.command()
-def walk(run: RunName, shard: Shard = "1-of-1", params: ParamFiles = None) -> None:
+def walk(run: RunName, shard: Shard = None, params: ParamFiles = None) -> None:
     """Spread the CAMs along affinities by a random walk."""
     from wsss.stages.walk import walk as stage
 
@@ -218,7 +236,7 @@ def walk(run: RunName, shard: Shard = "1-of-1", params: ParamFiles = None) -> No
 
 
 @app.command()
-def instances(run: RunName, shard: Shard = "1-of-1", params: ParamFiles = None) -> None:
+def instances(run: RunName, shard: Shard = None, params: ParamFiles = None) -> None:
     """Write instance labels from IRN's displacements."""
     from wsss.stages.instances import instances as stage
 
@@ -244,7 +262,7 @@ def segmenter(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles
 
 @app.command()
 def masks(
-    run: RunName, shard: Shard = "1-of-1", processes: Processes = 0, params: ParamFiles = None
+    run: RunName, shard: Shard = None, processes: Processes = 0, params: ParamFiles = None
 ) -> None:
     """Predict the masks of the validation images with the segmenter."""
     from wsss.stages.masks import masks as stage
@@ -300,8 +318,7 @@ def show(
     """Write a gallery: images with the output of each stage of the runs; open index.html."""
     from wsss.report.gallery.gallery import gallery, image_count
 
-    loaded = _params(params)
-    count = gallery([Run.parse(name, loaded) for name in runs], image_count(images), output)
+    count = gallery([_recorded(name, params) for name in runs], image_count(images), output)
     typer.echo(f"{count} images -> {output / 'index.html'}")
 
 
@@ -314,10 +331,12 @@ def predict(
     ),
     params: ParamFiles = None,
 ) -> None:
-    """Segment your own images with the networks of a run."""
+    """Segment your own images with the networks and settings of a run."""
+    from wsss.export.predict import image_paths, stages_used
     from wsss.export.predict import predict as stage
 
-    count = stage(_run(run, params), images, out)
+    paths = list(image_paths(images))
+    count = stage(_recorded(run, params, *stages_used(_run(run, params))), paths, out)
     outputs = f"{out}/masks, {out}/overlays, {out}/cams, {out}/classes.csv"
     typer.echo(one_line(f"{count} images -> {outputs}"))
 
@@ -376,7 +395,7 @@ def export_onnx(run: RunName, out: Out = None, params: ParamFiles = None) -> Non
     """Write the segmenter as ONNX, from an image to logits."""
     from wsss.export.onnx import onnx
 
-    typer.echo(onnx(_run(run, params), out))
+    typer.echo(onnx(_recorded(run, params, "segmenter"), out))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -412,7 +431,10 @@ def show_params(
         bool, typer.Option("--explain", help="Print every key with its type, default and meaning.")
     ] = False,
     write: Annotated[
-        bool, typer.Option("--write", help="Write params.yaml and its JSON schema from the code.")
+        bool,
+        typer.Option(
+            "--write", help="Write params.yaml, its JSON schema and docs/weights.md from the code."
+        ),
     ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
     run: Annotated[
@@ -433,7 +455,10 @@ def show_params(
     elif schema:
         typer.echo(render.schema_text(), nl=False)
     elif write:
+        from wsss.runs import weights_page
+
         render.write_defaults(Path())
+        weights_page.write(Path())
     elif run:
         typer.echo(_settings(_run(run, params), _param_files(params), why))
     elif why:
@@ -469,12 +494,19 @@ def show_methods(params: ParamFiles = None) -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Print what is installed, what is missing, and what to do about it."""
+def doctor(params: ParamFiles = None) -> None:
+    """Print what is installed, what is missing, and what to do about it; also what --params needs."""
     from wsss.machine.doctor import report
+    from wsss.runs.missing import Plan, advice, downloads, missing_files
 
     lines, healthy = report()
     typer.echo("\n".join(lines))
+    if params:
+        plan = Plan.of(_params(params))
+        files = missing_files(plan)
+        typer.echo(advice(plan, files))
+        typer.echo(downloads(plan))
+        healthy = healthy and not files
     raise typer.Exit(0 if healthy else 1)
 
 

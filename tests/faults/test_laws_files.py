@@ -67,7 +67,8 @@ def test_an_archive_comes_back_whatever_the_order_and_the_shards(
         shards = [Path(folder, f"{k}.zip") for k in range(parts)]
         for number, path in enumerate(shards):
             write(path, {name: members[name] for name in names[number::parts]})
-        archive.join(shards, joined)
+        with archive.Writer(joined) as writer:
+            archive.join(shards, writer)
         assert whole.read_bytes() == joined.read_bytes()
         reader = archive.Reader(joined)
         assert {name: reader.read(name) for name in reader.names()} == members

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from wsss.errors import DatasetError
-from wsss.nets.weights import FOLDER, PublishedWeights, fetch_weights, published_weights
+from wsss.nets.weights import FOLDER, fetch_weights
 from wsss.runs.inputs import initial_weights, initial_weights_path
 from wsss.runs.run import planned_runs
 from wsss.settings import FIXED
 from wsss.settings.resolve import load_params
+from wsss.settings.weight_files import WeightFile, weight_files
 from wsss.stages import weights as stage
 from wsss.stages.weights import weights
 from wsss.storage import checkpoint
@@ -21,34 +22,38 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_row_says_how_to_get_it_from_whom_and_under_which_licence() -> None:
-    for name, row in published_weights().items():
-        assert [row.url, row.package, row.file].count(None) == 2, name
+    for name, row in weight_files().items():
+        ways = (row.url, row.package, row.hub, row.file, row.whole or None)
+        assert ways.count(None) == len(ways) - 1, name
         assert row.licence, name
         assert row.source, name
-        assert bool(row.sha256) == (row.file is None), name
+        assert bool(row.sha256) == bool(row.url or row.package), name
+        assert bool(row.pages) != row.fetched, name
+        assert bool(row.advice) == bool(row.file), name
         if row.url and len(str(row.sha256)) < 64:
             assert f"-{row.sha256}.pth" in row.url, "the digits in the name are those of the hash"
 
 
 def test_every_transformer_of_a_fixed_release_is_in_the_table() -> None:
     released = {f"{name}.imagenet" for _, name in FIXED.values() if "." in name}
-    assert released <= set(published_weights())
+    assert released <= set(weight_files())
 
 
-def published(folder: Path) -> PublishedWeights:
+def published(folder: Path) -> WeightFile:
     """Return a row whose file is on this machine, with the first digits of its hash."""
     folder.mkdir(parents=True)
     torch.save({"model": {"conv.weight": torch.ones(2, 2)}}, folder / "net.pth")
     digest = hashlib.sha256((folder / "net.pth").read_bytes()).hexdigest()
     url = (folder / "net.pth").as_uri()
-    return PublishedWeights(url=url, sha256=digest[:8], licence="MIT", source="this test")
+    about = {"network": "net", "seen": ("ImageNet",), "licence": "MIT", "source": "this test"}
+    return WeightFile.model_validate({"url": url, "sha256": digest[:8], **about})
 
 
 def test_weights_are_fetched_verified_and_recorded(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = published(work / "server")
-    monkeypatch.setattr(stage, "published_weights", lambda: {"net.imagenet": row})
+    monkeypatch.setattr(stage, "weight_file", {"net.imagenet": row}.get)
     weights("net.imagenet")
     state, header = checkpoint.load(initial_weights_path("net.imagenet"))
     assert torch.equal(state["conv.weight"], torch.ones(2, 2))
@@ -81,4 +86,4 @@ def test_the_published_methods_begin_with_weights_of_known_licence() -> None:
     for run in planned_runs(params):
         for network in run.networks:
             names = set(initial_weights(run.settings, network).values())
-            assert run.protocol != "published" or names <= set(published_weights())
+            assert run.protocol != "published" or names <= set(weight_files())

@@ -29,7 +29,8 @@ def test_joined_parts_equal_the_whole(tmp_path: Path) -> None:
     write(tmp_path / "whole.zip", ["a", "b", "c", "d"])
     write(tmp_path / "1.zip", ["d", "a"])
     write(tmp_path / "2.zip", ["c", "b"])
-    archive.join([tmp_path / "1.zip", tmp_path / "2.zip"], tmp_path / "joined.zip")
+    with archive.Writer(tmp_path / "joined.zip") as writer:
+        archive.join([tmp_path / "1.zip", tmp_path / "2.zip"], writer)
     assert (tmp_path / "joined.zip").read_bytes() == (tmp_path / "whole.zip").read_bytes()
 
 

@@ -251,6 +251,25 @@ def test_every_preset_has_a_plan(fresh: Checkout, tmp_path: Path, path: Path) ->
     assert rules_of & {"cam", "boxes"}
 
 
+def test_a_plan_that_lacks_files_names_all_of_them(fresh: Checkout, tmp_path: Path) -> None:
+    own = fresh.copy(tmp_path / "repository")
+
+    def told(*arguments: str, status: int) -> str:
+        command = ("snakemake", "--cores", "1", "--configfile", "params/voc12.yaml")
+        done = own.call(*command, *arguments, status=status)
+        return done.stdout + done.stderr
+
+    refused = told("--dry-run", status=1)
+    assert "WorkflowError:\n6 files are missing that the plan needs:" in refused
+    assert "data/pretrained/deeplabv1_resnet101-coco.pth (crt, pcsformer under" in refused
+    assert "  methods: [cam, toco, seco, cpdgl, supervised]" in refused
+    assert "MissingInputException" not in refused
+    planned = told("--dry-run", "--", "work/voc12/cam/common/s0/cam.zip", status=0)
+    assert "2 files are missing that the plan needs:" in planned
+    assert "cam_shard" in planned
+    assert "2 files are missing" in told("--", "work/voc12/index.json", status=1)
+
+
 def test_a_plan_can_end_after_any_stage(fresh: Checkout) -> None:
     found = []
     for stage in ("cam", "pseudo"):

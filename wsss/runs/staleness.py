@@ -90,13 +90,22 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
-def differences(run: Run, partly: bool = False) -> Iterator[Difference]:
-    """Yield each way in which the records of a run do not fit the present."""
+def differences(
+    run: Run, partly: bool = False, stages: Collection[str] | None = None
+) -> Iterator[Difference]:
+    """Yield each way in which the records of a run do not fit the present.
+
+    partly: skip stages that are not finished. stages: compare the records of these stages alone, and
+    that of the data if it exists.
+    """
     finished = present(run) if partly else records(run)
+    if stages is not None:
+        finished = {stage: record for stage, record in finished.items() if stage in stages}
     path, section = _data_path(run.dataset), f"data.{run.dataset}"
-    settings, code = data_slice(run.params, run.dataset), data_code(run.dataset)
-    for text in _against(data_record(run.dataset), settings, code, section):
-        yield Difference(path, f"{run.dataset} data: {text}")
+    if stages is None or path.is_file():
+        settings, code = data_slice(run.params, run.dataset), data_code(run.dataset)
+        for text in _against(data_record(run.dataset), settings, code, section):
+            yield Difference(path, f"{run.dataset} data: {text}")
     for stage, record in finished.items():
         path = run.path(f"{stage}.json")
         section = "" if stage.startswith("eval/") else SECTIONS.get(stage, stage_kind(stage))
@@ -145,7 +154,9 @@ def _broken_chain(run: Run, finished: Mapping[str, Record], partly: bool) -> Ite
 
 def _written(run: Run, finished: Mapping[str, Record], partly: bool) -> dict[str, tuple[str, str]]:
     """Return (the stage that wrote it, checksum) of every file, by path."""
-    sources = {f"{run.dataset} data": data_record(run.dataset)}
+    sources = {}
+    if not partly or _data_path(run.dataset).is_file():
+        sources[f"{run.dataset} data"] = data_record(run.dataset)
     for path in _weights_records(run, finished):
         if path.is_file() or not partly:
             sources[f"weights {path.stem}"] = read_record(path, Record)

@@ -20,6 +20,7 @@ from wsss.nets.backbone import Network
 from wsss.progress import progress
 from wsss.runs.record import recorder
 from wsss.runs.run import Run
+from wsss.runs.sources import verify_sources
 from wsss.scores.boxes import from_map
 from wsss.storage import archive
 from wsss.storage.archive import pack_arrays
@@ -29,6 +30,7 @@ BEST = 5  # classes whose boxes are stored
 
 def boxes(run: Run) -> None:
     """Write ranked classes and boxes, in pixels of a square as large as the training crops."""
+    verify_sources(run, "boxes")
     index, params = load_index(run.index), run.settings.boxes
     entries = index.of_one_class("val")
     if not entries:

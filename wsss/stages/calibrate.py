@@ -14,6 +14,7 @@ from wsss.progress import log, progress
 from wsss.runs.calibration import Calibration, thresholds_path
 from wsss.runs.record import recorder
 from wsss.runs.run import Run
+from wsss.runs.sources import source_files, verify_sources
 from wsss.scores.metrics import ThresholdCurve, mean_iou, thresholds
 from wsss.settings.thresholds import sure_levels
 from wsss.storage.cam_archive import CamReader
@@ -31,6 +32,7 @@ def calibrate(run: Run, maps: str) -> None:
     stage = f"calibrate-{maps}"
     if stage not in run.stages():
         raise ConfigError(f"{run} calibrates no threshold for {maps!r}.")
+    verify_sources(run, stage)
     index, source, target = (
         load_index(run.index),
         run.path(f"{maps}.zip"),
@@ -47,7 +49,7 @@ def calibrate(run: Run, maps: str) -> None:
             *(run, maps),
         )
     write_json(target, chosen.model_dump(mode="json"))
-    record.write(run.path(f"{stage}.json"), [run.index, source], [target])
+    record.write(run.path(f"{stage}.json"), source_files(run, stage), [target])
     log.info("%s: thresholds of %s: %s", run, maps, in_words(chosen))
 
 

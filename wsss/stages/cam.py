@@ -1,4 +1,4 @@
-"""CAM inference on the training images, in shards that `gather` puts together."""
+"""CAM inference on the training images, in shards that `gather` puts together, or at once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from wsss.machine.runtime import Runtime
 from wsss.methods.base import Method, build_method
 from wsss.nets.backbone import Network
 from wsss.progress import progress
-from wsss.runs.run import Run, shard_path
+from wsss.runs.run import Run
+from wsss.runs.sources import verify_sources
 from wsss.settings import CamParams
-from wsss.storage import archive
+from wsss.stages.gather import WHOLE, Shard, shard_writer
 from wsss.storage.cam_archive import Cam, pack
 
 
-def cam(run: Run, shard: tuple[int, int], workers: int = 0, network: str | None = None) -> None:
-    """Write the CAMs of shard (k, n) of the training images.
+def cam(run: Run, shard: Shard | None, workers: int = 0, network: str | None = None) -> None:
+    """Write the CAMs of shard (k, n) of the training images; None: of all, with the record.
 
     network: the network of the chain whose CAMs are written, by default the run's CAM network.
 
@@ -34,15 +35,17 @@ def cam(run: Run, shard: tuple[int, int], workers: int = 0, network: str | None 
     if artifact is None:
         networks = ", ".join(run.cams.values())
         raise ConfigError(f"{run} has no CAMs of a network {name!r}; it has them of {networks}.")
+    verify_sources(run, artifact, checksums=shard is None)
     index, params = load_index(run.index), run.settings.cam
     runtime = Runtime.start("auto")
     method = build_method(run, len(index.classes))
     net = restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
-    batches = shard_batches(plan_batches(index.training(), params.batch), shard)
+    number, count = shard or WHOLE
+    batches = shard_batches(plan_batches(index.training(), params.batch), (number, count))
     forward = cam_forward(method, net, params)
     results = cams(forward, batches, index, params, normalisation(net), runtime, workers)
-    with archive.Writer(shard_path(run, artifact, shard)) as writer:
-        for entries, batch in progress(results, f"{artifact} {shard[0]}/{shard[1]}", len(batches)):
+    with shard_writer(run, artifact, shard) as writer:
+        for entries, batch in progress(results, f"{artifact} {number}/{count}", len(batches)):
             for entry, cam in zip(entries, batch, strict=True):
                 writer.add(f"{entry.name}.npz", pack(cam))
 

@@ -15,9 +15,10 @@ from wsss.data.index import Entry, Index, load_index
 from wsss.progress import progress
 from wsss.refine import crf
 from wsss.refine.affinity import from_thresholds
-from wsss.runs.calibration import affinity_label_params, calibrated_files
+from wsss.runs.calibration import affinity_label_params
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
+from wsss.runs.sources import source_files, verify_sources
 from wsss.scores.metrics import seed
 from wsss.settings import AffinityLabelParams
 from wsss.storage import archive
@@ -31,6 +32,7 @@ def confident(run: Run, processes: int = 1) -> None:
     params = affinity_label_params(run)
     if params.crf != "none":
         crf.check_installed()
+    verify_sources(run, "confident")
     index = load_index(run.index)
     record = Recorder("confident", run.slice("confident"), run.code("confident"), run.seed)
     entries, target = index.training(), run.path("confident.zip")
@@ -46,7 +48,7 @@ def confident(run: Run, processes: int = 1) -> None:
             shares += [(labels == 0).mean(), ((labels > 0) & ~ignored).mean(), ignored.mean()]
     names = ("background", "foreground", "ignored")
     metrics = dict(zip(names, (shares / max(1, len(entries))).round(4).tolist(), strict=True))
-    inputs = [run.index, run.path("cam.zip"), *calibrated_files(run, "confident")]
+    inputs = source_files(run, "confident")
     record.write(run.path("confident.json"), inputs, [target], metrics=metrics)
 
 

@@ -11,23 +11,32 @@ from wsss.machine.runtime import Runtime
 from wsss.methods.base import build_method
 from wsss.progress import progress
 from wsss.refine import crf
-from wsss.runs.run import Run, shard_path
+from wsss.runs.run import Run
+from wsss.runs.sources import verify_sources
+from wsss.stages.gather import WHOLE, Shard, shard_writer
 from wsss.stages.masks import write_masks
 
 
-def decode(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
-    """Write the predicted labels of shard (k, n) of the validation and test images."""
+def decode(run: Run, shard: Shard | None, workers: int = 0) -> None:
+    """Write the predicted labels of shard (k, n) of the validation and test images.
+
+    shard: None writes all of them, with the record.
+    """
     if not run.spec.decodes:
         raise ConfigError(f"{run.method} has no decoder of its own: use `wsss masks`.")
+    verify_sources(run, "decode", checksums=shard is None)
     index, params = load_index(run.index), run.settings.decode
     if params.crf != "none":
         crf.check_installed()
     runtime, name = Runtime.start("auto"), str(run.spec.cam_network)
     method = build_method(run, len(index.classes))
     net = restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
-    batches = shard_batches(plan_batches(index.split("val", "test"), params.batch), shard)
+    number, count = shard or WHOLE
+    plan = plan_batches(index.split("val", "test"), params.batch)
+    batches = shard_batches(plan, (number, count))
     forward = without_gradients(lambda images: method.decode(net, images))
     augmentation, normalise = decode_augmentation(params), normalisation(net)
     results = inference(forward, batches, augmentation, normalise, runtime, workers)
-    shown = progress(results, f"decoder {shard[0]}/{shard[1]}", len(batches))
-    write_masks(shard_path(run, "decode", shard), shown, params, normalise)
+    shown = progress(results, f"decoder {number}/{count}", len(batches))
+    with shard_writer(run, "decode", shard) as writer:
+        write_masks(writer, shown, params, normalise)

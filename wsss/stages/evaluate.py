@@ -15,7 +15,6 @@ from wsss.data.images import load_truth
 from wsss.data.index import Entry, Index, load_index
 from wsss.errors import ConfigError, DatasetError
 from wsss.progress import log, progress
-from wsss.runs.calibration import calibrated_files
 from wsss.runs.describe import described
 from wsss.runs.evaluation import (
     ClassScores,
@@ -32,6 +31,7 @@ from wsss.runs.evaluation import (
 from wsss.runs.inputs import data_archive
 from wsss.runs.record import Recorder
 from wsss.runs.run import VALIDATED, Run, scored_artifact, stage_kind
+from wsss.runs.sources import source_files, verify_sources
 from wsss.scores import co_occurrence
 from wsss.scores.bootstrap import write_images
 from wsss.scores.metrics import (
@@ -86,6 +86,7 @@ def evaluate(run: Run, what: str) -> None:
     """
     if f"eval/{what}" not in run.stages():
         raise ConfigError(f"{run} has no {what!r} to evaluate.")
+    verify_sources(run, f"eval/{what}")
     if what == "boxes":
         evaluate_boxes(run)
         return
@@ -110,8 +111,7 @@ def evaluate(run: Run, what: str) -> None:
     )
     write_images(by_image, images.confusions)
     path = run.path(f"{stage}.json")
-    inputs = [run.index, source, *calibrated_files(run, stage)]
-    record.write(path, inputs, [by_image], **evaluation.content())
+    record.write(path, source_files(run, stage), [by_image], **evaluation.content())
     left_out = f", {unscored} without a mask left out" if unscored else ""
     place = f"{_split(what)} ({len(entries)} images{left_out})"
     log.info("%s of %s: mIoU %.3f on %s", what, run, scores.miou, place)

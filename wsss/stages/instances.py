@@ -18,15 +18,16 @@ from wsss.refine.affinity import path_affinities
 from wsss.refine.instances import Instance, clusters, detections, per_object
 from wsss.refine.random_walk import random_walk, transition
 from wsss.runs.calibration import pseudo_params
-from wsss.runs.run import Run, shard_path
+from wsss.runs.run import Run
+from wsss.runs.sources import verify_sources
+from wsss.stages.gather import WHOLE, Shard, shard_writer
 from wsss.stages.walk import BATCH, on_grid
-from wsss.storage import archive
 from wsss.storage.archive import pack_arrays
 from wsss.storage.cam_archive import Cam, CamReader, enlarge
 
 
-def instances(run: Run, shard: tuple[int, int]) -> None:
-    """Write the instances of shard (k, n) of the training images.
+def instances(run: Run, shard: Shard | None) -> None:
+    """Write the instances of shard (k, n) of the training images; None: of all, with the record.
 
     A member `<image name>.npz` holds `labels` int16 (N,), class numbers from 0; `scores` float32 (N,)
     in [0, 1]; `masks` uint8, the bits of (N, H, W); `size` int32 (H, W).
@@ -38,6 +39,7 @@ def instances(run: Run, shard: tuple[int, int]) -> None:
             f"{run} has no displacements, so there are no instances. Set affinity.kind: irn and "
             "affinity.irn.displacement_channels above 0."
         )
+    verify_sources(run, "instances", checksums=shard is None)
     runtime = Runtime.start("auto")
     net = restore(
         lambda: IRN(affinity.backbone, affinity.stride, affinity.irn),
@@ -45,16 +47,15 @@ def instances(run: Run, shard: tuple[int, int]) -> None:
         runtime,
     )
     cams = CamReader(run.path("cam.zip"))
-    batches = shard_batches(plan_batches(index.training(), BATCH), shard)
+    number, count = shard or WHOLE
+    batches = shard_batches(plan_batches(index.training(), BATCH), (number, count))
     images = ImageViews(batches, normalisation(net))
     forward = without_gradients(
         lambda pictures: edges_and_displacements(net, pictures, params.pad_px)
     )
-    with archive.Writer(shard_path(run, "instances", shard)) as writer:
+    with shard_writer(run, "instances", shard) as writer:
         shown = zip(batches, images, strict=True)
-        for entries, (pictures,) in progress(
-            shown, f"instances {shard[0]}/{shard[1]}", len(batches)
-        ):
+        for entries, (pictures,) in progress(shown, f"instances {number}/{count}", len(batches)):
             with runtime.autocast():
                 outputs = forward(runtime.send(pictures)).float()
             for entry, output in zip(entries, outputs, strict=True):

@@ -1,11 +1,10 @@
-"""Predict the validation and test images with the segmenter, in shards that `gather` puts together."""
+"""Predict the validation and test images with the segmenter, in shards, or all at once."""
 
 from __future__ import annotations
 
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,29 +21,38 @@ from wsss.machine.runtime import Runtime
 from wsss.nets.deeplab import build_deeplab
 from wsss.progress import progress
 from wsss.refine import crf
-from wsss.runs.run import Run, shard_path
+from wsss.runs.run import Run
+from wsss.runs.sources import verify_sources
 from wsss.settings import SegmenterTestParams
+from wsss.stages.gather import WHOLE, Shard, shard_writer
 from wsss.storage import archive
 
 
-def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
-    """Write the predicted labels of shard (k, n) of the validation and test images."""
+def masks(run: Run, shard: Shard | None, workers: int = 0) -> None:
+    """Write the predicted labels of shard (k, n) of the validation and test images.
+
+    shard: None writes all of them, with the record.
+    """
+    verify_sources(run, "masks", checksums=shard is None)
     settings, index = run.settings.segmenter, load_index(run.index)
     params, classes = settings.test, len(index.classes)
     if params.crf != "none":
         crf.check_installed()
     runtime, weights = Runtime.start("auto"), run.path("segmenter.safetensors")
     net = restore(lambda: build_deeplab(settings, classes), weights, runtime)
-    batches = shard_batches(plan_batches(index.split("val", "test"), params.batch), shard)
+    number, count = shard or WHOLE
+    plan = plan_batches(index.split("val", "test"), params.batch)
+    batches = shard_batches(plan, (number, count))
     forward, normalise = without_gradients(net), normalisation(net)
     augmentation = segmenter_augmentation(settings)
     results = inference(forward, batches, augmentation, normalise, runtime, workers)
-    shown = progress(results, f"masks {shard[0]}/{shard[1]}", len(batches))
-    write_masks(shard_path(run, "masks", shard), shown, params, normalise)
+    shown = progress(results, f"masks {number}/{count}", len(batches))
+    with shard_writer(run, "masks", shard) as writer:
+        write_masks(writer, shown, params, normalise)
 
 
 def write_masks(
-    path: Path,
+    writer: archive.Writer,
     results: Iterable[tuple[list[Entry], list[Tensor]]],
     params: SegmenterTestParams,
     normalise: Normalisation,
@@ -55,14 +63,13 @@ def write_masks(
     """
     processes = len(os.sched_getaffinity(0))
     merged = ((entries, logits) for entries, (logits,) in results)
-    with archive.Writer(path) as writer:
 
-        def keep(name: str, unary: NDArray[np.float32]) -> None:
-            labels = unary.argmax(0).astype(np.uint8)
-            writer.add(archive.before_crf(name), labelmap.encode(labels))
+    def keep(name: str, unary: NDArray[np.float32]) -> None:
+        labels = unary.argmax(0).astype(np.uint8)
+        writer.add(archive.before_crf(name), labelmap.encode(labels))
 
-        for name, labels in predicted_labels(merged, params, normalise, processes, keep):
-            writer.add(f"{name}.png", labelmap.encode(labels))
+    for name, labels in predicted_labels(merged, params, normalise, processes, keep):
+        writer.add(f"{name}.png", labelmap.encode(labels))
 
 
 def predicted_labels(

@@ -17,9 +17,10 @@ from wsss.errors import DatasetError
 from wsss.progress import progress
 from wsss.refine import crf
 from wsss.refine.saliency import attention_image, keep_agreed
-from wsss.runs.calibration import calibrated_files, pseudo_params
+from wsss.runs.calibration import pseudo_params
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
+from wsss.runs.sources import source_files, verify_sources
 from wsss.scores.metrics import seed
 from wsss.settings import PseudoParams, SaliencyParams
 from wsss.storage import archive
@@ -35,6 +36,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
     params = pseudo_params(run)
     if params.crf != "none":
         crf.check_installed()
+    verify_sources(run, "pseudo")
     index, target = load_index(run.index), run.path("pseudo.zip")
     entries, maps = index.training(), run.path(f"{params.source}.zip")
     check_saliency(entries, params.saliency)
@@ -50,9 +52,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
             writer.add(f"{entry.name}.png", labelmap.encode(labels))
             if rough is not None:
                 writer.add(archive.before_crf(entry.name), labelmap.encode(rough))
-    sources = dict.fromkeys([run.index, maps, *([cams] if cams else [])])
-    inputs = [*sources, *calibrated_files(run, "pseudo")]
-    record.write(run.path("pseudo.json"), inputs, [target])
+    record.write(run.path("pseudo.json"), source_files(run, "pseudo"), [target])
 
 
 def check_saliency(entries: list[Entry], params: SaliencyParams) -> None:

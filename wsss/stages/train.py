@@ -21,6 +21,7 @@ from wsss.nets.backbone import Network
 from wsss.progress import log, progress
 from wsss.runs.record import recorder
 from wsss.runs.run import Run
+from wsss.runs.sources import verify_sources
 from wsss.scores.metrics import (
     image_average_precision,
     image_f1,
@@ -129,6 +130,7 @@ def compute(
     if not runtime.is_main:
         runtime.wait()
         return
+    verify_sources(run, name)
     record = recorder(run, name, runtime.name)
 
     def images(side: int, batch: int) -> Iterator[Batch]:

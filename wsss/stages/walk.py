@@ -1,4 +1,4 @@
-"""Spread CAMs along learned affinities, in shards that `gather` puts together."""
+"""Spread CAMs along learned affinities, in shards that `gather` puts together, or at once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from wsss.nets.irn import IRN, edge_displacement
 from wsss.progress import progress
 from wsss.refine.affinity import inner_radius, pair_affinities, path_affinities
 from wsss.refine.random_walk import cells, random_walk, transition, with_background
-from wsss.runs.run import Run, shard_path
+from wsss.runs.run import Run
+from wsss.runs.sources import verify_sources
 from wsss.settings import AffinityParams, WalkParams
-from wsss.storage import archive
+from wsss.stages.gather import WHOLE, Shard, shard_writer
 from wsss.storage.cam_archive import Cam, CamReader, enlarge, pack
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ class Neighbours:
     margin: int = 0
 
 
-def walk(run: Run, shard: tuple[int, int]) -> None:
-    """Write the walked CAMs of shard (k, n) of the training images."""
+def walk(run: Run, shard: Shard | None) -> None:
+    """Write the walked CAMs of shard (k, n) of the training images; None: of all, with the record."""
+    verify_sources(run, "walk", checksums=shard is None)
     index, params = load_index(run.index), run.settings.walk
     runtime = Runtime.start("auto")
     net = restore(
@@ -57,13 +59,12 @@ def walk(run: Run, shard: tuple[int, int]) -> None:
         runtime,
     )
     cams = CamReader(run.path("cam.zip"))
-    batches = shard_batches(plan_batches(index.training(), BATCH), shard)
+    number, count = shard or WHOLE
+    batches = shard_batches(plan_batches(index.training(), BATCH), (number, count))
     images = ImageViews(batches, normalisation(net))
     forward = without_gradients(affinity_forward(net, params.pad_px))
-    with archive.Writer(shard_path(run, "walk", shard)) as writer:
-        shown = progress(
-            zip(batches, images, strict=True), f"walk {shard[0]}/{shard[1]}", len(batches)
-        )
+    with shard_writer(run, "walk", shard) as writer:
+        shown = progress(zip(batches, images, strict=True), f"walk {number}/{count}", len(batches))
         for entries, (pictures,) in shown:
             with runtime.autocast():
                 outputs = forward(runtime.send(pictures)).float()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from wsss.nets.weights import convert, fetch_weights, published_weights
+from wsss.nets.weights import convert, fetch_weights
 from wsss.progress import log
 from wsss.runs.inputs import initial_weights_path, weights_code
 from wsss.runs.record import Recorder
+from wsss.settings.weight_files import weight_file
 
 
 def weights(name: str) -> None:
     """Write `work/pretrained/<name>.safetensors` and its record; name: `resnet50.imagenet`."""
     path = initial_weights_path(name)
     record = Recorder("weights", {"weights": name}, weights_code())
-    row = published_weights().get(name)
+    row = weight_file(name)
     file = fetch_weights(row) if row and row.url else None
     package = row.package if row else None
     source = convert(name, path, file, package, row.sha256 or "" if row else "")

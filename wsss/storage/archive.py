@@ -125,13 +125,12 @@ def before_crf(name: str) -> str:
     return f"before_crf/{name}.png"  # no name of an image has a slash
 
 
-def join(parts: Iterable[Path], path: Path) -> None:
-    """Write all members of `parts` into one archive; its bytes do not depend on how they are split."""
-    with Writer(path) as writer:
-        for part in parts:
-            reader = Reader(part)
-            for name in reader.names():
-                writer.add(name, reader.read(name))
+def join(parts: Iterable[Path], writer: Writer) -> None:
+    """Add all members of `parts` to an archive; its bytes do not depend on how they are split."""
+    for part in parts:
+        reader = Reader(part)
+        for name in reader.names():
+            writer.add(name, reader.read(name))
 
 
 def pack_arrays(arrays: Mapping[str, Array]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import glob
 import hashlib
 import json
@@ -17,6 +18,7 @@ from typing import Any
 from wsss.errors import MissingError, StorageError, WsssError
 
 SECTOR = 4096  # bytes; a disk with less space than this is full
+LARGE = 1 << 20  # bytes, from which on the hash of a file is remembered until the file changes
 
 
 @contextmanager
@@ -107,9 +109,22 @@ def absent(path: Path) -> MissingError:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file as 64 hexadecimal digits; a process reads a large file once."""
     try:
-        with path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        about = path.stat()
+        if about.st_size < LARGE:
+            return _sha256(path)
+        changes = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+        return _sha256_of_large(path.absolute(), changes)
     except FileNotFoundError:
         raise absent(path) from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of_large(path: Path, changes: tuple[int, ...]) -> str:  # noqa: ARG001  # part of the key
+    return _sha256(path)

@@ -20,6 +20,7 @@ from wsss.randomness import number
 from wsss.runs.inputs import initial_weights, initial_weights_path
 from wsss.runs.record import Recorder, recorder
 from wsss.runs.run import Run
+from wsss.runs.sources import verify_sources
 from wsss.settings import (
     AffinityParams,
     ClassifierParams,
@@ -94,6 +95,7 @@ def train_network(
     """
     params = network_params(run, stage)
     runtime = Runtime.start(params.train.precision)
+    verify_sources(run, stage, checksums=runtime.is_main)
     index = load_index(run.index)
     entries = _training_entries(run, index)
     record = recorder(run, stage, runtime.name)
