@@ -51,7 +51,9 @@ def check(params: Params, dataset: str, echo: Callable[[str], object]) -> Counte
     for problem in _problems(params, dataset, source):
         counts[problem.severity] += 1
         echo(one_line(f"{dataset}: {problem.severity}: {problem.text}"))
-    if source.index and source.index.images:
+    if source.index is None and not source.unreadable:
+        echo(f"{dataset}: not drawn yet; `wsss data prepare {dataset}` draws it")
+    elif source.index and source.index.images:
         echo(one_line(f"{dataset}: {summary(source.index, source.is_painted)}"))
     return counts
 
