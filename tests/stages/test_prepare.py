@@ -5,6 +5,7 @@ from pathlib import Path
 
 import made_datasets
 import pytest
+from answer import wsss
 
 from wsss.data.images import load_image, load_mask
 from wsss.data.index import load_index
@@ -19,7 +20,6 @@ from wsss.settings import (
     Params,
     ShapesParams,
     StampsParams,
-    VocParams,
 )
 from wsss.stages.check import problems
 from wsss.stages.prepare import prepare
@@ -78,15 +78,15 @@ def test_nothing_is_written_for_data_that_cannot_be_trained_on(work: Path, table
     assert not Path("work/ponds/index.json").exists()
 
 
-def test_a_part_of_a_public_dataset_is_prepared_with_remarks(
-    work: Path, devkit: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "wsss")
-    prepare(Params(data=DataParams(voc12=VocParams(root=str(devkit)))), "voc12")
+def test_a_part_of_a_public_dataset_is_prepared_with_remarks(work: Path, devkit: Path) -> None:
+    settings = {"datasets": ["voc12"], "data": {"voc12": {"root": str(devkit)}}}
+    Path("params.yaml").write_text(json.dumps(settings))
+    answer = wsss("data", "prepare", "voc12")
+    answer.accepts()
     assert len(load_index(Path("work/voc12/index.json")).classes) == 20
-    assert "voc12: remark: 15 of 20 classes have no training image" in caplog.text
-    assert "The list train of voc12 has 2 images, not 1464. Numbers are not" in caplog.text
-    assert caplog.messages[-1].endswith("2 train, 2 aug, 1 val, 5 masks")
+    assert "voc12: remark: 15 of 20 classes have no training image" in answer.err
+    assert "The list train of voc12 has 2 images, not 1464. Numbers are not" in answer.err
+    assert answer.err.endswith("2 train, 2 aug, 1 val, 5 masks\n")
 
 
 def texts(params: Params, dataset: str) -> list[str]:

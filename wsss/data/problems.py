@@ -128,7 +128,7 @@ def summary(index: Index, is_painted: bool = True) -> str:
     listed = [f"{name} {counts[name]}" for name in index.classes]
     if len(listed) > LISTED_CLASSES:
         frequent = [f"{name} {counts[name]}" for name in classes[: LISTED_CLASSES // 2]]
-        listed = [*frequent, "…", *(f"{name} {counts[name]}" for name in classes[-2:])]
+        listed = [*frequent, "...", *(f"{name} {counts[name]}" for name in classes[-2:])]
     parts = [f"{counted(len(index.classes), 'class', 'classes')} ({', '.join(listed)})"]
     parts += [f"{len(images)} {split}" for split in SPLITS if (images := index.split(split))]
     masks = sum(entry.mask is not None for entry in index.images)
