@@ -26,9 +26,12 @@ from wsss.data.problems import Problem, Severity, counted
 
 # Single images may disagree: labels are noisy, and small or hidden objects have no pixel of their own.
 # It is an error above these shares of the images (a class that the labels lack, or the mask lacks), or
-# above this share, and number, of the images of one class. A public dataset needs that number anyway.
+# above this share, and number, of the images of one class.
 SHARE_UNLABELLED, SHARE_UNDRAWN = 0.05, 0.1
 SHARE_OF_CLASS, IMAGES_OF_CLASS = 0.2, 3
+PUBLIC_FACTOR = (
+    3  # nobody corrects the labels of a public dataset, so only replaced masks are an error
+)
 
 
 def disagreements(masks: Masks) -> Iterator[Problem]:
@@ -105,7 +108,8 @@ def _blank(masks: Masks, rows: Flags, binary: bool) -> Problem | None:
         advice = "255 means not known. Give the objects of each class its number: "
         advice += f"{numbered(masks.classes)}."
     example = masks.entries[int(rows.argmax())].mask
-    severity: Severity = "error" if count > SHARE_UNLABELLED * len(rows) else "remark"
+    limit = SHARE_UNLABELLED * _factor(masks)
+    severity: Severity = "error" if count > limit * len(rows) else "remark"
     return Problem(
         severity, f"{count} of {len(rows)} masks {start} (the first is {example}). {advice}"
     )
@@ -153,7 +157,11 @@ def _counts(masks: Masks, differs: Flags, occurs: Flags) -> str:
 
 def _is_much(masks: Masks, differs: Flags, occurs: Flags, limit: float) -> bool:
     """Return whether so many images differ that scores are wrong."""
-    counts, rows = differs.sum(0), rows_of(differs)
-    is_bad = (counts >= IMAGES_OF_CLASS) & (counts > SHARE_OF_CLASS * occurs.sum(0))
+    counts, rows, factor = differs.sum(0), rows_of(differs), _factor(masks)
+    is_bad = (counts >= IMAGES_OF_CLASS) & (counts > SHARE_OF_CLASS * factor * occurs.sum(0))
     is_enough = masks.table is not None or rows.sum() >= IMAGES_OF_CLASS
-    return bool(is_bad.any() or (is_enough and rows.mean() > limit))
+    return bool(is_bad.any() or (is_enough and rows.mean() > limit * factor))
+
+
+def _factor(masks: Masks) -> int:
+    return 1 if masks.table else PUBLIC_FACTOR

@@ -29,7 +29,8 @@ class Masks:
     """Images with a mask.
 
     labels: (images, classes), the classes of each image. values: (images, 256), the values of its
-    mask. table: the setting of a user's table, such as data.csv.birds; None for other datasets.
+    mask. table: the setting of a user's table, such as data.csv.birds; None for other datasets, which
+    nobody can correct.
     """
 
     entries: tuple[Entry, ...]
@@ -55,14 +56,13 @@ class Masks:
 
 def masks_of(index: Index, masked: Sequence[tuple[Entry, Flags]], table: str | None) -> Masks:
     """Return the images of an index that have a mask; masked: each with the values (256,) of its mask."""
-    labels = [[name in entry.labels for name in index.classes] for entry, _ in masked]
-    return Masks(
-        tuple(entry for entry, _ in masked),
-        index.classes,
-        np.array(labels, bool).reshape(len(masked), len(index.classes)),
-        np.array([values for _, values in masked], bool).reshape(len(masked), VALUES),
-        table,
-    )
+    labels = np.zeros((len(masked), len(index.classes)), bool)
+    values = np.zeros((len(masked), VALUES), bool)
+    columns = {name: number for number, name in enumerate(index.classes)}
+    for row, (entry, flags) in enumerate(masked):
+        labels[row, [columns[label] for label in entry.labels]] = True
+        values[row] = flags
+    return Masks(tuple(entry for entry, _ in masked), index.classes, labels, values, table)
 
 
 def rows_of(flags: Flags) -> Flags:
@@ -93,8 +93,9 @@ def numbering(masks: Masks) -> Numbers | None:
 
 def _overlap(masks: Masks) -> NDArray[np.float64]:
     """Return the share (classes, 256) of images with a class and a value among those with one of them."""
-    labels, values = masks.labels.astype(np.int64), masks.values.astype(np.int64)
-    shared = labels.T @ values
+    # As floats: products of integers take minutes for COCO.
+    labels, values = masks.labels.astype(np.float32), masks.values.astype(np.float32)
+    shared = (labels.T @ values).astype(np.float64)
     either = labels.sum(0)[:, None] + values.sum(0)[None] - shared
     overlap = np.asarray(shared / np.maximum(either, 1))
     overlap[:, IGNORE] = 0
