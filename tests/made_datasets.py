@@ -48,9 +48,10 @@ def voc(root: Path, images: Images = DEVKIT) -> Path:
         annotation.parent.mkdir(exist_ok=True)
         content = "".join(OBJECT.format(found) for found in objects)
         annotation.write_text(f"<annotation>{content}</annotation>")
-        mask(root / "SegmentationClassAug" / f"{name}.png", 8)
+        labels = [CLASSES.index(label) + 1 for label in objects]
+        mask(root / "SegmentationClassAug" / f"{name}.png", *labels)
         if source == "devkit":
-            mask(root / "SegmentationClass" / f"{name}.png", 8, 255)
+            mask(root / "SegmentationClass" / f"{name}.png", *labels, 255)
     lists = root / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     for split in ("train", "val"):

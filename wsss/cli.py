@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -125,20 +126,24 @@ def data_prepare(dataset: str, params: ParamFiles = None) -> None:
 
 @data_app.command("check")
 def data_check(
-    datasets: Annotated[list[str] | None, typer.Argument()] = None, params: ParamFiles = None
+    datasets: Annotated[list[str] | None, typer.Argument()] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail for remarks too, not only for errors.")
+    ] = False,
+    params: ParamFiles = None,
 ) -> None:
-    """Print every problem of the datasets."""
-    from wsss.stages.check import problems
+    """Print every error and remark on the datasets, and what they hold; fail if there are errors."""
+    from wsss.data.problems import counted
+    from wsss.stages.check import check
 
     loaded = _params(params)
-    count = 0
+    counts = Counter[str]()
     for dataset in datasets or loaded.datasets:
-        for problem in problems(loaded, dataset):
-            count += 1
-            typer.echo(one_line(f"{dataset}: {problem}"))
-    if count:
-        raise DatasetError(f"{count} problem{'s' * (count > 1)} found; see above.")
-    typer.echo("No problems found.")
+        counts += check(loaded, dataset, typer.echo)
+    shown = ", ".join(counted(count, kind, f"{kind}s") for kind, count in sorted(counts.items()))
+    if counts["error"] or (strict and counts):
+        raise DatasetError(f"{shown} found; see above.")
+    typer.echo(f"No errors found, {shown}." if counts else "No problems found.")
 
 
 @app.command()

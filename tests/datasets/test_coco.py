@@ -1,5 +1,6 @@
 """COCO: what a half-gigabyte file becomes, an image at a time, and what is refused."""
 
+import io
 import json
 import tempfile
 import tracemalloc
@@ -10,12 +11,15 @@ from typing import Any
 import made_datasets
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wsss.data import labelmap
 from wsss.data.images import load_image, load_mask
 from wsss.data.index import Index
 from wsss.datasets import coco
-from wsss.datasets.coco_json import Annotation, Instances
+from wsss.datasets.coco_json import Annotation, Instances, ShallowFile
+from wsss.datasets.coco_shapes import shape_fault
 from wsss.errors import DatasetError, MissingError, StorageError
 from wsss.settings import CocoParams
 from wsss.storage.archive import Reader
@@ -142,12 +146,12 @@ def change(edit: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
         (lambda r: annotations(r).write_bytes(annotations(r).read_bytes()[:900]), "(parse error: premature EOF)"),
         (lambda r: annotations(r).write_bytes(b"\x89PNG"), "(lexical error: invalid char in json text.)"),
         (change(lambda c: c.update(images=[7])), "an entry of its images is not a mapping"),
-        (change(lambda c: c["annotations"][0].pop("area")), "an entry has no 'area'"),
-        (change(lambda c: c["annotations"][0].update(category_id=12)), "is of category 12, not listed"),
+        (change(lambda c: c["annotations"][0].pop("area")), "the annotation 1 has no area. Correct"),
+        (change(lambda c: c["annotations"][0].update(category_id=12)), "the annotation 1 has the category_id 12, but the file lists no"),
         (change(lambda c: c["categories"].pop()), "the category 90 is 'absent', not 'toothbrush'"),
         (change(lambda c: c["categories"][10].update(id=12)), "the category 11 is 'absent', not"),
         (change(lambda c: c["images"][0].pop("height")), "is not an instances file of COCO (an entry has no 'height')"),
-        (change(lambda c: c["images"][0].update(height=9)), "000009.jpg is 24 x 24 px, not 24 x 9"),
+        (change(lambda c: c["images"][1].update(height=9)), "000025.jpg is 24 x 24 px, not 24 x 9"),
         (lambda r: (r / "train2014/COCO_train2014_000000000009.jpg").unlink(), "000009.jpg is missing"),
     ],
 )  # fmt: skip
@@ -161,9 +165,164 @@ def test_broken_files_are_named_in_one_line(
     assert "\n" not in problems[0]
 
 
+def wrong(**values: object) -> Callable[[Path], None]:
+    """Return what gives the first annotation of train2014 other values, and leaves out those of None."""
+
+    def edit(content: dict[str, Any]) -> None:
+        first = content["annotations"][0]
+        first.update(values)
+        for key in [key for key, value in values.items() if value is None]:
+            del first[key]
+
+    return change(edit)
+
+
+CROWD = {"size": [SIDE, SIDE], "counts": [SIDE * SIDE]}
+WRONG_ANNOTATIONS = [
+    (wrong(id=None), "the annotation in place 1 of the list has no id."),
+    (wrong(id="x"), "the annotation in place 1 of the list has the id 'x', which is no whole number."),
+    (wrong(image_id=None), "the annotation 1 has no image_id."),
+    (wrong(image_id=7), "the annotation 1 has the image_id 7, but the file lists no such image."),
+    (wrong(image_id=[9]), "has the image_id [9], which is no whole number."),
+    (wrong(category_id=None), "the annotation 1 has no category_id."),
+    (wrong(category_id=91), "has the category_id 91, but the file lists no such category."),
+    (wrong(category_id="1"), "has the category_id '1', which is no whole number."),
+    (wrong(category_id=[1]), "has the category_id [1], which is no whole number."),
+    (wrong(category_id={"a": 1}), "has the category_id {'a': 1}, which is no whole number."),
+    (wrong(category_id=True), "has the category_id True, which is no whole number."),
+    (wrong(category_id=1.5), "has the category_id 1.5, which is no whole number."),
+    (wrong(area=None), "the annotation 1 has no area."),
+    (wrong(area="9"), "has the area '9', which is no number of pixels."),
+    (wrong(area=-9), "has the area -9, which is no number of pixels."),
+    (wrong(area=[9]), "has the area [9], which is no number of pixels."),
+    (wrong(segmentation=None), "the annotation 1 has no segmentation."),
+    (wrong(segmentation="x"), "(it is 'x')."),
+    (wrong(segmentation=7), "(it is 7)."),
+    (wrong(segmentation=[7, 7, 7, 7, 7, 7]), "(7 is no list of x, y, x, y, ...)."),
+    (wrong(segmentation=[[1.0, 2.0, 3.0, 4.0]]), "(a polygon of 4 numbers)."),
+    (wrong(segmentation=[[1, 2, 3, 4, 5, 6, 7]]), "(a polygon of 7 numbers)."),
+    (wrong(segmentation=[[1, 2, 3, 4, 5, "6"]]), "([1, 2, 3, 4, 5, '6'] has more than numbers)."),
+    (wrong(segmentation=[[1, 2, 3, 4, 5, [6]]]), "has more than numbers)."),
+    (wrong(segmentation=[[1, 2, 3, 4, 5, 1e9]]), "(the coordinates 1 to 1e+09 are far outside"),
+    (wrong(segmentation={}), "(its size is None, that of the image [24, 24])."),
+    (wrong(segmentation={"size": [9, 9], "counts": [81]}), "(its size is [9, 9], that of the image"),
+    (wrong(segmentation={**CROWD, "counts": [9]}), "(its counts are of 9 pixels, the image has 576)."),
+    (wrong(segmentation={**CROWD, "counts": [-24, 600]}), "(its counts are [-24, 600])."),
+    (wrong(segmentation={**CROWD, "counts": [288.0, 288]}), "(its counts are [288.0, 288])."),
+    (wrong(segmentation={**CROWD, "counts": "00o"}), "(its counts are '00o')."),
+    (wrong(segmentation={**CROWD, "counts": "Größe"}), "(its counts are 'Größe')."),
+    (wrong(segmentation={**CROWD, "counts": "ooooooooooooooo"}), "(its counts are 'ooo"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "message"), WRONG_ANNOTATIONS)
+def test_a_wrong_annotation_is_named_by_check_and_prepare(
+    root: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(root)
+    (problem,) = scan(root)[1]
+    assert problem.startswith(f"{annotations(root)}: the annotation ")
+    assert message in problem
+    assert problem.endswith("Correct the file, or unpack annotations_trainval2014.zip again.")
+    with pytest.raises(DatasetError) as caught:
+        convert(root)
+    assert str(caught.value) == problem
+    assert not (root / "masks.zip").exists()
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 999))
+def test_run_lengths_that_pycocotools_writes_are_no_fault(
+    height: int, width: int, seed: int
+) -> None:
+    routines = pytest.importorskip("pycocotools.mask")
+    noise = np.random.default_rng(seed).random((height, width))
+    for inside in (noise < 0.5, noise < 0.03, noise < 0, noise < 2):
+        runs = routines.encode(np.asfortranarray(inside.astype(np.uint8)))
+        shape = {"size": runs["size"], "counts": runs["counts"].decode()}
+        assert shape_fault(shape, (height, width)) is None
+        assert shape_fault(made_datasets.run_lengths(inside), (height, width)) is None
+        assert shape_fault({**shape, "counts": shape["counts"][:-1]}, (height, width))
+
+
+def test_one_line_tells_of_all_annotations_with_the_same_fault(root: Path) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        for annotation in content["annotations"]:
+            del annotation["area"]
+        content["annotations"][2]["category_id"] = 12
+
+    change(spoil)(root)
+    areas, categories = scan(root)[1]
+    assert "the annotation 1 has no area (4 more have a wrong area)." in areas
+    assert "the annotation 3 has the category_id 12" in categories
+
+
+def nested(levels: int) -> list[Any]:
+    """Return a list in a list in a list ..."""
+    outer: list[Any] = []
+    for _ in range(levels):
+        outer = [outer]
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (change(lambda c: c["images"][0].update(file_name=7)), "has the id 9 and the file_name 7"),
+        (change(lambda c: c["images"][0].update(file_name="../a.jpg")), "the file_name '../a.jpg'"),
+        (change(lambda c: c["images"][0].update(file_name="a\0.jpg")), "the file_name 'a"),
+        (change(lambda c: c["images"][0].update(id=[9])), "an image has the id [9]"),
+        (change(lambda c: c["images"][0].update(id=25)), "two of its images have the same id"),
+        (change(lambda c: c["images"][0].update(width="24")), "the image 9 has no height and width"),
+        (change(lambda c: c["images"][0].update(height=0)), "the image 9 has no height and width"),
+        (change(lambda c: c["categories"][0].update(id="1")), "a category has the id '1'"),
+        (change(lambda c: c["categories"][0].update(id=[1])), "a category has the id [1]"),
+        (change(lambda c: c["categories"][0].update(name=[])), "and the name []"),
+        (change(lambda c: c.update(images=nested(200))), "nested more than 100 levels"),
+        (lambda r: annotations(r).write_text("[" * 100_000), "nested more than 100 levels deep"),
+        (lambda r: annotations(r).write_text('{"a":' * 100_000), "nested more than 100 levels deep"),
+    ],
+)  # fmt: skip
+def test_a_list_that_is_no_list_of_coco_is_refused_in_one_line(
+    root: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(root)
+    (problem,) = scan(root, seeds="small")[1]
+    assert "instances_train2014.json is not an instances file of COCO (" in problem
+    assert message in problem
+    with pytest.raises(DatasetError, match="is not an instances file of COCO"):
+        convert(root)
+
+
+def test_the_small_list_names_no_image_without_a_number() -> None:
+    assert not coco.in_small("cat")
+
+
+@settings(max_examples=30)
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(
+    st.text(), inner)), st.integers(1, 9), st.booleans())  # fmt: skip
+def test_brackets_in_strings_are_no_levels(content: object, size: int, ascii_only: bool) -> None:
+    encoded = json.dumps(["[[{" * 40, content, '\\"[', "\\"], ensure_ascii=ascii_only).encode()
+    file = ShallowFile(io.BytesIO(encoded))
+    chunks = iter(lambda: file.read(size), b"")
+    assert b"".join(chunks) == encoded
+
+
+@pytest.mark.parametrize(("levels", "is_read"), [(100, True), (101, False)])
+def test_a_hundred_levels_are_read_and_no_more(levels: int, is_read: bool) -> None:
+    content = json.dumps(nested(levels - 1)).encode()
+    if is_read:
+        assert ShallowFile(io.BytesIO(content)).read() == content
+    else:
+        with pytest.raises(ValueError, match="nested more than 100 levels"):
+            ShallowFile(io.BytesIO(content)).read()
+
+
 def test_a_broken_annotation_leaves_no_archive(root: Path) -> None:
     change(lambda content: content["annotations"][0].update(segmentation=[[1.0, 2.0, 3.0]]))(root)
-    with pytest.raises(DatasetError, match="no polygons or run lengths"):
+    with pytest.raises(
+        DatasetError, match=r"the annotation 1 has a segm.* \(a polygon of 3 numbers\)"
+    ):
         convert(root)
     assert [path.name for path in root.iterdir() if "zip" in path.name] == []
 

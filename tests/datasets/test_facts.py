@@ -54,7 +54,9 @@ def test_a_list_that_differs_is_named_with_what_differs(
     index: Index, change: Callable[[tuple[Entry, ...]], tuple[Entry, ...]], message: str
 ) -> None:
     (problem,) = facts.differences(Index("known", CLASSES, change(index.images)))
-    assert message in problem
+    assert message in problem.text
+    assert "Numbers are not comparable with published ones" in problem.text
+    assert problem.severity == "remark"
 
 
 def test_hashes_do_not_depend_on_the_order_or_type_of_what_is_hashed() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import made_datasets
 import pytest
+from answer import wsss
 
 from wsss.data.images import load_image, load_mask
 from wsss.data.index import load_index
@@ -19,7 +20,6 @@ from wsss.settings import (
     Params,
     ShapesParams,
     StampsParams,
-    VocParams,
 )
 from wsss.stages.check import problems
 from wsss.stages.prepare import prepare
@@ -68,11 +68,31 @@ def test_stamps_and_tables_and_the_devkit_are_prepared(
     assert not Path("work/ponds/images.zip").exists()
 
 
-def test_nothing_is_written_for_data_that_cannot_be_trained_on(work: Path, devkit: Path) -> None:
-    params = Params(data=DataParams(voc12=VocParams(root=str(devkit))))
-    with pytest.raises(DatasetError, match=r"'aeroplane' has no training image.* \(14 more: `wsss"):
-        prepare(params, "voc12")
-    assert not Path("work/voc12/index.json").exists()
+def test_nothing_is_written_for_data_that_cannot_be_trained_on(work: Path, table: Path) -> None:
+    text = (table / "images.csv").read_text()
+    (table / "images.csv").write_text(text.replace("newt,val", "newt; carp; toad,val"))
+    own = CsvParams(table=str(table / "images.csv"), root=str(table))
+    params = Params(data=DataParams(csv={"ponds": own}))
+    with pytest.raises(DatasetError, match=r"'carp' has no training image.* \(1 more: `wsss"):
+        prepare(params, "ponds")
+    assert not Path("work/ponds/index.json").exists()
+
+
+def test_a_part_of_a_public_dataset_is_prepared_with_remarks(work: Path, devkit: Path) -> None:
+    settings = {"datasets": ["voc12"], "data": {"voc12": {"root": str(devkit)}}}
+    Path("params.yaml").write_text(json.dumps(settings))
+    answer = wsss("data", "prepare", "voc12")
+    answer.accepts()
+    assert len(load_index(Path("work/voc12/index.json")).classes) == 20
+    assert "voc12: remark: 15 of 20 classes have no training image" in answer.err
+    assert "The list train of voc12 has 2 images, not 1464. Numbers are not" in answer.err
+    assert answer.err.endswith("2 train, 2 aug, 1 val, 5 masks\n")
+
+
+def texts(params: Params, dataset: str) -> list[str]:
+    found = list(problems(params, dataset))
+    assert {problem.severity for problem in found} == {"remark"}
+    return [problem.text for problem in found]
 
 
 def test_cub_and_coco_are_prepared_with_their_boxes_and_masks(work: Path) -> None:
@@ -84,7 +104,7 @@ def test_cub_and_coco_are_prepared_with_their_boxes_and_masks(work: Path) -> Non
         )
     )
     for dataset, files in (("coco14", ["index.json", "masks.zip"]), ("cub", ["index.json"])):
-        before = list(problems(params, dataset))
+        before = texts(params, dataset)
         prepare(params, dataset)
         folder = Path("work") / dataset
         assert sorted(p.name for p in folder.iterdir()) == ["data.json", *files]
@@ -93,10 +113,8 @@ def test_cub_and_coco_are_prepared_with_their_boxes_and_masks(work: Path) -> Non
         assert [path.as_posix() for path in data_files(params, dataset)] == [
             f"work/{dataset}/{name}" for name in files
         ]
-        after = [line for line in problems(params, dataset) if "official lists" not in line]
-        unscored = [line for line in before if "has a mask" in line]
-        assert after == (unscored if dataset == "cub" else [])
-        assert len(unscored) == 2
+        assert before == texts(params, dataset)
+        assert all("use the official lists" in text for text in before)
     index = load_index(Path("work/coco14/index.json"))
     assert load_mask(index.images[0].mask or "").shape == index.images[0].size
     assert load_index(Path("work/cub/index.json")).images[0].boxes

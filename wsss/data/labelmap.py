@@ -81,7 +81,12 @@ def misfits(
         )
     odd = [int(value) for value in np.unique(labels) if classes < value != IGNORE]
     if odd:
-        yield (
-            f"The mask {name} has the value {odd[0]}, but labels are 0 to {classes} "
-            f"and {IGNORE} to ignore. Renumber it, and do not save masks as JPEG."
-        )
+        yield value_misfit(odd[0], classes, name)
+
+
+def value_misfit(value: int, classes: int, name: str) -> str:
+    """Return the message for a mask with a value that is no class."""
+    return (
+        f"The mask {name} has the value {value}, but labels are 0 to {classes} "
+        f"and {IGNORE} to ignore. Renumber it, and do not save masks as JPEG."
+    )

@@ -63,12 +63,13 @@ def convert(params: CocoParams, dataset: str, archive: Path) -> Index:
     problems: list[str] = []
     entries: list[Entry] = []
     with Writer(archive) as writer:
-        for split, image, objects in _images(params):
+        for split, image, objects in _images(params, problems):
             try:
                 mask = f"{image.name}.png"
                 entries.append(_entry(params, split, image, objects, f"{archive}/{mask}"))
-                labels = paint(objects, image.size, params.overlap)
-                writer.add(mask, labelmap.encode(labels))
+                if not problems:
+                    labels = paint(objects, image.size, params.overlap)
+                    writer.add(mask, labelmap.encode(labels))
             except WsssError as error:
                 problems.append(str(error))
         stop_at(problems, dataset)
@@ -80,7 +81,7 @@ def scan(params: CocoParams, dataset: str) -> tuple[Index, list[str]]:
     entries: list[Entry] = []
     problems: list[str] = []
     try:
-        for split, image, objects in _images(params):
+        for split, image, objects in _images(params, problems):
             try:
                 entries.append(_entry(params, split, image, objects, None))
             except WsssError as error:
@@ -90,13 +91,20 @@ def scan(params: CocoParams, dataset: str) -> tuple[Index, list[str]]:
     return Index(dataset, CLASSES, tuple(entries)), problems
 
 
-def _images(params: CocoParams) -> Iterator[tuple[str, CocoImage, list[Annotation]]]:
-    """Yield (split, image, annotations) of every image that belongs in the index."""
+def _images(
+    params: CocoParams, problems: list[str]
+) -> Iterator[tuple[str, CocoImage, list[Annotation]]]:
+    """Yield (split, image, annotations) of every image that belongs in the index.
+
+    The faults of annotations are added to `problems`.
+    """
     for split, folder in SPLITS.items():
         source = Instances(Path(params.root) / "annotations" / f"instances_{folder}.json")
         check_categories(source.categories, source.path)
         images = source.annotations()
+        faults = source.faults.lines()  # are there when the first image comes
         for image, objects in progress(images, f"reading {folder}", len(source.images)):
+            problems += faults
             if objects or params.images == "all":
                 yield split, image, objects
 
@@ -137,7 +145,8 @@ def _entry(
 
 def in_small(name: str) -> bool:
     """Return whether train14_small lists an image of train2014, by the number in its name."""
-    number = int(name.rsplit("_", 1)[-1])
+    digits = name.rpartition("_")[2]
+    number = int(digits) if digits.isdecimal() else 0
     return any(
         first <= number <= last and number not in left_out for first, last, left_out in SMALL
     )
@@ -182,27 +191,8 @@ def _inside(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
     shape = annotation["segmentation"]
     if not shape:
         return np.zeros(size, bool)
-    try:
-        if isinstance(shape, list):
-            runs = coco.merge(coco.frPyObjects(_polygons(shape), *size))
-        else:
-            runs = shape if isinstance(shape["counts"], str) else coco.frPyObjects(shape, *size)
-        inside = np.asarray(coco.decode(runs), bool)
-    except (ValueError, TypeError, KeyError) as error:
-        raise DatasetError(
-            f"The annotation {annotation['id']} of COCO has no polygons or run lengths "
-            f"({error}). Unpack annotations_trainval2014.zip again."
-        ) from None
-    if inside.shape != size:
-        raise DatasetError(
-            f"The mask of annotation {annotation['id']} of COCO differs in size from its image. "
-            "Unpack annotations_trainval2014.zip again."
-        )
-    return inside
-
-
-def _polygons(shape: list[list[float]]) -> list[list[float]]:
-    for points in shape:
-        if len(points) < 6 or len(points) % 2:  # pycocotools would read four numbers as a box
-            raise ValueError(f"a polygon of {len(points)} numbers")
-    return shape
+    if isinstance(shape, list):
+        runs = coco.merge(coco.frPyObjects(shape, *size))
+    else:
+        runs = shape if isinstance(shape["counts"], str) else coco.frPyObjects(shape, *size)
+    return np.asarray(coco.decode(runs), bool)

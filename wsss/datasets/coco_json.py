@@ -7,6 +7,7 @@ notes where each one begins; then they are read back image by image.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from array import array
 from collections import defaultdict
@@ -17,7 +18,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypedDict
 
 import ijson
+import numpy as np
 
+from wsss.data.index import is_file_name
+from wsss.datasets.coco_shapes import Faults, fault, is_whole
 from wsss.errors import DatasetError
 from wsss.storage.files import storing
 
@@ -65,16 +69,21 @@ class Instances:
     def __init__(self, path: Path) -> None:
         """Read categories and images; `DatasetError` if the file is damaged."""
         self.path = path
+        self.faults = Faults(path)
         with self._parsing():
-            self.categories: dict[int, str] = {
-                category["id"]: category["name"] for category in self._elements("categories")
-            }
+            self.categories = dict(map(_category, self._elements("categories")))
             self.images = [_image(image) for image in self._elements("images")]
             if not self.categories:
                 raise ValueError("it has no list of categories")
+            self._sizes = {image.image_id: image.size for image in self.images}
+            if len(self._sizes) < len(self.images):
+                raise ValueError("two of its images have the same id")
 
     def annotations(self) -> Iterator[tuple[CocoImage, list[Annotation]]]:
-        """Yield every image with its annotations; images and annotations keep the file's order."""
+        """Yield every image with its annotations; images and annotations keep the file's order.
+
+        Annotations with a fault are left out, and stand in `faults` before the first image comes.
+        """
         with tempfile.TemporaryFile() as spool:
             starts = self._spool(spool)
             for image in self.images:
@@ -84,27 +93,21 @@ class Instances:
         """Copy the annotations to `spool`, one per line; return where they begin, by image id."""
         starts: defaultdict[int, array[int]] = defaultdict(lambda: array(INT64))
         with self._parsing(), storing(Path(tempfile.gettempdir(), "annotations")):
-            for annotation in self._elements("annotations"):
+            for number, annotation in enumerate(self._elements("annotations"), 1):
+                wrong = fault(annotation, self.categories, self._sizes)
+                if wrong:
+                    named = is_whole(annotation.get("id"))
+                    place = annotation["id"] if named else f"in place {number} of the list"
+                    self.faults.add(f"the annotation {place}", *wrong)
+                    continue
                 starts[annotation["image_id"]].append(spool.tell())
-                spool.write(json.dumps(self._checked(annotation)).encode() + b"\n")
+                spool.write(json.dumps(_annotation(annotation)).encode() + b"\n")
         return starts
-
-    def _checked(self, annotation: Element) -> Annotation:
-        if annotation["category_id"] not in self.categories:
-            raise ValueError(
-                f"an annotation is of category {annotation['category_id']}, not listed"
-            )
-        return Annotation(
-            id=annotation["id"],
-            category_id=annotation["category_id"],
-            segmentation=annotation["segmentation"],
-            area=annotation["area"],
-        )
 
     def _elements(self, section: str) -> Iterator[Element]:
         """Yield the elements of a list of the file, one in memory at a time."""
         with self.path.open("rb") as file:
-            for element in ijson.items(file, f"{section}.item", use_float=True):
+            for element in ijson.items(ShallowFile(file), f"{section}.item", use_float=True):
                 if not isinstance(element, dict):
                     raise ValueError(f"an entry of its {section} is not a mapping")
                 yield element
@@ -134,11 +137,60 @@ def _reason(error: Exception) -> str:
     return " ".join(text.splitlines()[:1])  # the parser's further lines show the place in the text
 
 
+def _category(category: Element) -> tuple[int, str]:
+    number, name = category["id"], category["name"]
+    if not is_whole(number) or not isinstance(name, str):
+        raise ValueError(f"a category has the id {number!r:.40} and the name {name!r:.40}")
+    return number, name
+
+
 def _image(image: Element) -> CocoImage:
-    return CocoImage(image["id"], image["file_name"], (int(image["height"]), int(image["width"])))
+    number, file, size = image["id"], image["file_name"], (image["height"], image["width"])
+    if not is_whole(number) or not isinstance(file, str) or not is_file_name(file):
+        raise ValueError(f"an image has the id {number!r:.40} and the file_name {file!r:.80}")
+    if not all(is_whole(side) and side > 0 for side in size):
+        raise ValueError(f"the image {number} has no height and width in whole pixels")
+    return CocoImage(number, file, size)
+
+
+def _annotation(annotation: Element) -> Annotation:
+    return Annotation(
+        id=annotation["id"],
+        category_id=annotation["category_id"],
+        segmentation=annotation["segmentation"],
+        area=annotation["area"],
+    )
 
 
 def _read_line(spool: IO[bytes], start: int) -> Annotation:
     spool.seek(start)
     annotation: Annotation = json.loads(spool.readline())
     return annotation
+
+
+class ShallowFile:
+    """A JSON file that is not nested without end: the parser would remember the way to each depth."""
+
+    STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+    OTHERS = bytes(set(range(256)) - set(b"[]{}"))
+    STEPS = np.array([(code in b"[{") - (code in b"]}") for code in range(256)], np.int8)
+    MOST_LEVELS = 100
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._depth = 0
+        self._open_string = b""  # a string that began in an earlier chunk, shortened
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes; `ValueError` if lists and mappings are nested too deep in them."""
+        chunk = self._file.read(size)
+        text = self.STRING.sub(b"", self._open_string + chunk)
+        text, quote, begun = text.partition(b'"')
+        escapes = len(begun) - len(begun.rstrip(b"\\"))
+        self._open_string = quote + b"\\" * (escapes % 2)
+        marks = text.translate(None, self.OTHERS)
+        levels = self._depth + self.STEPS[np.frombuffer(marks, np.uint8)].cumsum(dtype=np.int64)
+        if levels.max(initial=0) > self.MOST_LEVELS:
+            raise ValueError(f"it is nested more than {self.MOST_LEVELS} levels deep")
+        self._depth = int(levels[-1]) if levels.size else self._depth
+        return chunk

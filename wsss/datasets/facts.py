@@ -13,8 +13,12 @@ import yaml
 from numpy.typing import NDArray
 
 from wsss.data.index import Entry, Index
+from wsss.data.problems import Problem, counted
 
 PATH = Path(__file__).with_suffix(".yaml")
+NOT_COMPARABLE = (
+    "Numbers are not comparable with published ones; use the official lists if they should be."
+)
 
 
 class Fact(TypedDict):
@@ -31,6 +35,11 @@ def expected_lists(dataset: str) -> dict[str, Fact]:
     """Return the facts about the lists of a public dataset, by list; none for other datasets."""
     lists: dict[str, Fact] = yaml.safe_load(PATH.read_text(encoding="utf-8")).get(dataset, {})
     return lists
+
+
+def is_public(dataset: str) -> bool:
+    """Return whether a dataset is a public one, with official lists."""
+    return bool(expected_lists(dataset))
 
 
 def names_hash(names: Sequence[str]) -> str:
@@ -52,13 +61,14 @@ def labels_hash(matrix: NDArray[np.uint8]) -> str:
     return hashlib.sha256(np.ascontiguousarray(matrix, np.uint8).tobytes()).hexdigest()
 
 
-def differences(index: Index) -> Iterator[str]:
-    """Yield a line for each list of a public dataset that differs; absent splits are skipped."""
+def differences(index: Index) -> Iterator[Problem]:
+    """Yield a remark on each list of a public dataset that differs; absent splits are skipped."""
     facts = sorted(expected_lists(index.dataset).values(), key=lambda fact: list(fact["splits"]))
     for splits, group in groupby(facts, key=lambda fact: tuple(fact["splits"])):
         entries = index.split(*splits)
         if all(index.split(split) for split in splits):
-            yield from _differences(entries, index, "+".join(splits), list(group))
+            for text in _differences(entries, index, "+".join(splits), list(group)):
+                yield Problem("remark", f"{text} {NOT_COMPARABLE}")
 
 
 def _differences(
@@ -69,15 +79,15 @@ def _differences(
     same_size = [fact for fact in facts if fact["images"] == len(entries)]
     if not same_size:
         yield (
-            f"The list {where} of {index.dataset} has {len(entries)} images, not {counts}. Use the "
-            "official lists, or expect other numbers than published ones."
+            f"The list {where} of {index.dataset} has "
+            f"{counted(len(entries), 'image', 'images')}, not {counts}."
         )
         return
     fact = same_size[0]
     if "names" in fact and names_hash([entry.name for entry in entries]) != fact["names"]:
         yield (
             f"The list {where} of {index.dataset} names other images than the official one, though "
-            f"as many ({len(entries)}). Unpack the official archive again."
+            f"as many ({len(entries)})."
         )
     elif "labels" in fact:
         yield from _labels(label_matrix(entries, index.classes), index, where, fact)
@@ -95,5 +105,5 @@ def _labels(matrix: NDArray[np.uint8], index: Index, where: str, fact: Fact) -> 
     example = examples[0] if examples else "some images have the labels of others"
     yield (
         f"The labels of the list {where} of {index.dataset} are not those of the annotations "
-        f"({example}). Unpack the official archive again."
+        f"({example})."
     )

@@ -10,14 +10,17 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from wsss.data.images import measure
 from wsss.data.index import SPLITS, Entry, Index, is_file_name
-from wsss.data.problems import stop_at
+from wsss.data.problems import counted, shortened, stop_at
+from wsss.datasets.label_names import label_problems, parts
 from wsss.errors import DatasetError, WsssError
 from wsss.settings import CsvParams
+from wsss.settings.data import BACKGROUND_NAME
+from wsss.settings.resolve import closest
 from wsss.storage.archive import read_path
 
 REQUIRED = ("image", "labels", "split")
 OPTIONAL = ("mask", "name")
-BACKGROUND_NAME = "background"  # label 0 of every dataset
+LISTED = 20  # class names in a message
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,13 @@ class Row:
 
     def labels(self, separator: str) -> tuple[str, ...]:
         """Return the distinct class names, sorted."""
-        parts = (part.strip() for part in self.cells["labels"].split(separator))
-        return tuple(sorted({part for part in parts if part}))
+        return tuple(sorted(set(parts(self.cells["labels"], separator))))
 
 
 def read(params: CsvParams, dataset: str) -> Index:
     """Return the index of a table; a `DatasetError` names the file and the rows with problems."""
     index, problems = scan(params, dataset)
-    stop_at(problems, dataset)
+    stop_at([*problems, *label_problems(index, params)], dataset)
     return index
 
 
@@ -48,17 +50,40 @@ def scan(params: CsvParams, dataset: str) -> tuple[Index, list[str]]:
             raise DatasetError(f"{params.table} has no rows. Write one for each image.")
     except DatasetError as error:
         return Index(dataset, (), ()), [str(error)]
-    classes = sorted({label for row in rows for label in row.labels(params.separator)})
+    labels = sorted({label for row in rows for label in row.labels(params.separator)})
+    classes = params.classes or tuple(labels)
     entries: list[Entry] = []
-    problems: list[str] = []
+    problems = list(_unlisted(rows, params, dataset))
     first_lines: dict[str, str] = {}
     for row, name in zip(rows, _names(rows), strict=True):
         try:
             _check(row, name, first_lines)
-            entries.append(_entry(row, name, params))
+            entry = _entry(row, name, params, classes)
         except WsssError as error:
             problems.append(str(error))
-    return Index(dataset, tuple(classes), tuple(entries)), problems
+            continue
+        if len(entry.labels) == len(row.labels(params.separator)):
+            entries.append(entry)
+    return Index(dataset, classes, tuple(entries)), problems
+
+
+def _unlisted(rows: Sequence[Row], params: CsvParams, dataset: str) -> Iterator[str]:
+    """Yield a line for each label that the setting `classes` lacks."""
+    if not params.classes:
+        return
+    places: dict[str, list[str]] = {}
+    for row in rows:
+        for label in row.labels(params.separator):
+            if label not in params.classes and label != BACKGROUND_NAME:
+                places.setdefault(label, []).append(row.where)
+    for label, where in places.items():
+        others = f" and {counted(len(where) - 1, 'row', 'rows')} more" if len(where) > 1 else ""
+        similar = closest(label, params.classes)
+        hint = f"Did you mean {similar[0]!r}? " if similar else ""
+        yield (
+            f"{where[0]}{others}: the label {label!r} is not one of data.csv.{dataset}.classes "
+            f"({shortened(params.classes, LISTED)}). {hint}Correct it, or add it there."
+        )
 
 
 def _rows(table: Path) -> Iterator[Row]:
@@ -154,9 +179,10 @@ def _check_path(row: Row, column: str) -> None:
         )
 
 
-def _entry(row: Row, name: str, params: CsvParams) -> Entry:
-    labels = row.labels(params.separator)
-    if BACKGROUND_NAME in labels:
+def _entry(row: Row, name: str, params: CsvParams, classes: Sequence[str]) -> Entry:
+    """Return the image of a row; its labels are in class order, without those not in `classes`."""
+    named = row.labels(params.separator)
+    if BACKGROUND_NAME in named:
         raise DatasetError(
             f"{row.where}: {BACKGROUND_NAME!r} is the name of unlabelled pixels. Leave it out, or "
             "rename the class."
@@ -170,4 +196,5 @@ def _entry(row: Row, name: str, params: CsvParams) -> Entry:
     except WsssError as error:
         raise DatasetError(f"{row.where}: {error}") from None
     masked = mask.as_posix() if mask else None
+    labels = tuple(label for label in classes if label in named)
     return Entry(name, image.as_posix(), masked, labels, row.cells["split"], size, checksum)

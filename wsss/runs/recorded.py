@@ -81,10 +81,11 @@ def recorded_run(run: Run, needed: Sequence[str] = (), fills_gaps: bool = True) 
             "parameter files with --params."
         )
     recorded = RecordedRun(run.params, run.dataset, run.method, run.protocol, run.seed)
-    dumps = (settings.model_dump(mode="json") for settings in (recorded.settings, run.settings))
+    recorded_settings = recorded.settings.model_dump(mode="json")
+    present_settings = run.settings.model_dump(mode="json")
     differing = [
         f"{key} {was} (not {now})"
-        for key, was, now in changes(*dumps)
+        for key, was, now in changes(recorded_settings, present_settings)
         if not key.endswith(".preset")
     ]
     if differing:

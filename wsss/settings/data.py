@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from wsss.settings.base import Strict
+
+BACKGROUND_NAME = "background"  # label 0 of every dataset
 
 
 class ShapesParams(Strict):
@@ -104,7 +106,27 @@ class CsvParams(Strict):
         description="CSV file with the columns image, labels and split, and optionally mask"
     )
     root: str = Field(".", description="folder that the paths in the table are relative to")
-    separator: str = Field(";", description="text between two labels of one image")
+    separator: Annotated[str, Field(min_length=1)] = Field(
+        ";", description="text between two labels of one image"
+    )
+    classes: tuple[str, ...] = Field(
+        (),
+        description="names of all classes in the order of their numbers in the masks, from 1 on, "
+        "without background; empty: the labels of the table, sorted by name",
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in classes)
+        if "" in names:
+            raise ValueError("a name is empty")
+        if BACKGROUND_NAME in names:
+            raise ValueError(f"leave out {BACKGROUND_NAME}; its number in the masks is 0")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"{repeated[0]!r} is there twice")
+        return names
 
 
 class DataParams(Strict):

@@ -188,6 +188,15 @@ def _model_of(annotation: object) -> type[BaseModel] | None:
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
 
 
+def check_dataset(params: Params, dataset: str) -> None:
+    """Raise a `ConfigError` unless the settings describe the dataset."""
+    datasets = (*BUILT_IN, *params.data.csv)
+    if dataset not in datasets:
+        raise ConfigError(
+            f"{dataset!r} is not one of {', '.join(datasets)}. Describe it in data.csv."
+        )
+
+
 def _impossible(params: Params) -> Iterator[str]:
     """Yield the problems of parameters that are well typed but cannot be run."""
     datasets = (*BUILT_IN, *params.data.csv)

@@ -2,67 +2,123 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss.data.agreement import disagreements
 from wsss.data.images import load_mask, probe
 from wsss.data.index import TRAINING, Entry, Index, load_index, replaced
-from wsss.data.labelmap import misfits
-from wsss.data.problems import fatal, unscored
-from wsss.datasets import coco, cub, facts, user_table, voc
+from wsss.data.labelmap import IGNORE, misfits
+from wsss.data.numbering import masks_of
+from wsss.data.problems import Problem, Severity, index_problems, summary
+from wsss.datasets import coco, cub, user_table, voc
 from wsss.datasets.drawn import stamps
-from wsss.errors import WsssError
+from wsss.datasets.facts import differences, is_public
+from wsss.datasets.label_names import label_problems
+from wsss.errors import WsssError, one_line
 from wsss.progress import progress
 from wsss.runs.inputs import data_archive
 from wsss.runs.run import WORK
 from wsss.settings import Params
+from wsss.settings.resolve import check_dataset
 
 
-def problems(params: Params, dataset: str) -> Iterator[str]:
-    """Yield one line for each problem; no line if the dataset can be trained on and scored."""
-    index, unreadable = _scan(params, dataset)
-    yield from unreadable
-    if index is None or (unreadable and not index.images):
+@dataclass(frozen=True)
+class Source:
+    """A dataset as its files describe it.
+
+    index: None if it cannot be read, or if a drawn dataset is not prepared. unreadable: the problems
+    of reading it. misnamed: the problems of its class names, after which masks mean nothing.
+    is_painted: its masks are not yet to be made by `wsss data prepare`.
+    """
+
+    index: Index | None
+    unreadable: Sequence[str] = ()
+    misnamed: Sequence[str] = ()
+    is_painted: bool = True
+
+
+def check(params: Params, dataset: str, echo: Callable[[str], object]) -> Counter[Severity]:
+    """Print a line for each problem of a dataset and one on what it holds; return their numbers."""
+    check_dataset(params, dataset)
+    source = _scan(params, dataset)
+    counts: Counter[Severity] = Counter()
+    for problem in _problems(params, dataset, source):
+        counts[problem.severity] += 1
+        echo(one_line(f"{dataset}: {problem.severity}: {problem.text}"))
+    if source.index is None and not source.unreadable:
+        echo(f"{dataset}: not drawn yet; `wsss data prepare {dataset}` draws it")
+    elif source.index and source.index.images:
+        echo(one_line(f"{dataset}: {summary(source.index, source.is_painted)}"))
+    return counts
+
+
+def problems(params: Params, dataset: str) -> Iterator[Problem]:
+    """Yield the problems of a dataset; none if it can be trained on and scored."""
+    yield from _problems(params, dataset, _scan(params, dataset))
+
+
+def _problems(params: Params, dataset: str, source: Source) -> Iterator[Problem]:
+    index = source.index
+    yield from _errors([*source.unreadable, *source.misnamed])
+    if index is None or (source.unreadable and not index.images):
         return  # the checks below would only repeat these problems in other words
-    yield from fatal(index)
-    yield from unscored(index)
-    yield from facts.differences(index)
-    yield from _labels(index)
-    yield from _copies(index)
-    without_void: dict[str, list[bool]] = defaultdict(list)
+    yield from index_problems(index, is_public(dataset), source.is_painted)
+    yield from differences(index)
+    yield from _errors(_labels(index))
+    yield from _errors(_copies(index))
+    masked: list[tuple[Entry, NDArray[np.bool_]]] = []
     for entry in progress(index.images, f"checking {dataset}", len(index.images)):
-        yield from _image(entry)
-        mask, mask_problems = _mask(entry, index)
-        yield from mask_problems
-        if mask is not None:
-            without_void[entry.split].append(not (mask == index.ignore).any())
+        yield from _errors(_image(entry))
+        values, mask_problems = _mask(entry, index)
+        yield from _errors(mask_problems)
+        if values is not None:
+            masked.append((entry, values))
     if dataset == "voc12":
-        scored = {split: without_void[split] for split in ("train", "val")}
-        yield from voc.without_void(scored)
+        yield from _errors(voc.without_void(_lacking_void(masked)))
+    if not source.misnamed:
+        table = f"data.csv.{dataset}" if dataset in params.data.csv else None
+        yield from disagreements(masks_of(index, masked, table))
 
 
-def _scan(params: Params, dataset: str) -> tuple[Index | None, list[str]]:
-    """Return the index, or None if it cannot be read, and the problems of reading it."""
+def _errors(texts: Iterable[str]) -> Iterator[Problem]:
+    for text in texts:
+        yield Problem("error", text)
+
+
+def _lacking_void(masked: Sequence[tuple[Entry, NDArray[np.bool_]]]) -> dict[str, list[bool]]:
+    """Return whether each mask of train and val lacks the value 255."""
+    return {
+        split: [not values[IGNORE] for entry, values in masked if entry.split == split]
+        for split in ("train", "val")
+    }
+
+
+def _scan(params: Params, dataset: str) -> Source:
+    """Read a dataset from its files, or from its index if it was drawn or painted."""
     try:
         if dataset in params.data.csv:
-            return user_table.scan(params.data.csv[dataset], dataset)
+            section = params.data.csv[dataset]
+            index, unreadable = user_table.scan(section, dataset)
+            return Source(index, unreadable, list(label_problems(index, section)))
         path, archive = WORK / dataset / "index.json", data_archive(params, dataset)
         if dataset == "voc12":
             existing = archive if archive and archive.is_file() else None
-            return voc.scan(params.data.voc12, dataset, existing)
+            return Source(*voc.scan(params.data.voc12, dataset, existing))
         if dataset == "cub":
-            return cub.scan(params.data.cub, dataset)
+            return Source(*cub.scan(params.data.cub, dataset))
         if dataset == "coco14" and not path.is_file():
-            return coco.scan(params.data.coco14, dataset)
+            return Source(*coco.scan(params.data.coco14, dataset), is_painted=False)
         if dataset == "stamps":
             stamps.photographs(Path(params.data.stamps.root))
-        return (load_index(path) if path.is_file() else None), []
+        return Source(load_index(path) if path.is_file() else None)
     except WsssError as error:
-        return None, [str(error)]
+        return Source(None, [str(error)])
 
 
 def _labels(index: Index) -> Iterator[str]:
@@ -94,12 +150,17 @@ def _image(entry: Entry) -> Iterator[str]:
         yield replaced(entry)
 
 
-def _mask(entry: Entry, index: Index) -> tuple[NDArray[np.uint8] | None, list[str]]:
-    """Return the labels (H, W) of an image, or None if they cannot be read, and their problems."""
+def _mask(entry: Entry, index: Index) -> tuple[NDArray[np.bool_] | None, list[str]]:
+    """Return which values (256,) the mask of an image has, and its problems.
+
+    There are no values without a mask, or if the mask cannot be that of the image.
+    """
     if entry.mask is None:
         return None, []
     try:
         mask = load_mask(entry.mask)
     except WsssError as error:
         return None, [str(error)]
-    return mask, list(misfits(mask, entry.size, len(index.classes), entry.mask))
+    if mask.shape != entry.size:
+        return None, list(misfits(mask, entry.size, len(index.classes), entry.mask))
+    return np.bincount(mask.ravel(), minlength=256) > 0, []
