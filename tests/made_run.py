@@ -9,7 +9,9 @@ import numpy as np
 from wsss.data import labelmap
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, save_index
-from wsss.runs.inputs import data_code, data_slice
+from wsss.data.index_parts import PARTS, part_path
+from wsss.data.manifest import Manifest, Sources, save_manifest
+from wsss.runs.inputs import data_code, data_slice, manifest_path
 from wsss.runs.record import Recorder
 from wsss.runs.run import WORK, Run, stage_kind
 from wsss.scores.metrics import seed
@@ -36,14 +38,15 @@ def make_dataset(index: Index, dataset: str, params: Params, names: Sequence[str
     renamed = Index(dataset, tuple(names), images)
     path = WORK / dataset / "index.json"
     save_index(renamed, path)
+    save_manifest(Manifest(Sources(), {}), manifest_path(dataset))
     record = Recorder("data", data_slice(params, dataset), data_code(dataset))
-    record.write(path.with_name("data.json"), [], [path])
+    record.write(path.with_name("data.json"), [], [path, *(part_path(path, p) for p in PARTS)])
     return renamed
 
 
 def make_run(run: Run, index: Index) -> None:
     """Write every artifact, record and evaluation of a run, in the order of its stages."""
-    done: list[Path] = [run.index]
+    done: list[Path] = [part_path(run.index, part) for part in PARTS]
     for stage in run.stages():
         if stage.startswith("eval/"):
             evaluate(run, stage.removeprefix("eval/"))

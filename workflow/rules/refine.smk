@@ -3,7 +3,7 @@
 
 rule confident:
     input:
-        data=flow.data,
+        data=flow.data("confident"),
         cam=f"work/{RUN}/cam.zip",
     output:
         archive=f"work/{RUN}/confident.zip",
@@ -29,7 +29,7 @@ rule confident:
 
 rule affinity:
     input:
-        data=flow.data,
+        data=flow.data("affinity"),
         labels=flow.affinity_labels,
         weights=flow.weights("affinity"),
         initial_file=flow.initial_file("affinity"),
@@ -61,7 +61,7 @@ rule affinity:
 
 rule walk_shard:
     input:
-        data=flow.data,
+        data=flow.data("walk"),
         network=f"work/{RUN}/affinity.safetensors",
         cam=f"work/{RUN}/cam.zip",
     output:
@@ -88,7 +88,7 @@ rule walk_shard:
 
 rule walk:
     input:
-        data=flow.data,
+        data=flow.data("walk"),
         network=f"work/{RUN}/affinity.safetensors",
         cam=f"work/{RUN}/cam.zip",
         shards=gather.shard(f"work/{RUN}/walk/{{scatteritem}}.zip", allow_missing=True),
@@ -114,7 +114,7 @@ rule walk:
 # Only made when asked for: snakemake work/DATASET/METHOD/PROTOCOL/sSEED/instances.zip
 rule instances_shard:
     input:
-        data=flow.data,
+        data=flow.data("instances"),
         network=f"work/{RUN}/affinity.safetensors",
         cam=f"work/{RUN}/cam.zip",
     output:
@@ -141,7 +141,7 @@ rule instances_shard:
 
 rule instances:
     input:
-        data=flow.data,
+        data=flow.data("instances"),
         network=f"work/{RUN}/affinity.safetensors",
         cam=f"work/{RUN}/cam.zip",
         shards=gather.shard(
@@ -168,7 +168,7 @@ rule instances:
 
 rule pseudo:
     input:
-        data=flow.data,
+        data=flow.data("pseudo"),
         maps=flow.maps,
     output:
         archive=f"work/{RUN}/pseudo.zip",

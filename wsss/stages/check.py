@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss.data.images import load_mask, probe
-from wsss.data.index import TRAINING, Entry, Index, load_index, replaced
+from wsss.data.index import Entry, Index, load_index, replaced
+from wsss.data.index_parts import TRAINING
 from wsss.data.labelmap import misfits
 from wsss.data.problems import fatal, unscored
 from wsss.datasets import coco, cub, facts, user_table, voc

@@ -15,6 +15,7 @@ from wsss.data.index import Entry, Index, load_index
 from wsss.progress import progress
 from wsss.refine import crf
 from wsss.refine.affinity import from_thresholds
+from wsss.runs.inputs import index_files, index_parts
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
 from wsss.scores.metrics import seed
@@ -30,7 +31,7 @@ def confident(run: Run, processes: int = 1) -> None:
     params = run.settings.affinity.confident
     if params.crf != "none":
         crf.check_installed()
-    index = load_index(run.index)
+    index = load_index(run.index, *index_parts(run, "confident"))
     record = Recorder("confident", run.slice("confident"), run.code("confident"), run.seed)
     entries, target = index.training(), run.path("confident.zip")
     work = functools.partial(label, index, run.path("cam.zip"), params)
@@ -45,9 +46,8 @@ def confident(run: Run, processes: int = 1) -> None:
             shares += [(labels == 0).mean(), ((labels > 0) & ~ignored).mean(), ignored.mean()]
     names = ("background", "foreground", "ignored")
     metrics = dict(zip(names, (shares / max(1, len(entries))).round(4).tolist(), strict=True))
-    record.write(
-        run.path("confident.json"), [run.index, run.path("cam.zip")], [target], metrics=metrics
-    )
+    inputs = [*index_files(run, "confident"), run.path("cam.zip")]
+    record.write(run.path("confident.json"), inputs, [target], metrics=metrics)
 
 
 def label(index: Index, cams: Path, params: AffinityLabelParams, entry: Entry) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from wsss.machine.runtime import Runtime
 from wsss.methods.base import build_method
 from wsss.progress import progress
 from wsss.refine import crf
+from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run, shard_path
 from wsss.stages.masks import write_masks
 
@@ -19,7 +20,7 @@ def decode(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
     """Write the predicted labels of shard (k, n) of the validation and test images."""
     if not run.spec.decodes:
         raise ConfigError(f"{run.method} has no decoder of its own: use `wsss masks`.")
-    index, params = load_index(run.index), run.settings.decode
+    index, params = load_index(run.index, *index_parts(run, "decode")), run.settings.decode
     if params.crf != "none":
         crf.check_installed()
     runtime, name = Runtime.start("auto"), str(run.spec.cam_network)

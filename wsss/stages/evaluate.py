@@ -25,7 +25,7 @@ from wsss.runs.evaluation import (
     ThresholdScore,
     UnerodedScores,
 )
-from wsss.runs.inputs import data_archive
+from wsss.runs.inputs import data_archive, index_files, index_parts
 from wsss.runs.record import Recorder
 from wsss.runs.run import VALIDATED, Run, scored_artifact, stage_kind
 from wsss.scores import co_occurrence
@@ -85,7 +85,8 @@ def evaluate(run: Run, what: str) -> None:
     if what == "boxes":
         evaluate_boxes(run)
         return
-    index, source = load_index(run.index), run.path(f"{scored_artifact(what)}.zip")
+    index = load_index(run.index, *index_parts(run, f"eval/{what}"))
+    source = run.path(f"{scored_artifact(what)}.zip")
     entries = scored(index, _split(what))
     stage, by_image = f"eval/{what}", run.path(f"eval/{what}.csv")
     record = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
@@ -105,7 +106,8 @@ def evaluate(run: Run, what: str) -> None:
     )
     write_images(by_image, images.confusions)
     path = run.path(f"{stage}.json")
-    record.write(path, [run.index, source], [by_image], **evaluation.content())
+    inputs = [*index_files(run, stage), source]
+    record.write(path, inputs, [by_image], **evaluation.content())
     log.info(
         "%s of %s: mIoU %.3f on %s (%d images)", what, run, scores.miou, _split(what), len(entries)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wsss.runs.inputs import index_files
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
 from wsss.storage import archive
@@ -26,4 +27,4 @@ def sources(run: Run, stage: str) -> list[Path]:
     networks = {**run.cams, "decode": str(run.spec.cam_network), "masks": "segmenter"}
     networks |= dict.fromkeys(("walk", "instances"), "affinity")
     earlier = [run.path("cam.zip")] if networks[stage] == "affinity" else []
-    return [run.index, run.path(f"{networks[stage]}.safetensors"), *earlier]
+    return [*index_files(run, stage), run.path(f"{networks[stage]}.safetensors"), *earlier]

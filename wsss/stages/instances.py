@@ -17,6 +17,7 @@ from wsss.progress import progress
 from wsss.refine.affinity import path_affinities
 from wsss.refine.instances import Instance, clusters, detections, per_object
 from wsss.refine.random_walk import random_walk, transition
+from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run, shard_path
 from wsss.stages.walk import BATCH, on_grid
 from wsss.storage import archive
@@ -30,7 +31,7 @@ def instances(run: Run, shard: tuple[int, int]) -> None:
     A member `<image name>.npz` holds `labels` int16 (N,), class numbers from 0; `scores` float32 (N,)
     in [0, 1]; `masks` uint8, the bits of (N, H, W); `size` int32 (H, W).
     """
-    index, params = load_index(run.index), run.settings.walk
+    index, params = load_index(run.index, *index_parts(run, "instances")), run.settings.walk
     affinity = run.settings.affinity
     if affinity.kind != "irn" or not affinity.irn.displacement_channels:
         raise ConfigError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsss.data import labelmap
-from wsss.data.images import load_image
+from wsss.data.images import load_entry
 from wsss.data.index import Entry, load_index
 from wsss.data.normalisation import Normalisation
 from wsss.inference.multiscale import inference, plan_batches, shard_batches
@@ -22,6 +22,7 @@ from wsss.machine.runtime import Runtime
 from wsss.nets.deeplab import build_deeplab
 from wsss.progress import progress
 from wsss.refine import crf
+from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run, shard_path
 from wsss.settings import SegmenterTestParams
 from wsss.storage import archive
@@ -29,7 +30,8 @@ from wsss.storage import archive
 
 def masks(run: Run, shard: tuple[int, int], workers: int = 0) -> None:
     """Write the predicted labels of shard (k, n) of the validation and test images."""
-    settings, index = run.settings.segmenter, load_index(run.index)
+    settings = run.settings.segmenter
+    index = load_index(run.index, *index_parts(run, "masks"))
     params, classes = settings.test, len(index.classes)
     if params.crf != "none":
         crf.check_installed()
@@ -74,7 +76,7 @@ def predicted_labels(
         return
     images = (
         crf.candidates(
-            entry.name, crf_picture(load_image(entry.path), params.crf_picture, normalise), unary
+            entry.name, crf_picture(load_entry(entry), params.crf_picture, normalise), unary
         )
         for entries, merged in results
         for entry, unary in zip(entries, probabilities(merged, params), strict=True)

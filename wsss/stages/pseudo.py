@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss.data import labelmap
-from wsss.data.images import load_entry, load_image
+from wsss.data.images import load_entry, load_saliency
 from wsss.data.index import Entry, Index, load_index
 from wsss.datasets.unlisted import missing_labels
 from wsss.errors import DatasetError
 from wsss.progress import progress
 from wsss.refine import crf
 from wsss.refine.saliency import attention_image, keep_agreed
+from wsss.runs.inputs import index_files, index_parts
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
 from wsss.scores.metrics import seed
@@ -34,7 +35,8 @@ def pseudo(run: Run, processes: int = 1) -> None:
     params = run.settings.pseudo
     if params.crf != "none":
         crf.check_installed()
-    index, target = load_index(run.index), run.path("pseudo.zip")
+    index = load_index(run.index, *index_parts(run, "pseudo"))
+    target = run.path("pseudo.zip")
     entries, maps = index.training(), run.path(f"{params.source}.zip")
     check_saliency(entries, params.saliency)
     record = Recorder("pseudo", run.slice("pseudo"), run.code("pseudo"), run.seed)
@@ -47,7 +49,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
             entries, progress(results, "pseudo labels", len(entries)), strict=True
         ):
             writer.add(f"{entry.name}.png", labelmap.encode(labels))
-    sources = dict.fromkeys([run.index, maps, *([cams] if cams else [])])
+    sources = dict.fromkeys([*index_files(run, "pseudo"), maps, *([cams] if cams else [])])
     record.write(run.path("pseudo.json"), list(sources), [target])
 
 
@@ -85,7 +87,7 @@ def agreed(
         if int(number) not in skipped
     }
     attention = {number: image for number, image in images.items() if image is not None}
-    return keep_agreed(labels, load_image(str(entry.saliency))[..., 0], attention)
+    return keep_agreed(labels, load_saliency(entry), attention)
 
 
 def label(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> NDArray[np.uint8]:
