@@ -35,8 +35,16 @@ try:
 except WsssError as error:
     raise WorkflowError(str(error)) from None
 
-if getattr(workflow, "is_main_process", True) and (replaced := flow.replaced()):
-    print(replaced, file=sys.stderr)
+if getattr(workflow, "is_main_process", True):
+    from wsss.stages.refresh import refresh
+
+    try:
+        for change in refresh(flow.params):
+            print(change, file=sys.stderr)
+    except WsssError as error:
+        raise WorkflowError(str(error)) from None
+    if replaced := flow.replaced():
+        print(replaced, file=sys.stderr)
 
 os.environ.update(flow.environment())
 shell.prefix("set -euo pipefail; source workflow/tell.sh; ")

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 from wsss.data import labelmap
 from wsss.data.index import Entry, Index
 from wsss.datasets.drawn import stamps
+from wsss.storage.files import checksum
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -85,8 +87,10 @@ def draw(folder: Path, number: int, split: str) -> Entry:
     Image.fromarray(image).save(folder / f"{name}.png")
     (folder / f"{name}.mask.png").write_bytes(labelmap.encode(mask))
     labels = tuple(CLASSES[label] for label in present)
-    paths = (str(folder / f"{name}.png"), str(folder / f"{name}.mask.png"))
-    return Entry(name, *paths, labels, split, size, f"{split}{number}")
+    paths = (folder / f"{name}.png", folder / f"{name}.mask.png")
+    digits, truth = (checksum(path.read_bytes()) for path in paths)
+    entry = Entry(name, *map(str, paths), labels, split, size, digits)
+    return replace(entry, mask_checksum=truth)
 
 
 @pytest.fixture(scope="session")

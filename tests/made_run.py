@@ -9,8 +9,10 @@ import numpy as np
 from wsss.data import labelmap
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, save_index
+from wsss.data.index_parts import PARTS, part_path
+from wsss.data.manifest import Manifest, Sources, save_manifest
 from wsss.runs.calibration import thresholds_path
-from wsss.runs.inputs import data_code, data_slice
+from wsss.runs.inputs import data_code, data_slice, manifest_path
 from wsss.runs.record import Recorder
 from wsss.runs.run import WORK, Run, stage_kind
 from wsss.scores.metrics import seed
@@ -38,8 +40,9 @@ def make_dataset(index: Index, dataset: str, params: Params, names: Sequence[str
     renamed = Index(dataset, tuple(names), images)
     path = WORK / dataset / "index.json"
     save_index(renamed, path)
+    save_manifest(Manifest(Sources(), {}), manifest_path(dataset))
     record = Recorder("data", data_slice(params, dataset), data_code(dataset))
-    record.write(path.with_name("data.json"), [], [path])
+    record.write(path.with_name("data.json"), [], [path, *(part_path(path, p) for p in PARTS)])
     return renamed
 
 
@@ -50,7 +53,7 @@ def make_run(run: Run, index: Index) -> None:
 
 def make_stages(run: Run, index: Index, stages: Sequence[str]) -> None:
     """Write the artifacts, records and evaluations of some stages of a run, in this order."""
-    done: list[Path] = [run.index]
+    done: list[Path] = [part_path(run.index, part) for part in PARTS]
     for stage in stages:
         if stage.startswith("eval/"):
             evaluate(run, stage.removeprefix("eval/"))

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from wsss.data import labelmap
-from wsss.data.images import load_image, load_mask, measure, probe
+from wsss.data.images import load_image, load_mask, probe
+from wsss.data.raw_files import RawFiles, measure
 from wsss.errors import DatasetError, MissingError
 from wsss.storage.archive import Writer
 
@@ -78,7 +79,7 @@ def test_exif_rotation_is_applied_and_counts_in_the_size(tmp_path: Path, orienta
     assert image.shape == (16, 32, 3)
     assert image[2:6, 2:6].mean() > 240
     assert image[8:, 8:].mean() < 20
-    assert measure(path)[0] == probe(path)[0] == (16, 32)
+    assert measure(path, RawFiles())[0] == probe(path)[0] == (16, 32)
 
 
 def test_the_first_frame_of_an_animation_is_taken_and_reported(tmp_path: Path) -> None:
@@ -178,5 +179,5 @@ def test_the_checksum_follows_the_bytes(tmp_path: Path) -> None:
     first = save(tmp_path / "a.png", Image.new("RGB", (20, 20)))
     same = save(tmp_path / "b.png", Image.new("RGB", (20, 20)))
     other = save(tmp_path / "c.png", Image.new("RGB", (20, 20), "red"))
-    assert measure(first) == measure(same)
-    assert measure(first)[1] != measure(other)[1]
+    assert measure(first, RawFiles()) == measure(same, RawFiles())
+    assert measure(first, RawFiles())[1] != measure(other, RawFiles())[1]

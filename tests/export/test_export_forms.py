@@ -26,6 +26,7 @@ from wsss.settings.resolve import validate_params
 from wsss.storage import checkpoint
 from wsss.storage.archive import Reader
 from wsss.storage.cam_archive import CamReader
+from wsss.storage.files import checksum
 from wsss.training import session
 
 
@@ -72,8 +73,14 @@ def test_a_jpeg_keeps_its_bytes_and_a_turned_one_is_set_upright(run: Run, tmp_pa
     exif = Image.Exif()
     exif[0x0112] = 6
     picture.save(turned, exif=exif)
-    images = (replace(first, path=str(plain)), replace(second, path=str(turned)), *others)
-    save_index(replace(index, images=images), run.index)
+    images = [
+        replace(entry, path=str(path), size=size, checksum=checksum(path.read_bytes()))
+        for entry, path, size in (
+            (first, plain, first.size),
+            (second, turned, first.size[::-1]),
+        )
+    ]
+    save_index(replace(index, images=(*images, *others)), run.index)
     folder = voc_tree(run, "pseudo", tmp_path / "tree") / "JPEGImages"
     assert (folder / f"{first.name}.jpg").read_bytes() == plain.read_bytes()
     with Image.open(folder / f"{second.name}.jpg") as upright:

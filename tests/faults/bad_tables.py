@@ -16,9 +16,10 @@ from wsss.storage.files import read_json, write_json
 
 MASK = "masks/p1.png"
 TABLE = "images.csv"
-INDEX = Path("work/ponds/index.json")
-NO_INDEX = "work/ponds/index.json is not an index ("
-NO_JSON = "work/ponds/index.json is not valid JSON ("
+INDEX = Path("work/ponds/index/train.json")
+NO_INDEX = f"{INDEX} is not an index ("
+NO_JSON = f"{INDEX} is not valid JSON ("
+TORN = "train_truth.json is of another index than the files beside it"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def raw(name: str, said: str, content: bytes) -> Bad:
 
 
 def index(name: str, said: str, change: Callable[[Any], object]) -> Bad:
-    """Return a case whose index was edited."""
+    """Return a case whose index of training images was edited."""
 
     def make(pond: Path) -> None:
         content = read_json(pond / INDEX)
@@ -58,7 +59,7 @@ def index(name: str, said: str, change: Callable[[Any], object]) -> Bad:
 
 
 def index_file(name: str, said: str, change: Callable[[bytes], bytes]) -> Bad:
-    """Return a case whose index has other bytes."""
+    """Return a case whose index of training images has other bytes."""
     return Bad(
         name, lambda pond: (pond / INDEX).write_bytes(change((pond / INDEX).read_bytes())), said
     )
@@ -172,12 +173,15 @@ BAD_INDEXES = [
     index("another ignored label", "ignore: Input should be 255", lambda c: c.update(ignore=0)),
     index("an unknown class", "has the unknown class 'toad'",
           lambda c: c["images"][0].update(labels=["toad"])),
-    index("a class less", "has the unknown class 'newt'", lambda c: c["classes"].pop()),
-    index("a class more", "is not a file of this network",
+    index("no checksum", "the file 'path' of the image 'p0' has no checksum",
+          lambda c: c["images"][0].update(checksum="")),
+    index("a class less", TORN, lambda c: c["classes"].pop()),
+    index("an image less", TORN, lambda c: c["images"].pop()),
+    index("a class more", TORN,
           lambda c: c["classes"].append({"name": "toad", "label": 3, "colour": "#000000"})),
     index("an image that is gone", "photos/gone.png is missing",
           lambda c: [i.update(path="photos/gone.png") for i in c["images"]]),
     index("another size", "has changed since the index was made",
           lambda c: [i.update(size=[9, 9]) for i in c["images"]]),
-    Bad("absent", lambda pond: (pond / INDEX).unlink(), "index.json is missing. Run the stage"),
+    Bad("absent", lambda pond: (pond / INDEX).unlink(), "train.json is missing. Run the stage"),
 ]  # fmt: skip

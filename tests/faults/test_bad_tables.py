@@ -7,6 +7,8 @@ from answer import program, wsss
 from bad_tables import BAD_INDEXES, BAD_MASKS, BAD_TABLES, HEAD, INDEX, TABLE, Bad
 from pond import RUN, row
 
+from wsss.storage.files import read_json, write_json
+
 MADE = "work/**/*.*"
 
 
@@ -49,8 +51,16 @@ def test_an_index_that_is_wrong_is_named_and_nothing_written(
 ) -> None:
     case.make(ponds)
     before = made(ponds)
-    wsss("masks", RUN).refuses(case.said)
+    wsss("segmenter", RUN).refuses(case.said)
     assert made(ponds) == before
+
+
+def test_an_index_of_more_classes_than_the_network_is_refused(ponds: Path, tried: None) -> None:
+    path = INDEX.with_name("val.json")
+    content = read_json(path)
+    content["classes"].append({"name": "toad", "label": 3, "colour": "#000000"})
+    write_json(path, content)
+    wsss("masks", RUN).refuses("is not a file of this network")
 
 
 SPREADSHEET = f"\ufeff{HEAD}\r\n" + "\r\n".join(row(n, s) for n, s in enumerate(["train", "val"]))
@@ -79,4 +89,4 @@ def test_a_damaged_image_met_by_a_worker_is_named_in_one_line(ponds: Path, tried
 @pytest.mark.slow
 def test_a_broken_index_ends_the_program_with_exit_code_two(ponds: Path, tried: None) -> None:
     INDEX.write_text("{")
-    program("masks", RUN).refuses("index.json is not valid JSON")
+    program("segmenter", RUN).refuses("train.json is not valid JSON")

@@ -19,6 +19,7 @@ from test_laws_files import JSON
 from wsss.data import labelmap
 from wsss.data.images import load_image, load_mask
 from wsss.data.index import Entry, Index, load_index, save_index
+from wsss.data.index_parts import PARTS, part_path
 from wsss.datasets import user_table
 from wsss.errors import WsssError, one_line
 from wsss.settings import CsvParams, Params
@@ -26,7 +27,7 @@ from wsss.settings.resolve import load_params, resolve_settings, validate_params
 from wsss.storage import archive, checkpoint
 from wsss.storage.cam_archive import Cam, pack, unpack
 
-ENTRY = Entry("p0", "p0.png", "m0.png", ("frog",), "train", (9, 9), "x", ((0, 0, 3, 3),))
+ENTRY = Entry("p0", "p0.png", "m0.png", ("frog",), "train", (9, 9), "x", ((0, 0, 3, 3),), None, "y")
 INDEX = Index("ponds", ("frog",), (ENTRY,))
 STATE = {"a.weight": torch.arange(12.0).reshape(3, 4), "b": torch.ones(2)}
 CUTS = st.integers(0, 100_000)
@@ -63,6 +64,16 @@ def edited(content: bytes, edits: list[tuple[int, bytes]], cut: int | None = Non
         at = place % (len(changed) + 1)
         changed[at : at + len(new)] = new
     return bytes(changed[: None if cut is None else cut % (len(changed) + 1)])
+
+
+def read_index(path: Path) -> None:
+    """Read a file as the whole index, and as parts of one."""
+    for part in PARTS:
+        part_path(path, part).parent.mkdir(exist_ok=True)
+        part_path(path, part).write_bytes(path.read_bytes())
+    for parts in ((), ("train",), ("val", "val_truth")):
+        with answered():
+            load_index(path, *parts)
 
 
 def index_bytes() -> bytes:
@@ -116,23 +127,23 @@ TORCH = [torch_bytes(), torch_bytes(_use_new_zipfile_serialization=False)]
 
 @law(st.binary(max_size=200))
 def test_the_index_reader_on_any_bytes(content: bytes) -> None:
-    with file_of(content, "index.json") as path, answered():
-        load_index(path)
+    with file_of(content, "index.json") as path:
+        read_index(path)
 
 
 @law(EDITS, st.none() | CUTS)
 def test_the_index_reader_on_a_damaged_index(
     edits: list[tuple[int, bytes]], cut: int | None
 ) -> None:
-    with file_of(edited(index_bytes(), edits, cut), "index.json") as path, answered():
-        load_index(path)
+    with file_of(edited(index_bytes(), edits, cut), "index.json") as path:
+        read_index(path)
 
 
 @law(st.sampled_from(INDEX_PLACES), JSON, share=2)
 def test_the_index_reader_on_any_value_anywhere(at: tuple[Any, ...], value: Any) -> None:
     content = json.dumps(replaced(INDEX_JSON, at, value)).encode()
-    with file_of(content, "index.json") as path, answered():
-        load_index(path)
+    with file_of(content, "index.json") as path:
+        read_index(path)
 
 
 @law(st.text(max_size=200) | st.text("{}[]:,-&*!|>'\"#% \nab01", max_size=60), share=2)

@@ -1,6 +1,7 @@
 """Laws of files: what is written comes back, and equal content gives equal bytes."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 from laws import law
 
 from wsss.data.index import SPLITS, Entry, Index, is_file_name, load_index, save_index
+from wsss.data.index_parts import PARTS, TRAINING
 from wsss.storage import archive, checkpoint
 from wsss.storage.cam_archive import Cam, pack, unpack
 from wsss.storage.files import read_json, write_json
@@ -18,6 +20,8 @@ WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 NAMES = WORDS.filter(is_file_name)
 SIDES = st.integers(1, 5000)
 BOXES = st.lists(st.tuples(*[st.floats(0, 5000)] * 4), max_size=2).map(tuple)
+
+TEXTS = WORDS.filter(bool)
 
 
 @st.composite
@@ -32,9 +36,7 @@ def indexes(draw: st.DrawFn) -> Index:
             tuple(c for c in classes if draw(st.booleans())),
             draw(st.sampled_from(SPLITS)),
             draw(st.tuples(SIDES, SIDES)),
-            draw(WORDS),
-            draw(BOXES),
-            draw(st.none() | WORDS.filter(bool)),
+            *draw(st.tuples(TEXTS, BOXES, st.none() | TEXTS, TEXTS, TEXTS)),
         )
         for name in draw(st.lists(NAMES, max_size=4, unique=True))
     ]
@@ -50,6 +52,20 @@ def test_an_index_comes_back_as_it_was(index: Index) -> None:
         assert load_index(path) == index
         save_index(load_index(path), path)
         assert path.read_bytes() == first
+
+
+@law(indexes())
+def test_all_parts_of_an_index_hold_what_stages_read(index: Index) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "index.json")
+        assert save_index(index, path) == list(PARTS)
+        assert save_index(index, path) == []
+        images = load_index(path, *PARTS).images
+    unused = {"saliency": None, "saliency_checksum": ""}
+    assert sorted(images, key=lambda image: image.name) == [
+        replace(image, boxes=()) if image.split in TRAINING else replace(image, **unused)
+        for image in index.images
+    ]
 
 
 MEMBERS = st.dictionaries(NAMES, st.binary(max_size=40), max_size=6)

@@ -9,6 +9,7 @@ from answer import wsss
 
 from wsss.data.images import load_image, load_mask
 from wsss.data.index import load_index
+from wsss.data.index_parts import PARTS
 from wsss.errors import ConfigError, DatasetError
 from wsss.runs.fingerprint import closure
 from wsss.runs.inputs import data_code, data_files, data_slice
@@ -26,6 +27,7 @@ from wsss.stages.prepare import prepare
 from wsss.storage.files import sha256
 
 NAMES = ("shapes", "stamps", "voc12", "coco14", "cub", "ponds")
+INDEX = ("index.json", *(f"index/{part}.json" for part in PARTS))
 TINY = ShapesParams(train=14, val=2, min_px=48, max_px=64)
 
 
@@ -35,7 +37,9 @@ def test_a_drawn_dataset_is_an_archive_an_index_and_a_record(work: Path) -> None
     folder = Path("work/shapes")
     assert sorted(path.name for path in folder.iterdir()) == [
         "data.json",
+        "files.json",
         "images.zip",
+        "index",
         "index.json",
     ]
     index = load_index(folder / "index.json")
@@ -46,7 +50,7 @@ def test_a_drawn_dataset_is_an_archive_an_index_and_a_record(work: Path) -> None
     assert record["params"] == data_slice(params, "shapes")
     assert record["code"] == data_code("shapes")
     assert record["outputs"] == {
-        f"work/shapes/{name}": sha256(folder / name) for name in ("images.zip", "index.json")
+        f"work/shapes/{name}": sha256(folder / name) for name in ("images.zip", *INDEX)
     }
     assert record["images"] == {"train": 14, "aug": 0, "val": 2, "test": 0}
 
@@ -107,9 +111,11 @@ def test_cub_and_coco_are_prepared_with_their_boxes_and_masks(work: Path) -> Non
         before = texts(params, dataset)
         prepare(params, dataset)
         folder = Path("work") / dataset
-        assert sorted(p.name for p in folder.iterdir()) == ["data.json", *files]
+        names = ["data.json", "files.json", "index", *files]
+        assert sorted(p.name for p in folder.iterdir()) == names
         record = json.loads((folder / "data.json").read_text())
-        assert sorted(record["outputs"]) == [f"work/{dataset}/{name}" for name in files]
+        outputs = {f"work/{dataset}/{name}" for name in (*INDEX, *files)}
+        assert set(record["outputs"]) == outputs
         assert [path.as_posix() for path in data_files(params, dataset)] == [
             f"work/{dataset}/{name}" for name in files
         ]

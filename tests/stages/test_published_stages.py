@@ -21,6 +21,7 @@ from wsss.nets.affinitynet import PSA_LAYOUT, affinity_layout, build_affinity_ne
 from wsss.nets.deeplab import LAYOUTS, PUBLISHED, build_deeplab, segmenter_layout
 from wsss.nets.irn import IRN_LAYOUT, PUZZLE_LAYOUT
 from wsss.runs.flow import Flow
+from wsss.runs.inputs import index_files
 from wsss.runs.run import Run
 from wsss.settings.base import merge
 from wsss.settings.resolve import validate_params
@@ -106,7 +107,7 @@ def test_published_weights_walk_and_segment_through_the_commands(run: Run) -> No
     call("gather", RUN, "masks")
     for stage, file in (("affinity", IRN_FILE), ("segmenter", SEGMENTER_FILE)):
         record = read_json(run.path(f"{stage}.json"))
-        assert set(record["inputs"]) == {run.index.as_posix(), file}
+        assert set(record["inputs"]) == {index_files(run, stage)[0].as_posix(), file}
         assert len(record["inputs"][file]) >= 16
         assert run.path(f"{stage}.csv").read_text().count("\n") == 1
     published = torch.load(IRN_FILE, weights_only=True)

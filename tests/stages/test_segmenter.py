@@ -120,7 +120,7 @@ def pictures(folder: Path, count: int) -> list[Entry]:
     for place in range(count):
         path = folder / f"{place}.png"
         Image.fromarray(generator.integers(0, 256, (12, 15, 3)).astype(np.uint8)).save(path)
-        entries.append(Entry(path.stem, str(path), None, (), "val", (12, 15), path.stem))
+        entries.append(Entry(path.stem, str(path), None, (), "val", (12, 15), ""))
     return entries
 
 

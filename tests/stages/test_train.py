@@ -47,7 +47,7 @@ def test_published_weights_become_the_network_of_the_run(work: Path, squares: In
     assert all(torch.equal(found[key], value) for key, value in state.items())
     assert header["params"]["checkpoint"] == str(FILE)
     record = read_json(run.path("classifier.json"))
-    assert set(record["inputs"]) == {run.index.as_posix(), str(FILE)}
+    assert set(record["inputs"]) == {"work/shapes/index/train.json", str(FILE)}
     assert 0 <= record["metrics"]["val_map"] <= 1
     assert record["parameters"] > 1_000_000
     assert record["images_seen"] is None  # trained elsewhere

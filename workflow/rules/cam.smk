@@ -3,7 +3,7 @@
 
 rule cam_shard:
     input:
-        data=flow.data,
+        data=flow.data("{cams}"),
         network=flow.cam_source_file,
     output:
         temp(f"work/{RUN}/{{cams}}/{{scatteritem}}.zip"),
@@ -30,7 +30,7 @@ rule cam_shard:
 
 rule boxes:
     input:
-        data=flow.data,
+        data=flow.data("boxes"),
         network=flow.cam_network,
     output:
         archive=f"work/{RUN}/boxes.zip",
@@ -57,7 +57,7 @@ rule boxes:
 rule cam:
     input:
         # The shards are temporary: without this line Snakemake would not notice a new network.
-        data=flow.data,
+        data=flow.data("{cams}"),
         network=flow.cam_source_file,
         shards=gather.shard(
             f"work/{RUN}/{{cams}}/{{scatteritem}}.zip", allow_missing=True

@@ -1,10 +1,19 @@
 # Datasets and initial weights. Checkouts can share the results of `draw` and `weights` (--cache);
-# Snakemake forbids a benchmark for such rules.
+# Snakemake forbids a benchmark for such rules. Raw files are no inputs: the Snakefile compares them.
+
+INDEX = {
+    "index": "work/{dataset}/index.json",
+    "train": "work/{dataset}/index/train.json",
+    "train_truth": "work/{dataset}/index/train_truth.json",
+    "val": "work/{dataset}/index/val.json",
+    "val_truth": "work/{dataset}/index/val_truth.json",
+    "files": "work/{dataset}/files.json",
+}
 
 
 rule draw:
     output:
-        index="work/{dataset}/index.json",
+        **INDEX,
         images="work/{dataset}/images.zip",
         record="work/{dataset}/data.json",
     log:
@@ -24,7 +33,7 @@ rule draw:
 
 rule convert:
     output:
-        index="work/{dataset}/index.json",
+        **INDEX,
         masks="work/{dataset}/masks.zip",
         record="work/{dataset}/data.json",
     log:
@@ -45,10 +54,8 @@ rule convert:
 
 
 rule index:
-    input:
-        flow.table,
     output:
-        index="work/{dataset}/index.json",
+        **INDEX,
         record="work/{dataset}/data.json",
     log:
         "logs/{dataset}/data.log",

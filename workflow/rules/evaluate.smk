@@ -3,7 +3,7 @@
 
 rule evaluate:
     input:
-        data=flow.data,
+        data=flow.data("eval/{what}"),
         scored=flow.scored,
         thresholds=flow.thresholds("eval/{what}"),
     output:

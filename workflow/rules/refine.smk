@@ -28,7 +28,7 @@ rule calibrate:
 
 rule confident:
     input:
-        data=flow.data,
+        data=flow.data("confident"),
         cam=f"work/{RUN}/cam.zip",
         thresholds=flow.thresholds("confident"),
     output:
@@ -55,7 +55,7 @@ rule confident:
 
 rule affinity:
     input:
-        data=flow.data,
+        data=flow.data("affinity"),
         labels=flow.affinity_labels,
         weights=flow.weights("affinity"),
         initial_file=flow.initial_file("affinity"),
@@ -87,7 +87,7 @@ rule affinity:
 
 rule walk_shard:
     input:
-        data=flow.data,
+        data=flow.data("walk"),
         network=f"work/{RUN}/affinity.safetensors",
         cam=f"work/{RUN}/cam.zip",
     output:
@@ -114,7 +114,7 @@ rule walk_shard:
 
 rule walk:
     input:
-        data=flow.data,
+        data=flow.data("walk"),
         network=f"work/{RUN}/affinity.safetensors",
         cam=f"work/{RUN}/cam.zip",
         shards=gather.shard(f"work/{RUN}/walk/{{scatteritem}}.zip", allow_missing=True),
@@ -140,7 +140,7 @@ rule walk:
 # Only made when asked for: snakemake work/DATASET/METHOD/PROTOCOL/sSEED/instances.zip
 rule instances_shard:
     input:
-        data=flow.data,
+        data=flow.data("instances"),
         network=f"work/{RUN}/affinity.safetensors",
         cam=f"work/{RUN}/cam.zip",
         thresholds=flow.thresholds("instances"),
@@ -168,7 +168,7 @@ rule instances_shard:
 
 rule instances:
     input:
-        data=flow.data,
+        data=flow.data("instances"),
         network=f"work/{RUN}/affinity.safetensors",
         cam=f"work/{RUN}/cam.zip",
         thresholds=flow.thresholds("instances"),
@@ -196,7 +196,7 @@ rule instances:
 
 rule pseudo:
     input:
-        data=flow.data,
+        data=flow.data("pseudo"),
         maps=flow.maps,
         thresholds=flow.thresholds("pseudo"),
     output:

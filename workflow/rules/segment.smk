@@ -4,7 +4,7 @@
 
 rule segmenter:
     input:
-        data=flow.data,
+        data=flow.data("segmenter"),
         labels=flow.labels,
         weights=flow.weights("segmenter"),
         initial_file=flow.initial_file("segmenter"),
@@ -36,7 +36,7 @@ rule segmenter:
 
 rule masks_shard:
     input:
-        data=flow.data,
+        data=flow.data("masks"),
         network=f"work/{RUN}/segmenter.safetensors",
     output:
         temp(f"work/{RUN}/masks/{{scatteritem}}.zip"),
@@ -62,7 +62,7 @@ rule masks_shard:
 
 rule masks:
     input:
-        data=flow.data,
+        data=flow.data("masks"),
         network=f"work/{RUN}/segmenter.safetensors",
         shards=gather.shard(f"work/{RUN}/masks/{{scatteritem}}.zip", allow_missing=True),
     output:
@@ -86,7 +86,7 @@ rule masks:
 
 rule decode_shard:
     input:
-        data=flow.data,
+        data=flow.data("decode"),
         network=flow.cam_network,
     output:
         temp(f"work/{RUN}/decode/{{scatteritem}}.zip"),
@@ -112,7 +112,7 @@ rule decode_shard:
 
 rule decode:
     input:
-        data=flow.data,
+        data=flow.data("decode"),
         network=flow.cam_network,
         shards=gather.shard(
             f"work/{RUN}/decode/{{scatteritem}}.zip", allow_missing=True

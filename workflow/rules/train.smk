@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        data=flow.data,
+        data=flow.data("{network}"),
         weights=flow.weights("{network}"),
         before=flow.before,
     output:

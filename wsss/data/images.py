@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wsss.data import labelmap
-from wsss.data.index import Entry, replaced
+from wsss.data.index import Entry, replaced_file
 from wsss.data.labelmap import BROKEN, FORMATS
 from wsss.errors import DatasetError
 from wsss.storage.archive import Reader, read_path
+from wsss.storage.files import checksum
 
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # 16 bits per pixel, in whatever byte order
 MIN_SIDE_PX = 16  # a smaller image is a single cell for a network of stride 16
@@ -34,21 +34,44 @@ def load_image(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         DatasetError: the file is not an image, truncated or impossibly large.
     """
-    with _opened(path) as picture:
+    return _decoded(read_path(Path(path)), path)
+
+
+def _decoded(content: bytes, path: str | Path) -> NDArray[np.uint8]:
+    with _opened(content, path) as picture:
         return np.array(_rgb(picture))
 
 
 def load_entry(entry: Entry) -> NDArray[np.uint8]:
-    """Return an image of an index, RGB (H, W, 3); `DatasetError` if its size has changed."""
-    image = load_image(entry.path)
+    """Return an image of an index, RGB (H, W, 3); `DatasetError` if it is not the indexed file."""
+    content = read_path(Path(entry.path))
+    image = _decoded(content, entry.path)
+    _check_content(content, entry.checksum, "image", entry.path)
     if image.shape[:2] != entry.size:
-        raise DatasetError(replaced(entry))
+        raise DatasetError(replaced_file("image", entry.path))
     return image
+
+
+def read_entry(entry: Entry) -> bytes:
+    """Return the bytes of an image of an index; `DatasetError` if it is not the indexed file."""
+    content = read_path(Path(entry.path))
+    _check_content(content, entry.checksum, "image", entry.path)
+    return content
+
+
+def _check_content(content: bytes, expected: str, kind: str, path: str) -> None:
+    """Raise a `DatasetError` unless bytes have the checksum `expected`; an empty one is not compared."""
+    if expected and checksum(content) != expected:
+        raise DatasetError(replaced_file(kind, path))
 
 
 def load_mask(path: str | Path) -> NDArray[np.uint8]:
     """Return the labels (H, W) of an indexed or grey PNG; `DatasetError` for anything else."""
-    content = read_path(Path(path))
+    return mask_labels(read_path(Path(path)), path)
+
+
+def mask_labels(content: bytes, path: str | Path) -> NDArray[np.uint8]:
+    """Return the labels (H, W) of the bytes of a mask. path: names it in errors."""
     try:
         with _strict():
             return labelmap.decode(content, str(path))
@@ -56,30 +79,44 @@ def load_mask(path: str | Path) -> NDArray[np.uint8]:
         raise _too_large(path) from None
 
 
+def load_entry_mask(entry: Entry) -> NDArray[np.uint8]:
+    """Return the labels (H, W) of an image's mask; `DatasetError` if it is not the indexed file."""
+    path = str(entry.mask)
+    content = read_path(Path(path))
+    labels = mask_labels(content, path)
+    _check_content(content, entry.mask_checksum, "mask", path)
+    return labels
+
+
+def load_saliency(entry: Entry) -> NDArray[np.uint8]:
+    """Return the saliency (H, W) of an image; `DatasetError` if it is not the indexed file."""
+    path = str(entry.saliency)
+    content = read_path(Path(path))
+    image = _decoded(content, path)
+    _check_content(content, entry.saliency_checksum, "saliency map", path)
+    return image[..., 0]
+
+
 def load_truth(entry: Entry, classes: int) -> NDArray[np.uint8]:
     """Return the true labels (H, W) of an image that has a mask.
 
     Raises:
-        DatasetError: the mask has another size than the image, or a label above `classes`.
+        DatasetError: the mask is not the indexed one, has another size than the image, or a label
+            above `classes`.
     """
-    labels = load_mask(str(entry.mask))
+    labels = load_entry_mask(entry)
     problem = next(labelmap.misfits(labels, entry.size, classes, str(entry.mask)), None)
     if problem:
         raise DatasetError(problem)
     return labels
 
 
-def measure(path: str | Path) -> tuple[tuple[int, int], str]:
-    """Return the size (H, W) after EXIF rotation and the checksum, without decoding the pixels."""
-    with _opened(path) as picture:
+def image_size(content: bytes, path: str | Path) -> tuple[int, int]:
+    """Return the size (H, W) of an image after EXIF rotation, without decoding the pixels."""
+    with _opened(content, path) as picture:
         width, height = picture.size
         turned = picture.getexif().get(ORIENTATION, 1) > 4
-    return (width, height) if turned else (height, width), checksum(read_path(Path(path)))
-
-
-def checksum(content: bytes) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of an image's bytes."""
-    return hashlib.sha256(content).hexdigest()[:16]
+    return (width, height) if turned else (height, width)
 
 
 def probe(path: str | Path) -> tuple[tuple[int, int], list[str]]:
@@ -88,7 +125,7 @@ def probe(path: str | Path) -> tuple[tuple[int, int], list[str]]:
     Raises:
         DatasetError: the image cannot be used at all.
     """
-    with _opened(path) as picture:
+    with _opened(read_path(Path(path)), path) as picture:
         # An MPO is a photograph with previews behind it, not an animation.
         frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
         width, height = _rgb(picture).size
@@ -103,8 +140,8 @@ def probe(path: str | Path) -> tuple[tuple[int, int], list[str]]:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
-    content = read_path(Path(path))
+def _opened(content: bytes, path: str | Path) -> Iterator[Image.Image]:
+    """Open the bytes of an image for a block; whatever is wrong with them is a `DatasetError`."""
     try:
         with _strict(), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             yield picture

@@ -8,6 +8,7 @@ objects.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss.data import labelmap
-from wsss.data.images import measure
 from wsss.data.index import Entry, Index
+from wsss.data.manifest import Sources
 from wsss.data.problems import stop_at
+from wsss.data.raw_files import RawFiles, measure
 from wsss.datasets.coco_json import Annotation, CocoImage, Instances
 from wsss.errors import DatasetError, MissingError, WsssError
 from wsss.progress import progress
 from wsss.settings import CocoParams
 from wsss.storage.archive import Writer
+from wsss.storage.files import checksum
 
 CLASSES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -57,33 +60,48 @@ SMALL = (
 )  # fmt: skip
 
 
-def convert(params: CocoParams, dataset: str, archive: Path) -> Index:
+def convert(params: CocoParams, dataset: str, archive: Path, raw: RawFiles | None = None) -> Index:
     """Return the index, and write the mask of every image into `archive`."""
     _routines()
+    raw = raw or RawFiles()
+    raw.note(_annotations(params, folder) for folder in SPLITS.values())
     problems: list[str] = []
     entries: list[Entry] = []
     with Writer(archive) as writer:
         for split, image, objects in _images(params, problems):
             try:
-                mask = f"{image.name}.png"
-                entries.append(_entry(params, split, image, objects, f"{archive}/{mask}"))
-                if not problems:
-                    labels = paint(objects, image.size, params.overlap)
-                    writer.add(mask, labelmap.encode(labels))
+                entry = _entry(params, split, image, objects, raw)
+                if problems:
+                    continue  # nothing is written, but the other problems are named too
+                mask = labelmap.encode(paint(objects, image.size, params.overlap))
+                path = f"{archive}/{image.name}.png"
+                entries.append(replace(entry, mask=path, mask_checksum=checksum(mask)))
+                writer.add(f"{image.name}.png", mask)
             except WsssError as error:
                 problems.append(str(error))
         stop_at(problems, dataset)
     return Index(dataset, CLASSES, tuple(entries))
 
 
+def sources(params: CocoParams, index: Index) -> Sources:
+    """Return the annotation files and the images of the index."""
+    paths = [_annotations(params, folder).as_posix() for folder in SPLITS.values()]
+    return Sources(params.root, (*paths, *(entry.path for entry in index.images)))
+
+
+def _annotations(params: CocoParams, folder: str) -> Path:
+    return Path(params.root) / "annotations" / f"instances_{folder}.json"
+
+
 def scan(params: CocoParams, dataset: str) -> tuple[Index, list[str]]:
     """Return the index of all usable images, without masks, and one line for each problem."""
+    raw = RawFiles()
     entries: list[Entry] = []
     problems: list[str] = []
     try:
         for split, image, objects in _images(params, problems):
             try:
-                entries.append(_entry(params, split, image, objects, None))
+                entries.append(_entry(params, split, image, objects, raw))
             except WsssError as error:
                 problems.append(str(error))
     except DatasetError as error:
@@ -99,7 +117,7 @@ def _images(
     The faults of annotations are added to `problems`.
     """
     for split, folder in SPLITS.items():
-        source = Instances(Path(params.root) / "annotations" / f"instances_{folder}.json")
+        source = Instances(_annotations(params, folder))
         check_categories(source.categories, source.path)
         images = source.annotations()
         faults = source.faults.lines()  # are there when the first image comes
@@ -127,10 +145,10 @@ def _entry(
     split: str,
     image: CocoImage,
     annotations: Sequence[Annotation],
-    mask: str | None,
+    raw: RawFiles,
 ) -> Entry:
     path = Path(params.root) / SPLITS[split] / image.file
-    size, checksum = measure(path)
+    size, digits = measure(path, raw)
     if size != image.size:
         raise DatasetError(
             f"{path} is {size[1]} x {size[0]} px, not {image.size[1]} x {image.size[0]} as its "
@@ -140,7 +158,7 @@ def _entry(
     labels = tuple(CLASSES[label - 1] for label in present)
     scored = split != "train" or params.seeds == "all" or in_small(image.name)
     listed = split if scored else "aug"
-    return Entry(image.name, path.as_posix(), mask, labels, listed, size, checksum)
+    return Entry(image.name, path.as_posix(), None, labels, listed, size, digits)
 
 
 def in_small(name: str) -> bool:

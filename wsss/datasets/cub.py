@@ -7,33 +7,45 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from wsss.data.images import measure
 from wsss.data.index import Entry, Index
+from wsss.data.manifest import Sources
 from wsss.data.problems import stop_at
+from wsss.data.raw_files import RawFiles, measure
 from wsss.errors import DatasetError, WsssError
 from wsss.settings import CubParams
 
 SPLITS = {"1": "train", "0": "val"}
+TABLES = ("images", "image_class_labels", "train_test_split", "bounding_boxes")
 
 Box = tuple[float, float, float, float]
 
 
-def read(params: CubParams, dataset: str) -> Index:
+def read(params: CubParams, dataset: str, raw: RawFiles | None = None) -> Index:
     """Return the index of the folder `params.root`; `DatasetError` if files are missing or damaged."""
-    index, problems = scan(params, dataset)
+    index, problems = scan(params, dataset, raw)
     stop_at(problems, dataset)
     return index
 
 
-def scan(params: CubParams, dataset: str) -> tuple[Index, list[str]]:
+def sources(params: CubParams, index: Index) -> Sources:
+    """Return the tables and the images of the index."""
+    tables = (path.as_posix() for path in _tables(params))
+    return Sources(params.root, (*tables, *(entry.path for entry in index.images)))
+
+
+def _tables(params: CubParams) -> list[Path]:
+    return [Path(params.root) / f"{name}.txt" for name in TABLES]
+
+
+def scan(params: CubParams, dataset: str, raw: RawFiles | None = None) -> tuple[Index, list[str]]:
     """Return the index of all usable images, and one line for each problem."""
-    root = Path(params.root)
-    tables = ("images", "image_class_labels", "train_test_split", "bounding_boxes")
+    root, raw = Path(params.root), raw or RawFiles()
+    raw.note(_tables(params))
     try:
-        paths, labels, splits, boxes = (_table(root / f"{name}.txt") for name in tables)
+        paths, labels, splits, boxes = (_table(root / f"{name}.txt") for name in TABLES)
         _check_ids(
             root,
-            {name: set(t) for name, t in zip(tables, (paths, labels, splits, boxes), strict=True)},
+            {name: set(t) for name, t in zip(TABLES, (paths, labels, splits, boxes), strict=True)},
         )
         classes = _classes(root, paths, labels)
     except DatasetError as error:
@@ -43,7 +55,7 @@ def scan(params: CubParams, dataset: str) -> tuple[Index, list[str]]:
         try:
             split, box = _split(root, splits[number]), _box(root, boxes[number])
             label = classes[int(labels[number][0]) - 1]
-            size, checksum = measure(root / "images" / path)
+            size, checksum = measure(root / "images" / path, raw)
         except WsssError as error:
             problems.append(str(error))
             continue

@@ -31,9 +31,14 @@ def names(folder: Path) -> set[str]:
     return ids
 
 
+def path_of(folder: Path, name: str) -> Path:
+    """Return the file with the mask of an image."""
+    return folder / "cls" / f"{name}.mat"
+
+
 def load_mask(folder: Path, name: str) -> NDArray[np.uint8]:
     """Return the label mask (H, W) of an image, values 0 to 20; SBD has no void label."""
-    path = folder / "cls" / f"{name}.mat"
+    path = path_of(folder, name)
     try:
         labels = np.asarray(loadmat(path)["GTcls"]["Segmentation"][0, 0])
     except (OSError, MatReadError, KeyError, ValueError, TypeError, IndexError) as error:

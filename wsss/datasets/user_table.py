@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from wsss.data.images import measure
 from wsss.data.index import SPLITS, Entry, Index, is_file_name
+from wsss.data.manifest import Sources
 from wsss.data.problems import counted, shortened, stop_at
+from wsss.data.raw_files import RawFiles, measure, real_files
 from wsss.datasets.label_names import label_problems, parts
 from wsss.errors import DatasetError, WsssError
 from wsss.settings import CsvParams
 from wsss.settings.data import BACKGROUND_NAME
 from wsss.settings.resolve import closest
-from wsss.storage.archive import read_path
 
 REQUIRED = ("image", "labels", "split")
 OPTIONAL = ("mask", "name")
@@ -35,15 +36,25 @@ class Row:
         return tuple(sorted(set(parts(self.cells["labels"], separator))))
 
 
-def read(params: CsvParams, dataset: str) -> Index:
+def read(params: CsvParams, dataset: str, raw: RawFiles | None = None) -> Index:
     """Return the index of a table; a `DatasetError` names the file and the rows with problems."""
-    index, problems = scan(params, dataset)
+    index, problems = scan(params, dataset, raw)
     stop_at([*problems, *label_problems(index, params)], dataset)
     return index
 
 
-def scan(params: CsvParams, dataset: str) -> tuple[Index, list[str]]:
+def sources(params: CsvParams, index: Index) -> Sources:
+    """Return the table, and the images and masks that it names; the root is the images' folder."""
+    images = real_files(entry.path for entry in index.images)
+    masks = real_files(entry.mask for entry in index.images if entry.mask)
+    root = os.path.commonpath([Path(path).parent for path in images])
+    return Sources(root, (Path(params.table).as_posix(), *images, *masks))
+
+
+def scan(params: CsvParams, dataset: str, raw: RawFiles | None = None) -> tuple[Index, list[str]]:
     """Return the index of all usable rows, and one line for each problem."""
+    raw = raw or RawFiles()
+    raw.note([Path(params.table)])
     try:
         rows = list(_rows(Path(params.table)))
         if not rows:
@@ -58,7 +69,7 @@ def scan(params: CsvParams, dataset: str) -> tuple[Index, list[str]]:
     for row, name in zip(rows, _names(rows), strict=True):
         try:
             _check(row, name, first_lines)
-            entry = _entry(row, name, params, classes)
+            entry = _entry(row, name, params, classes, raw)
         except WsssError as error:
             problems.append(str(error))
             continue
@@ -179,7 +190,7 @@ def _check_path(row: Row, column: str) -> None:
         )
 
 
-def _entry(row: Row, name: str, params: CsvParams, classes: Sequence[str]) -> Entry:
+def _entry(row: Row, name: str, params: CsvParams, classes: Sequence[str], raw: RawFiles) -> Entry:
     """Return the image of a row; its labels are in class order, without those not in `classes`."""
     named = row.labels(params.separator)
     if BACKGROUND_NAME in named:
@@ -190,11 +201,11 @@ def _entry(row: Row, name: str, params: CsvParams, classes: Sequence[str]) -> En
     image = Path(params.root, row.cells["image"])
     mask = Path(params.root, row.cells["mask"]) if row.cells.get("mask") else None
     try:
-        size, checksum = measure(image)
-        if mask:
-            read_path(mask)
+        size, checksum = measure(image, raw)
+        mask_checksum = raw.checksum(mask) if mask else ""
     except WsssError as error:
         raise DatasetError(f"{row.where}: {error}") from None
     masked = mask.as_posix() if mask else None
     labels = tuple(label for label in classes if label in named)
-    return Entry(name, image.as_posix(), masked, labels, row.cells["split"], size, checksum)
+    entry = Entry(name, image.as_posix(), masked, labels, row.cells["split"], size, checksum)
+    return replace(entry, mask_checksum=mask_checksum)

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wsss.data import labelmap
-from wsss.data.images import load_mask, measure
+from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index
+from wsss.data.index_parts import TRAINING
+from wsss.data.manifest import Sources
 from wsss.data.problems import stop_at
+from wsss.data.raw_files import RawFiles, has_void, measure
 from wsss.datasets import sbd
-from wsss.errors import DatasetError, WsssError
+from wsss.errors import DatasetError, MissingError, WsssError
 from wsss.progress import progress
 from wsss.settings import VocParams
 from wsss.storage.archive import Writer
+from wsss.storage.files import checksum
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -32,17 +37,20 @@ AUG_LIST = "train_aug"  # not in the devkit; lists the augmented set if its mask
 SHARE_WITHOUT_VOID = 0.1
 
 
-def read(params: VocParams, dataset: str) -> Index:
+def read(params: VocParams, dataset: str, raw: RawFiles | None = None) -> Index:
     """Return the index of the devkit under `params.root`; `DatasetError` if files are missing."""
-    return _whole(params, dataset, None)
+    return _whole(params, dataset, None, raw or RawFiles())
 
 
-def convert(params: VocParams, dataset: str, archive: Path) -> Index:
+def convert(params: VocParams, dataset: str, archive: Path, raw: RawFiles | None = None) -> Index:
     """Return the index; write the masks that only SBD has into `archive` as palette PNGs."""
-    index = _whole(params, dataset, archive)
+    raw = raw or RawFiles()
+    index = _whole(params, dataset, archive, raw)
     entries = [entry for entry in index.images if entry.mask == _member(archive, entry.name)]
+    checksums: dict[str, str] = {}
     with Writer(archive) as writer:
         for entry in progress(entries, "masks of SBD", len(entries)):
+            raw.note([sbd.path_of(Path(params.sbd), entry.name)])
             labels = sbd.load_mask(Path(params.sbd), entry.name)
             if labels.shape != entry.size:
                 raise DatasetError(
@@ -50,20 +58,59 @@ def convert(params: VocParams, dataset: str, archive: Path) -> Index:
                     f"{labels.shape[0]} px, its image {entry.size[1]} x {entry.size[0]}. Unpack "
                     "benchmark.tgz of SBD again."
                 )
-            writer.add(f"{entry.name}.png", labelmap.encode(labels))
-    return index
+            content = labelmap.encode(labels)
+            checksums[entry.name] = checksum(content)
+            writer.add(f"{entry.name}.png", content)
+    images = (
+        replace(entry, mask_checksum=checksums.get(entry.name, entry.mask_checksum))
+        for entry in index.images
+    )
+    return replace(index, images=tuple(images))
 
 
-def _whole(params: VocParams, dataset: str, archive: Path | None) -> Index:
-    index, problems = scan(params, dataset, archive)
+def sources(params: VocParams, index: Index) -> Sources:
+    """Return the lists, and the images, annotations, masks and saliency maps of the index.
+
+    Files of further lists and masks count before they exist: they may be unpacked later.
+    """
+    root, names = Path(params.root), [entry.name for entry in index.images]
+    trained = [entry.name for entry in index.split(*TRAINING)]
+    paths = _lists(params)
+    paths += [root / "JPEGImages" / f"{name}.jpg" for name in names]
+    paths += [root / "Annotations" / f"{name}.xml" for name in names]
+    paths += [root / "SegmentationClass" / f"{name}.png" for name in names]
+    if params.saliency:
+        paths += [Path(params.saliency) / f"{name}.png" for name in trained]
+    folders: tuple[tuple[str, str], ...] = ()
+    if params.sbd:
+        paths += [sbd.path_of(Path(params.sbd), name) for name in trained]
+    else:
+        folders = (((root / params.sbd_masks).as_posix(), ".png"),)
+    return Sources(params.root, tuple(path.as_posix() for path in paths), folders)
+
+
+def _lists(params: VocParams) -> list[Path]:
+    """Return the lists of images that are read where they exist."""
+    folder = Path(params.root) / LISTS
+    lists = [folder / f"{name}.txt" for name in ("train", "val", "test", AUG_LIST)]
+    return lists + ([Path(params.sbd) / name for name in sbd.LISTS] if params.sbd else [])
+
+
+def _whole(params: VocParams, dataset: str, archive: Path | None, raw: RawFiles) -> Index:
+    index, problems = scan(params, dataset, archive, raw)
     stop_at(problems, dataset)
     masks = {split: [e.mask for e in index.split(split) if e.mask] for split in ("train", "val")}
     lacking = {
-        split: [not (load_mask(mask) == index.ignore).any() for mask in paths]
-        for split, paths in masks.items()
+        split: [_lacks_void(Path(mask), raw) for mask in paths] for split, paths in masks.items()
     }
     stop_at(list(without_void(lacking)), dataset)
     return index
+
+
+def _lacks_void(mask: Path, raw: RawFiles) -> bool:
+    """Return whether a mask lacks the value 255; `DatasetError` if it cannot be decoded."""
+    with_void = has_void(mask, raw)[0]
+    return not (load_mask(mask) == labelmap.IGNORE).any() if with_void is None else not with_void
 
 
 def without_void(lacking: Mapping[str, Sequence[bool]]) -> Iterator[str]:
@@ -79,11 +126,15 @@ def without_void(lacking: Mapping[str, Sequence[bool]]) -> Iterator[str]:
             )
 
 
-def scan(params: VocParams, dataset: str, archive: Path | None = None) -> tuple[Index, list[str]]:
+def scan(
+    params: VocParams, dataset: str, archive: Path | None = None, raw: RawFiles | None = None
+) -> tuple[Index, list[str]]:
     """Return the index of all usable images, and one line for each problem.
 
     archive: the archive that has, or will have, the masks of SBD.
     """
+    raw = raw or RawFiles()
+    raw.note(_lists(params))
     try:
         splits = _splits(params)
     except DatasetError as error:
@@ -92,7 +143,7 @@ def scan(params: VocParams, dataset: str, archive: Path | None = None) -> tuple[
     for split, names in splits.items():
         for name in names:
             try:
-                entries.append(_entry(params, name, split, archive))
+                entries.append(_entry(params, name, split, archive, raw))
             except WsssError as error:
                 problems.append(str(error))
     return Index(dataset, CLASSES, tuple(entries)), problems
@@ -130,66 +181,81 @@ def _ids(path: Path) -> list[str]:
     return names
 
 
-def _entry(params: VocParams, name: str, split: str, archive: Path | None) -> Entry:
+def _entry(params: VocParams, name: str, split: str, archive: Path | None, raw: RawFiles) -> Entry:
     root = Path(params.root)
     image = root / "JPEGImages" / f"{name}.jpg"
     if not image.is_file():
         source = "VOC2012test.tar" if split == "test" else "VOCtrainval_11-May-2012.tar"
         raise DatasetError(f"{image} is missing. Unpack {source} again.")
-    size, checksum = measure(image)
+    size, digits = measure(image, raw)
     if split == "test":
-        return Entry(name, image.as_posix(), None, (), split, size, checksum)
-    labels = _labels(root / "Annotations" / f"{name}.xml")
-    return Entry(
-        name,
-        image.as_posix(),
-        _mask(params, name, archive),
-        labels,
-        split,
-        size,
-        checksum,
-        saliency=_saliency(params, name, size) if params.saliency and split != "val" else None,
-    )
+        return Entry(name, image.as_posix(), None, (), split, size, digits)
+    labels = _annotated(root / "Annotations" / f"{name}.xml", raw)
+    mask, is_file = _mask(params, name, archive)
+    entry = Entry(name, image.as_posix(), mask, labels, split, size, digits)
+    if mask and is_file:
+        # Masks of scored images are decoded here, to look for void contours later.
+        decoded = split in ("train", "val")
+        digits = has_void(Path(mask), raw)[1] if decoded else raw.checksum(Path(mask))
+        entry = replace(entry, mask_checksum=digits)
+    if params.saliency and split != "val":
+        saliency, digits = _saliency(params, name, size, raw)
+        entry = replace(entry, saliency=saliency, saliency_checksum=digits)
+    return entry
 
 
-def _mask(params: VocParams, name: str, archive: Path | None) -> str | None:
-    """Return the path of an image's mask; the devkit's mask is preferred for its void contours."""
+def _annotated(path: Path, raw: RawFiles) -> tuple[str, ...]:
+    """Return the classes of the objects in an annotation file."""
+    try:
+        return tuple(raw.fact(path, "labels", _labels)[0])
+    except MissingError:
+        raise DatasetError(
+            f"{path} is missing, and labels come from it. Unpack the devkit again."
+        ) from None
+
+
+def _mask(params: VocParams, name: str, archive: Path | None) -> tuple[str | None, bool]:
+    """Return the path of an image's mask, and whether it is a file and not one of SBD.
+
+    The devkit's mask is preferred for its void contours.
+    """
     root = Path(params.root)
     folders = ["SegmentationClass"] if params.sbd else ["SegmentationClass", params.sbd_masks]
     masks = (root / folder / f"{name}.png" for folder in folders)
     existing = next((mask.as_posix() for mask in masks if mask.is_file()), None)
-    return existing or (_member(archive, name) if params.sbd and archive else None)
+    if existing:
+        return existing, True
+    return (_member(archive, name) if params.sbd and archive else None), False
 
 
 def _member(archive: Path, name: str) -> str:
     return f"{archive.as_posix()}/{name}.png"
 
 
-def _saliency(params: VocParams, name: str, size: tuple[int, int]) -> str:
+def _saliency(
+    params: VocParams, name: str, size: tuple[int, int], raw: RawFiles
+) -> tuple[str, str]:
+    """Return the path of an image's saliency map, and its checksum."""
     path = Path(params.saliency) / f"{name}.png"
     if not path.is_file():
         raise DatasetError(
             f"{path} is missing. Put a saliency map for each training image there, or set "
             "data.voc12.saliency to ''."
         )
-    map_size = measure(path)[0]
+    map_size, digits = measure(path, raw)
     if map_size != size:
         raise DatasetError(
             f"The saliency map {path} is {map_size[1]} x {map_size[0]} px, its image {size[1]} x "
             f"{size[0]}. Make them equal."
         )
-    return path.as_posix()
+    return path.as_posix(), digits
 
 
-def _labels(path: Path) -> tuple[str, ...]:
+def _labels(content: bytes, path: str) -> list[str]:
     """Return the classes of the objects in an annotation, without its parts and actions."""
     try:
-        tree = ElementTree.parse(path)  # noqa: S314  # expat refuses exploding entities since 2.4
-    except OSError:
-        raise DatasetError(
-            f"{path} is missing, and labels come from it. Unpack the devkit again."
-        ) from None
+        tree = ElementTree.fromstring(content)  # noqa: S314  # expat refuses exploding entities
     except ElementTree.ParseError as error:
         raise DatasetError(f"{path} is not valid XML ({error}). Unpack the devkit again.") from None
     named = {(name.text or "").strip() for name in tree.iterfind("object/name")}
-    return tuple(sorted(named.intersection(CLASSES)))
+    return sorted(named.intersection(CLASSES))

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsss.data import labelmap
-from wsss.data.images import ORIENTATION, encode_image, load_image, load_mask
+from wsss.data.images import ORIENTATION, encode_image, load_entry, load_entry_mask, read_entry
 from wsss.data.index import Entry, Index, load_index
 from wsss.errors import ConfigError, MissingError
 from wsss.progress import progress
 from wsss.runs.run import RESULTS, Run
-from wsss.storage.archive import Reader, read_path
+from wsss.storage.archive import Reader
 from wsss.storage.files import write_json, write_text
 
 KINDS = ("pseudo", "masks")  # pseudo labels of training images; predictions of validation images
@@ -109,16 +109,16 @@ def _labelled(run: Run, index: Index, what: str) -> Iterator[tuple[Entry, Labels
             name = f"{entry.name}.png"
             yield entry, labelmap.decode(reader.read(name), f"{reader.path}/{name}")
         elif what == "pseudo" and entry.split == "val" and entry.mask:
-            yield entry, load_mask(entry.mask)
+            yield entry, load_entry_mask(entry)
 
 
 def _jpeg(entry: Entry) -> bytes:
     """Return an image as a JPEG: the file's bytes if it is an upright RGB JPEG, else re-encoded."""
-    content = read_path(Path(entry.path))
+    content = read_entry(entry)
     with Image.open(io.BytesIO(content)) as picture:
         upright = picture.getexif().get(ORIENTATION, 1) == 1
         is_plain = picture.format == "JPEG" and picture.mode == "RGB" and upright
-    return content if is_plain else encode_image(load_image(entry.path), "jpg")
+    return content if is_plain else encode_image(load_entry(entry), "jpg")
 
 
 def _save(path: Path, content: bytes) -> None:

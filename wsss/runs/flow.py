@@ -20,10 +20,11 @@ from wsss.runs.fingerprint import fingerprint
 from wsss.runs.inputs import (
     data_archive,
     data_code,
-    data_files,
     data_slice,
     initial_weights,
     initial_weights_path,
+    manifest_path,
+    stage_data,
     weights_code,
 )
 from wsss.runs.outputs import results_inputs
@@ -189,14 +190,14 @@ class Flow:
         """Return the fingerprint of the code that prepares a dataset."""
         return data_code(wildcards.dataset)
 
-    def table(self, wildcards: Wildcards) -> list[str]:
-        """Return the table that a user's own dataset is read from; no file for other datasets."""
-        section = self.params.data.csv.get(wildcards.dataset)
-        return [section.table] if section else []
+    def data(self, stage: str) -> Paths:
+        """Return the function that names the files of its dataset that a stage reads."""
 
-    def data(self, wildcards: Wildcards) -> list[str]:
-        """Return the index of a job's dataset, and its archive if it has one."""
-        return [path.as_posix() for path in data_files(self.params, wildcards.dataset)]
+        def paths(wildcards: Wildcards) -> list[str]:
+            run = self.run(wildcards)
+            return [path.as_posix() for path in stage_data(run, _filled(stage, wildcards))]
+
+        return paths
 
     def weights(self, stage: str) -> Paths:
         """Return the function that names the files of initial weights that a training needs."""
@@ -307,8 +308,9 @@ class Flow:
         def files(wildcards: Wildcards) -> list[str]:
             forced = getattr(getattr(workflow, "dag", None), "forcefiles", None)
             if isinstance(forced, set):
-                forced.update(path.as_posix() for run in self.runs for path in stale(run))
-            return results_inputs(self.params, self.runs)
+                forced.update(path.as_posix() for path in stale(*self.runs))
+            manifests = [manifest_path(dataset).as_posix() for dataset in self.params.datasets]
+            return [*results_inputs(self.params, self.runs), *manifests]
 
         return files
 

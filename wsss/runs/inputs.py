@@ -7,10 +7,71 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wsss.data.index_parts import PARTS, TRUTH, part_path
 from wsss.runs.fingerprint import fingerprint
-from wsss.runs.run import WORK, PlainSettings, network_settings
+from wsss.runs.run import WORK, PlainSettings, Run, network_settings, stage_kind
 from wsss.settings import ClassifierParams, Params
 from wsss.settings.resolve import DRAWN, RunSettings
+
+# Stage or evaluation -> the parts of the index that it reads; its record and its rule name the same.
+# `classifier` stands for every network of a method's chain.
+STAGE_PARTS = {
+    "classifier": ("train",),
+    "cam": ("train",),
+    "boxes": ("val", "val_truth"),  # of images with one class
+    "decode": ("val",),
+    "calibrate": ("train", "train_truth"),
+    "confident": ("train",),
+    "affinity": ("train",),
+    "walk": ("train",),
+    "instances": ("train",),
+    "pseudo": ("train",),
+    "segmenter": ("train",),
+    "masks": ("val",),
+    "eval/seed": ("train", "train_truth"),
+    "eval/decode": ("val", "val_truth"),
+    "eval/walk": ("train", "train_truth"),
+    "eval/pseudo": ("train", "train_truth"),
+    "eval/segmentation": ("val", "val_truth"),
+    "eval/boxes": ("val", "val_truth"),
+}
+
+
+def index_parts(run: Run, stage: str) -> tuple[str, ...]:
+    """Return the parts of the index that a stage of a run reads."""
+    if stage in run.spec.networks:
+        return STAGE_PARTS["classifier"]
+    if stage == "segmenter" and run.spec.learns_masks:
+        return ("train", "train_truth")
+    return STAGE_PARTS[stage_kind(stage)]
+
+
+def index_files(run: Run, stage: str) -> list[Path]:
+    """Return the files of the parts of the index that a stage of a run reads."""
+    return [part_path(run.index, part) for part in index_parts(run, stage)]
+
+
+def stage_data(run: Run, stage: str) -> list[Path]:
+    """Return the files of its dataset that a stage reads: parts of the index, and perhaps the archive.
+
+    An archive of masks is read for the truth alone, an archive of drawn pictures by every stage.
+    """
+    archive = data_archive(run.params, run.dataset)
+    needed = run.dataset in DRAWN or set(TRUTH) & set(index_parts(run, stage))
+    return [*index_files(run, stage), *([archive] if archive and needed else [])]
+
+
+def dataset_outputs(params: Params, dataset: str) -> list[Path]:
+    """Return the files that the record of a dataset names: the index, its parts, and its archive."""
+    index = WORK / dataset / "index.json"
+    archive = data_archive(params, dataset)
+    parts = [part_path(index, part) for part in PARTS]
+    return [*([archive] if archive else []), index, *parts]
+
+
+def manifest_path(dataset: str) -> Path:
+    """Return the manifest of a dataset's raw files."""
+    return WORK / dataset / "files.json"
 
 
 def data_slice(params: Params, dataset: str) -> PlainSettings:

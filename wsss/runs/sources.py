@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wsss.errors import StaleError
 from wsss.runs.calibration import thresholds_path
+from wsss.runs.inputs import index_files
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import Run, scored_artifact, stage_kind
 from wsss.runs.staleness import Difference, differences
@@ -55,8 +56,8 @@ def artifact(run: Run, stage: str) -> Path:
 
 
 def source_files(run: Run, stage: str) -> list[Path]:
-    """Return the index and the files of earlier stages that `stage` reads itself."""
-    return [run.index, *(artifact(run, source) for source in sources(run, stage))]
+    """Return the parts of the index and the files of earlier stages that `stage` reads itself."""
+    return [*index_files(run, stage), *(artifact(run, source) for source in sources(run, stage))]
 
 
 def verify_sources(run: Run, stage: str, checksums: bool = True) -> None:

@@ -1,7 +1,7 @@
-"""The last guard before a table: every record must fit the present settings, code and seed.
+"""The last guard before a table: every record must fit the present settings, code, seed and raw files.
 
 It reads records and no artifact. The checksum of every input must equal the checksum in the record
-of the stage that wrote this file.
+of the stage that wrote this file; raw files are compared with the manifest of their dataset.
 """
 
 from __future__ import annotations
@@ -10,10 +10,20 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsss.data.manifest import changes as raw_changes
+from wsss.data.manifest import load_manifest
 from wsss.errors import MissingError, StaleError
-from wsss.runs.inputs import data_code, data_slice, initial_weights, initial_weights_path
+from wsss.runs.inputs import (
+    data_code,
+    data_slice,
+    index_files,
+    initial_weights,
+    initial_weights_path,
+    manifest_path,
+)
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import WORK, Run, scored_artifact, stage_kind
+from wsss.settings import Params
 
 LISTED = 12  # differences named in one message
 # The section of params.yaml with the settings of a stage, if it is not named as the stage.
@@ -63,7 +73,8 @@ def verify(*runs: Run, partly: bool = False) -> None:
     Raises:
         StaleError: with the differing keys of all runs.
     """
-    lines = list(dict.fromkeys(str(d) for run in runs for d in differences(run, partly)))
+    found = [*data_differences(*runs), *(d for run in runs for d in differences(run, partly))]
+    lines = list(dict.fromkeys(map(str, found)))
     if lines:
         more = f"; and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
         raise StaleError(
@@ -72,8 +83,14 @@ def verify(*runs: Run, partly: bool = False) -> None:
         )
 
 
-def stale(run: Run) -> set[Path]:
-    """Return the records of a run that are present, and damaged or not the current ones."""
+def stale(*runs: Run) -> set[Path]:
+    """Return the records of runs and their data that are present, and damaged or not the current ones."""
+    readable = [run for run in runs if _is_readable(_data_path(run.dataset))]
+    of_data = {difference.record for difference in data_differences(*readable)}
+    return of_data.union(*map(_stale, runs))
+
+
+def _stale(run: Run) -> set[Path]:
     paths = {run.path(f"{stage}.json") for stage in run.stages()}
     paths |= {_data_path(run.dataset), *_weights_records(run, run.stages())}
     damaged = {path for path in paths if path.is_file() and not _is_readable(path)}
@@ -90,22 +107,33 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
+def data_differences(*runs: Run) -> Iterator[Difference]:
+    """Yield each way in which the datasets of runs do not fit the present, raw files included."""
+    for dataset, params in {run.dataset: run.params for run in runs}.items():
+        for text in _data_differences(params, dataset):
+            yield Difference(_data_path(dataset), f"{dataset} data: {text}")
+
+
+def _data_differences(params: Params, dataset: str) -> Iterator[str]:
+    settings, code = data_slice(params, dataset), data_code(dataset)
+    yield from _against(data_record(dataset), settings, code, f"data.{dataset}")
+    manifest = load_manifest(manifest_path(dataset))
+    if manifest is None:
+        yield f"{manifest_path(dataset)}, which names its raw files, is missing or damaged"
+    elif raw := raw_changes(manifest):
+        yield str(raw)
+
+
 def differences(
     run: Run, partly: bool = False, stages: Collection[str] | None = None
 ) -> Iterator[Difference]:
-    """Yield each way in which the records of a run do not fit the present.
+    """Yield each way in which the records of a run do not fit the present; not those of its data.
 
-    partly: skip stages that are not finished. stages: compare the records of these stages alone, and
-    that of the data if it exists.
+    partly: skip stages that are not finished. stages: compare the records of these stages alone.
     """
     finished = present(run) if partly else records(run)
     if stages is not None:
         finished = {stage: record for stage, record in finished.items() if stage in stages}
-    path, section = _data_path(run.dataset), f"data.{run.dataset}"
-    if stages is None or path.is_file():
-        settings, code = data_slice(run.params, run.dataset), data_code(run.dataset)
-        for text in _against(data_record(run.dataset), settings, code, section):
-            yield Difference(path, f"{run.dataset} data: {text}")
     for stage, record in finished.items():
         path = run.path(f"{stage}.json")
         section = "" if stage.startswith("eval/") else SECTIONS.get(stage, stage_kind(stage))
@@ -176,8 +204,9 @@ def _weights_records(run: Run, stages: Collection[str]) -> list[Path]:
 
 
 def _needed(run: Run, stage: str) -> set[str]:
-    """Return the files that an evaluation must have read: the index and the archive it scores."""
-    if not stage.startswith("eval/"):
-        return set()
-    scored = scored_artifact(stage.removeprefix("eval/"))
-    return {run.index.as_posix(), run.path(f"{scored}.zip").as_posix()}
+    """Return files that a stage must have read: parts of the index, and the archive that is scored."""
+    files = index_files(run, stage)
+    if stage.startswith("eval/"):
+        scored = scored_artifact(stage.removeprefix("eval/"))
+        files.append(run.path(f"{scored}.zip"))
+    return {path.as_posix() for path in files}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsss.data.images import load_mask
+from wsss.data.images import load_entry_mask
 from wsss.data.index import Entry, Index
 from wsss.errors import DatasetError
 
@@ -204,7 +204,7 @@ def true_boxes(entry: Entry, index: Index, side: int) -> list[Box]:
     """
     boxes = list(entry.boxes)
     if not boxes and entry.mask:
-        boxes = of_objects(load_mask(entry.mask) == index.numbers(entry.labels)[0] + 1)
+        boxes = of_objects(load_entry_mask(entry) == index.numbers(entry.labels)[0] + 1)
     if not boxes:
         raise DatasetError(
             f"The image {entry.name} of {index.dataset} has neither boxes nor a mask of its class, so "

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wsss.data.images import LabelReader, load_image
+from wsss.data.images import LabelReader, load_entry
 from wsss.data.index import load_index
 from wsss.data.workers import Batch
 from wsss.inference.trained import normalisation
@@ -23,6 +23,7 @@ from wsss.refine.affinity import (
     path_affinities,
     reduce_labels,
 )
+from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
 from wsss.settings import AffinityParams
 from wsss.storage.archive import Reader
@@ -105,7 +106,7 @@ def set_mean_displacement(run: Run, net: Network, runtime: Runtime) -> None:
     """
     if not isinstance(net, IRN):
         return
-    entries = load_index(run.index).split("train")
+    entries = load_index(run.index, *index_parts(run, "affinity")).split("train")
     count, side = run.settings.affinity.train.batch, run.settings.affinity.augment.crop_px
     entries = entries[: max(count, len(entries) // count * count)]
     normalise = normalisation(net)
@@ -114,7 +115,7 @@ def set_mean_displacement(run: Run, net: Network, runtime: Runtime) -> None:
         for at in range(0, len(entries), count):
             batch = torch.zeros(len(entries[at : at + count]), 3, side, side)
             for image, entry in zip(batch, entries[at:], strict=False):
-                corner = normalise(load_image(entry.path)[:side, :side])
+                corner = normalise(load_entry(entry)[:side, :side])
                 image[:, : corner.shape[1], : corner.shape[2]] = torch.from_numpy(corner)
             yield runtime.send(batch)
 

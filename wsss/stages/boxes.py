@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from wsss.data.images import load_image
+from wsss.data.images import load_entry
 from wsss.data.index import Entry, load_index
 from wsss.data.resize import squash
 from wsss.errors import DatasetError
@@ -18,6 +18,7 @@ from wsss.machine.runtime import Runtime
 from wsss.methods.base import Method, build_method
 from wsss.nets.backbone import Network
 from wsss.progress import progress
+from wsss.runs.inputs import index_files, index_parts
 from wsss.runs.record import recorder
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
@@ -31,7 +32,7 @@ BEST = 5  # classes whose boxes are stored
 def boxes(run: Run) -> None:
     """Write ranked classes and boxes, in pixels of a square as large as the training crops."""
     verify_sources(run, "boxes")
-    index, params = load_index(run.index), run.settings.boxes
+    index, params = load_index(run.index, *index_parts(run, "boxes")), run.settings.boxes
     entries = index.of_one_class("val")
     if not entries:
         raise DatasetError(
@@ -51,14 +52,15 @@ def boxes(run: Run) -> None:
             results = class_boxes(method, net, images, true, params.threshold)
             for entry, arrays in zip(part, results, strict=True):
                 writer.add(f"{entry.name}.npz", pack_arrays({**arrays, "side": np.array(side)}))
-    record.write(run.path("boxes.json"), [run.index, weights], [run.path("boxes.zip")])
+    inputs = [*index_files(run, "boxes"), weights]
+    record.write(run.path("boxes.json"), inputs, [run.path("boxes.zip")])
 
 
 def pictures(entries: Sequence[Entry], side: int, net: Network) -> torch.Tensor:
     """Return whole images as normalised squares (B, 3, side, side)."""
     normalise = normalisation(net)
     return torch.stack(
-        [torch.from_numpy(squash(load_image(entry.path), side, normalise)) for entry in entries]
+        [torch.from_numpy(squash(load_entry(entry), side, normalise)) for entry in entries]
     )
 
 

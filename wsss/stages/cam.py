@@ -15,6 +15,7 @@ from wsss.machine.runtime import Runtime
 from wsss.methods.base import Method, build_method
 from wsss.nets.backbone import Network
 from wsss.progress import progress
+from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
 from wsss.settings import CamParams
@@ -36,7 +37,7 @@ def cam(run: Run, shard: Shard | None, workers: int = 0, network: str | None = N
         networks = ", ".join(run.cams.values())
         raise ConfigError(f"{run} has no CAMs of a network {name!r}; it has them of {networks}.")
     verify_sources(run, artifact, checksums=shard is None)
-    index, params = load_index(run.index), run.settings.cam
+    index, params = load_index(run.index, *index_parts(run, artifact)), run.settings.cam
     runtime = Runtime.start("auto")
     method = build_method(run, len(index.classes))
     net = restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from wsss.data.agreement import disagreements
 from wsss.data.images import load_mask, probe
-from wsss.data.index import TRAINING, Entry, Index, load_index, replaced
+from wsss.data.index import Entry, Index, load_index, replaced
+from wsss.data.index_parts import TRAINING
 from wsss.data.labelmap import IGNORE, misfits
 from wsss.data.numbering import masks_of
 from wsss.data.problems import Problem, Severity, index_problems, summary

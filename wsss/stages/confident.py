@@ -16,6 +16,7 @@ from wsss.progress import progress
 from wsss.refine import crf
 from wsss.refine.affinity import from_thresholds
 from wsss.runs.calibration import affinity_label_params
+from wsss.runs.inputs import index_parts
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
 from wsss.runs.sources import source_files, verify_sources
@@ -33,7 +34,7 @@ def confident(run: Run, processes: int = 1) -> None:
     if params.crf != "none":
         crf.check_installed()
     verify_sources(run, "confident")
-    index = load_index(run.index)
+    index = load_index(run.index, *index_parts(run, "confident"))
     record = Recorder("confident", run.slice("confident"), run.code("confident"), run.seed)
     entries, target = index.training(), run.path("confident.zip")
     work = functools.partial(label, index, run.path("cam.zip"), params)

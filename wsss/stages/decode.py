@@ -11,6 +11,7 @@ from wsss.machine.runtime import Runtime
 from wsss.methods.base import build_method
 from wsss.progress import progress
 from wsss.refine import crf
+from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
 from wsss.stages.gather import WHOLE, Shard, shard_writer
@@ -25,7 +26,7 @@ def decode(run: Run, shard: Shard | None, workers: int = 0) -> None:
     if not run.spec.decodes:
         raise ConfigError(f"{run.method} has no decoder of its own: use `wsss masks`.")
     verify_sources(run, "decode", checksums=shard is None)
-    index, params = load_index(run.index), run.settings.decode
+    index, params = load_index(run.index, *index_parts(run, "decode")), run.settings.decode
     if params.crf != "none":
         crf.check_installed()
     runtime, name = Runtime.start("auto"), str(run.spec.cam_network)

@@ -28,7 +28,7 @@ from wsss.runs.evaluation import (
     ThresholdScore,
     UnerodedScores,
 )
-from wsss.runs.inputs import data_archive
+from wsss.runs.inputs import data_archive, index_parts
 from wsss.runs.record import Recorder
 from wsss.runs.run import VALIDATED, Run, scored_artifact, stage_kind
 from wsss.runs.sources import source_files, verify_sources
@@ -90,7 +90,8 @@ def evaluate(run: Run, what: str) -> None:
     if what == "boxes":
         evaluate_boxes(run)
         return
-    index, source = load_index(run.index), run.path(f"{scored_artifact(what)}.zip")
+    index = load_index(run.index, *index_parts(run, f"eval/{what}"))
+    source = run.path(f"{scored_artifact(what)}.zip")
     entries = scored(index, _split(what), run.held_out(what))
     unscored = sum(not entry.mask for entry in index.split(_split(what)))
     stage, by_image = f"eval/{what}", run.path(f"eval/{what}.csv")

@@ -12,6 +12,7 @@ from wsss.data.index import Entry, load_index
 from wsss.progress import log, progress
 from wsss.runs.describe import described
 from wsss.runs.evaluation import BoxEvaluation, BoxProtocol
+from wsss.runs.inputs import index_files, index_parts
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
 from wsss.scores.boxes import OUTCOMES, Answer, score, true_boxes
@@ -26,8 +27,8 @@ def evaluate_boxes(run: Run) -> None:
 
     `eval/boxes.csv` beside it has a line for every image.
     """
-    index, source = load_index(run.index), run.path("boxes.zip")
-    stage = "eval/boxes"
+    stage, source = "eval/boxes", run.path("boxes.zip")
+    index = load_index(run.index, *index_parts(run, stage))
     record = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
     reader = Reader(source)
     entries = index.of_one_class("val")
@@ -41,7 +42,8 @@ def evaluate_boxes(run: Run) -> None:
     by_image = run.path(f"{stage}.csv")
     write_images(by_image, entries, answers)
     evaluation = _evaluation(run, answers)
-    record.write(run.path(f"{stage}.json"), [run.index, source], [by_image], **evaluation.content())
+    inputs = [*index_files(run, stage), source]
+    record.write(run.path(f"{stage}.json"), inputs, [by_image], **evaluation.content())
     log.info(
         "localization of %s: Top-1 %.3f, GT-known %.3f on %d images",
         run,

@@ -18,6 +18,7 @@ from wsss.refine.affinity import path_affinities
 from wsss.refine.instances import Instance, clusters, detections, per_object
 from wsss.refine.random_walk import random_walk, transition
 from wsss.runs.calibration import pseudo_params
+from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
 from wsss.stages.gather import WHOLE, Shard, shard_writer
@@ -32,7 +33,7 @@ def instances(run: Run, shard: Shard | None) -> None:
     A member `<image name>.npz` holds `labels` int16 (N,), class numbers from 0; `scores` float32 (N,)
     in [0, 1]; `masks` uint8, the bits of (N, H, W); `size` int32 (H, W).
     """
-    index, params = load_index(run.index), run.settings.walk
+    index, params = load_index(run.index, *index_parts(run, "instances")), run.settings.walk
     affinity = run.settings.affinity
     if affinity.kind != "irn" or not affinity.irn.displacement_channels:
         raise ConfigError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsss.data import labelmap
-from wsss.data.images import load_image
+from wsss.data.images import load_entry
 from wsss.data.index import Entry, load_index
 from wsss.data.normalisation import Normalisation
 from wsss.inference.multiscale import inference, plan_batches, shard_batches
@@ -21,6 +21,7 @@ from wsss.machine.runtime import Runtime
 from wsss.nets.deeplab import build_deeplab
 from wsss.progress import progress
 from wsss.refine import crf
+from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
 from wsss.settings import SegmenterTestParams
@@ -34,7 +35,7 @@ def masks(run: Run, shard: Shard | None, workers: int = 0) -> None:
     shard: None writes all of them, with the record.
     """
     verify_sources(run, "masks", checksums=shard is None)
-    settings, index = run.settings.segmenter, load_index(run.index)
+    settings, index = run.settings.segmenter, load_index(run.index, *index_parts(run, "masks"))
     params, classes = settings.test, len(index.classes)
     if params.crf != "none":
         crf.check_installed()
@@ -95,7 +96,7 @@ def predicted_labels(
             for entry, unary in zip(entries, probabilities(merged, params), strict=True):
                 if keep is not None:
                     keep(entry.name, unary)
-                picture = crf_picture(load_image(entry.path), params.crf_picture, normalise)
+                picture = crf_picture(load_entry(entry), params.crf_picture, normalise)
                 yield crf.candidates(entry.name, picture, unary)
 
     yield from crf.spread(functools.partial(crf.decide, crf_set=params.crf), images(), processes)

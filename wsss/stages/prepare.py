@@ -1,50 +1,83 @@
-"""Prepare a dataset: draw it or read it, and write its index."""
+"""Prepare a dataset: draw it or read it, and write its index and the manifest of its raw files."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from wsss.data.index import SPLITS, Index, save_index
+from wsss.data.manifest import Manifest, Sources, save_manifest
 from wsss.data.problems import errors, index_problems, stop_at, summary
+from wsss.data.raw_files import RawFiles
 from wsss.datasets.facts import differences, is_public
+from wsss.errors import MissingError
 from wsss.progress import log
-from wsss.runs.inputs import data_archive, data_code, data_reader, data_slice
-from wsss.runs.record import Recorder
+from wsss.runs.inputs import (
+    data_archive,
+    data_code,
+    data_reader,
+    data_slice,
+    dataset_outputs,
+    manifest_path,
+)
+from wsss.runs.record import Record, Recorder, read_record
 from wsss.runs.run import WORK
 from wsss.settings import Params
 from wsss.settings.resolve import DRAWN, check_dataset
+from wsss.storage.files import sha256
 
 
-def prepare(params: Params, dataset: str) -> None:
-    """Write `index.json` of a dataset, its archive if it needs one, and the record `data.json`."""
+def prepare(params: Params, dataset: str, earlier: Manifest | None = None) -> list[str]:
+    """Write a dataset's index, its archive if it needs one, its record and its manifest.
+
+    Files that would not change are left alone. earlier: the manifest of the last index that this code
+    made; raw files that have not changed since are not read again. Returns the parts of the index that
+    changed.
+    """
     check_dataset(params, dataset)
     record = Recorder("data", data_slice(params, dataset), data_code(dataset))
     folder = WORK / dataset
-    archive = data_archive(params, dataset)
-    index = _index(params, dataset, archive)
-    outputs = [archive] if archive else []
+    raw = RawFiles(earlier)
+    index, sources = _read(params, dataset, raw)
     problems = list(index_problems(index, is_public(dataset)))
     stop_at(errors(problems), dataset)
     for problem in (*problems, *differences(index)):
         log.warning("%s: %s: %s", dataset, problem.severity, problem.text)
-    save_index(index, folder / "index.json")
+    manifest = raw.manifest(sources)
+    changed = save_index(index, folder / "index.json")
     counts = {split: len(index.split(split)) for split in SPLITS}
-    outputs.append(folder / "index.json")
-    record.write(folder / "data.json", [], outputs, images=counts, classes=list(index.classes))
+    outputs = {path.as_posix(): sha256(path) for path in dataset_outputs(params, dataset)}
+    if not _is_recorded(folder / "data.json", record, outputs):
+        paths = map(Path, outputs)
+        record.write(folder / "data.json", [], paths, images=counts, classes=list(index.classes))
+    save_manifest(manifest, manifest_path(dataset))  # last: without it the rest is made again
     log.info("%s: %s", dataset, summary(index))
+    return changed
 
 
-def _index(params: Params, dataset: str, archive: Path | None) -> Index:
-    """Return the index of a dataset; also write its archive, if there is one.
+def _is_recorded(path: Path, present: Recorder, outputs: Mapping[str, str]) -> bool:
+    """Return whether the record at `path` says what the present one would say of settings and files."""
+    try:
+        earlier = read_record(path, Record)
+    except MissingError:
+        return False
+    said = (earlier.params, earlier.code, earlier.outputs)
+    return said == (present.params, present.code, outputs)
+
+
+def _read(params: Params, dataset: str, raw: RawFiles) -> tuple[Index, Sources]:
+    """Return the index and the sources of a dataset; also write its archive, if there is one.
 
     The reader is imported by name, so that the fingerprint of a dataset covers its own reader alone.
     """
     module = importlib.import_module(f"wsss.datasets.{data_reader(dataset)}")
     settings = params.data.csv.get(dataset) or getattr(params.data, dataset)
+    archive = data_archive(params, dataset)
     if archive is None:
-        index: Index = module.read(settings, dataset)
+        index: Index = module.read(settings, dataset, raw)
     else:
         make = module.draw if dataset in DRAWN else module.convert
-        index = make(settings, dataset, archive)
-    return index
+        index = make(settings, dataset, archive, raw)
+    sources: Sources = module.sources(settings, index)
+    return index, sources

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss.data import labelmap
-from wsss.data.images import load_entry, load_image
+from wsss.data.images import load_entry, load_saliency
 from wsss.data.index import Entry, Index, load_index
 from wsss.datasets.unlisted import missing_labels
 from wsss.errors import DatasetError
@@ -18,6 +18,7 @@ from wsss.progress import progress
 from wsss.refine import crf
 from wsss.refine.saliency import attention_image, keep_agreed
 from wsss.runs.calibration import pseudo_params
+from wsss.runs.inputs import index_parts
 from wsss.runs.record import Recorder
 from wsss.runs.run import Run
 from wsss.runs.sources import source_files, verify_sources
@@ -37,7 +38,8 @@ def pseudo(run: Run, processes: int = 1) -> None:
     if params.crf != "none":
         crf.check_installed()
     verify_sources(run, "pseudo")
-    index, target = load_index(run.index), run.path("pseudo.zip")
+    index = load_index(run.index, *index_parts(run, "pseudo"))
+    target = run.path("pseudo.zip")
     entries, maps = index.training(), run.path(f"{params.source}.zip")
     check_saliency(entries, params.saliency)
     record = Recorder("pseudo", run.slice("pseudo"), run.code("pseudo"), run.seed)
@@ -100,7 +102,7 @@ def agreed(
         if int(number) not in skipped
     }
     attention = {number: image for number, image in images.items() if image is not None}
-    return keep_agreed(labels, load_image(str(entry.saliency))[..., 0], attention)
+    return keep_agreed(labels, load_saliency(entry), attention)
 
 
 def label(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> NDArray[np.uint8]:

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss.data.images import LabelReader, load_mask
+from wsss.data.images import LabelReader, load_entry_mask
 from wsss.data.index import Entry, load_index
 from wsss.data.workers import Batch
 from wsss.errors import DatasetError
 from wsss.machine.runtime import Runtime
 from wsss.nets.deeplab import DeepLab, build_deeplab, pixel_loss, segmenter_layout
+from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
 from wsss.settings import SegmenterParams
 from wsss.storage.archive import Reader
@@ -47,7 +48,8 @@ def initial_segmenter(run: Run, classes: int) -> tuple[DeepLab, list[Path]]:
 def segmenter(run: Run) -> None:
     """Train the segmenter, or take its published weights."""
     params = run.settings.segmenter
-    net, weights = initial_segmenter(run, len(load_index(run.index).classes))
+    index = load_index(run.index, *index_parts(run, "segmenter"))
+    net, weights = initial_segmenter(run, len(index.classes))
     if params.checkpoint:
         runtime = Runtime.start(params.train.precision)
         source, layout = Path(params.checkpoint), segmenter_layout(params)
@@ -72,4 +74,4 @@ def true_mask(entry: Entry) -> NDArray[np.uint8]:
         raise DatasetError(
             f"Image {entry.name!r} has no mask, so the upper bound cannot be trained."
         )
-    return load_mask(entry.mask)
+    return load_entry_mask(entry)

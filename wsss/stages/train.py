@@ -19,6 +19,7 @@ from wsss.machine.runtime import Runtime, evaluating
 from wsss.methods.base import Computed, Method, build_method
 from wsss.nets.backbone import Network
 from wsss.progress import log, progress
+from wsss.runs.inputs import index_parts
 from wsss.runs.record import recorder
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
@@ -77,7 +78,7 @@ def train(run: Run, name: str) -> None:
     if name not in run.spec.networks:
         chain = ", ".join(run.spec.networks) or "none"
         raise ConfigError(f"{run.method} has no network {name!r}; its chain is {chain}.")
-    index = load_index(run.index)
+    index = load_index(run.index, *index_parts(run, name))
     method = build_method(run, len(index.classes))
     params = run.settings.networks[name]
     runtime = Runtime.start(params.train.precision)
@@ -88,7 +89,9 @@ def train(run: Run, name: str) -> None:
     net, weights = initialise(lambda: method.build(name), run, name)
 
     def measure() -> dict[str, float]:
-        return {} if run.spec.localizes else validate(method, net, index)
+        # A log of the training, which no later stage reads: the record does not depend on these parts.
+        scored = load_index(run.index, "val", "val_truth")
+        return {} if run.spec.localizes else validate(method, net, scored)
 
     if params.checkpoint:
         source = Path(params.checkpoint)

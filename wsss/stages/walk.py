@@ -20,6 +20,7 @@ from wsss.nets.irn import IRN, edge_displacement
 from wsss.progress import progress
 from wsss.refine.affinity import inner_radius, pair_affinities, path_affinities
 from wsss.refine.random_walk import cells, random_walk, transition, with_background
+from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
 from wsss.settings import AffinityParams, WalkParams
@@ -51,7 +52,7 @@ class Neighbours:
 def walk(run: Run, shard: Shard | None) -> None:
     """Write the walked CAMs of shard (k, n) of the training images; None: of all, with the record."""
     verify_sources(run, "walk", checksums=shard is None)
-    index, params = load_index(run.index), run.settings.walk
+    index, params = load_index(run.index, *index_parts(run, "walk")), run.settings.walk
     runtime = Runtime.start("auto")
     net = restore(
         lambda: build_affinity_network(run.settings.affinity),

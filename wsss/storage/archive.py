@@ -181,5 +181,10 @@ def read_path(path: Path) -> bytes:
         raise DatasetError(f"{path} cannot be read ({reason}). Make it a readable file.") from None
 
 
+def file_of(path: Path) -> Path:
+    """Return the file behind a path: the archive if the path leads into one, else the path itself."""
+    return next(_archives_above(path), path)
+
+
 def _archives_above(path: Path) -> Iterator[Path]:
     return (parent for parent in path.parents if parent.suffix == ".zip" and parent.is_file())

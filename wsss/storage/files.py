@@ -17,6 +17,7 @@ from typing import Any
 
 from wsss.errors import MissingError, StorageError, WsssError
 
+CHECKSUM_DIGITS = 16  # of the SHA-256 of an image, mask or other raw file
 SECTOR = 4096  # bytes; a disk with less space than this is full
 LARGE = 1 << 20  # bytes, from which on the hash of a file is remembered until the file changes
 
@@ -88,7 +89,20 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write `content` as indented JSON; keys keep their order."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, _json_text(content))
+
+
+def update_json(path: Path, content: Mapping[str, object]) -> bool:
+    """Write `content` as `write_json` does, unless the file says it already; return whether it did not."""
+    text = _json_text(content)
+    if path.is_file() and path.read_bytes() == text.encode():
+        return False
+    write_text(path, text)
+    return True
+
+
+def _json_text(content: Mapping[str, object]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -106,6 +120,11 @@ def read_json(path: Path) -> Any:
 def absent(path: Path) -> MissingError:
     """Return the error for a file of the pipeline that does not exist yet."""
     return MissingError(f"{path} is missing. Run the stage that makes it (snakemake {path}).")
+
+
+def checksum(content: bytes) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a file's bytes."""
+    return hashlib.sha256(content).hexdigest()[:CHECKSUM_DIGITS]
 
 
 def sha256(path: Path) -> str:

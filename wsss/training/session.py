@@ -9,7 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from wsss.data.index import TRAINING, Entry, Index, load_index
+from wsss.data.index import Entry, Index, load_index
+from wsss.data.index_parts import TRAINING
 from wsss.errors import DatasetError
 from wsss.inference.trained import normalisation
 from wsss.machine.runtime import Runtime
@@ -17,7 +18,12 @@ from wsss.nets.backbone import Network
 from wsss.nets.build import load_backbone, published_layout
 from wsss.progress import log
 from wsss.randomness import number
-from wsss.runs.inputs import initial_weights, initial_weights_path
+from wsss.runs.inputs import (
+    index_files,
+    index_parts,
+    initial_weights,
+    initial_weights_path,
+)
 from wsss.runs.record import Recorder, recorder
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
@@ -89,14 +95,14 @@ def train_network(
 ) -> None:
     """Train the network of a stage on the training images; write weights, log and record.
 
-    inputs: files that the record names besides the index. masks: reads the labels of the pixels, for
+    inputs: files that the record names besides parts of the index. masks: reads the labels of the pixels, for
     networks that learn from them. measure: returns further numbers for the record, from the trained
     network. finish: changes the trained network before its weights are written.
     """
     params = network_params(run, stage)
     runtime = Runtime.start(params.train.precision)
     verify_sources(run, stage, checksums=runtime.is_main)
-    index = load_index(run.index)
+    index = load_index(run.index, *index_parts(run, stage))
     entries = _training_entries(run, index)
     record = recorder(run, stage, runtime.name)
     if runtime.is_main:
@@ -112,7 +118,7 @@ def train_network(
     metrics = fit(training, runtime)
     if runtime.is_main:
         metrics |= measure()
-        path, files = run.path(f"{stage}.json"), [run.index, *inputs]
+        path, files = run.path(f"{stage}.json"), [*index_files(run, stage), *inputs]
         size = _size(objective.net, images_seen(params.train, len(entries)), runtime)
         record.write(path, files, [weights], metrics=metrics, **size)
         values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -163,9 +169,9 @@ def adopt_published(
     runtime.place(net)
     if not runtime.is_main:
         return
-    weights = _write(run, stage, net.state_dict(), load_index(run.index))
+    weights = _write(run, stage, net.state_dict(), load_index(run.index, *index_parts(run, stage)))
     path, size = run.path(f"{stage}.json"), _size(net, None, runtime)
-    record.write(path, [run.index, source], [weights], metrics=measure(), **size)
+    record.write(path, [*index_files(run, stage), source], [weights], metrics=measure(), **size)
     log.info("%s from %s -> %s", stage, source, weights)
 
 
@@ -175,7 +181,8 @@ def write_computed(
     """Write tensors that were computed instead of trained, with an empty log and the record."""
     weights = _write(run, stage, tensors, index)
     earlier = [run.path(f"{name}.safetensors") for name in run.after(stage)]
-    record.write(run.path(f"{stage}.json"), [run.index, *earlier], [weights], metrics={})
+    inputs = [*index_files(run, stage), *earlier]
+    record.write(run.path(f"{stage}.json"), inputs, [weights], metrics={})
     shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
     log.info("%s done: %s -> %s", stage, shapes, weights)
 

@@ -29,7 +29,7 @@ from wsss.stages.train import train
 from wsss.storage import archive, checkpoint
 from wsss.storage.archive import Reader
 from wsss.storage.cam_archive import Cam, CamReader, pack
-from wsss.storage.files import read_json
+from wsss.storage.files import checksum, read_json
 
 RUN = "shapes/pcsformer/common/s0"
 CHAIN = ("pc", "features", "subprototypes", "sp")
@@ -209,7 +209,8 @@ def with_saliency(run: Run, value: int) -> Index:
     for image in index.images:
         path = Path(f"saliency-{image.name}.png")
         Image.fromarray(np.full(image.size, value, np.uint8)).save(path)
-        images.append(replace(image, saliency=str(path)))
+        digits = checksum(path.read_bytes())
+        images.append(replace(image, saliency=str(path), saliency_checksum=digits))
     made = replace(index, images=tuple(images))
     save_index(made, run.index)
     return made

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from wsss.data.index import Entry, Index
 from wsss.report.gallery.gallery import gallery
 from wsss.runs.run import Run
 from wsss.settings.resolve import validate_params
+from wsss.storage.files import checksum
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -62,7 +64,9 @@ def dataset(folder: Path) -> Index:
         path.with_suffix(".png").write_bytes(labelmap.encode(moved))
         labels = tuple(classes[label - 1] for label in np.unique(moved) if label)
         files = (str(path), str(path.with_suffix(".png")))
-        entries.append(Entry(name, *files, labels, "val", SIZE, str(number)))
+        digits, truth = (checksum(Path(file).read_bytes()) for file in files)
+        entry = Entry(name, *files, labels, "val", SIZE, digits)
+        entries.append(replace(entry, mask_checksum=truth))
     return Index("shapes", classes, tuple(entries))
 
 

@@ -183,8 +183,9 @@ def test_an_artifact_that_was_remade_after_it_was_read_is_refused(made: Path) ->
 
 
 def test_an_index_that_was_remade_is_refused(made: Path) -> None:
-    edit(Path("work/shapes/data.json"), outputs={"work/shapes/index.json": "0" * 64})
-    with pytest.raises(StaleError, match="read another work/shapes/index.json than shapes data"):
+    edit(Path("work/shapes/data.json"), outputs={"work/shapes/index/train.json": "0" * 64})
+    other = "read another work/shapes/index/train.json than shapes data"
+    with pytest.raises(StaleError, match=other):
         verify(run_of(params()))
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsss.data import labelmap
-from wsss.data.images import checksum, encode_image
+from wsss.data.images import encode_image
 from wsss.data.index import Entry, Index
 from wsss.progress import progress
 from wsss.storage.archive import Writer
+from wsss.storage.files import checksum
 
 Bits = NDArray[np.bool_]
 
@@ -96,14 +97,15 @@ def write(
     with Writer(target) as writer:
         for split, number in progress(pictures, f"drawing {dataset}", len(pictures)):
             name, picture = f"{split}-{number:05d}", compose(split, number)
-            content = encode_image(picture.image, suffix)
+            content, truth = encode_image(picture.image, suffix), labelmap.encode(picture.mask)
             writer.add(f"images/{name}.{suffix}", content)
-            writer.add(f"masks/{name}.png", labelmap.encode(picture.mask))
+            writer.add(f"masks/{name}.png", truth)
             for mark, where in picture.marks.items():
                 writer.add(f"{mark}/{name}.png", labelmap.encode(where))
             labels = tuple(classes[label - 1] for label in np.unique(picture.mask) if label)
             image = f"{target.as_posix()}/images/{name}.{suffix}"
             mask = f"{target.as_posix()}/masks/{name}.png"
             size = (picture.mask.shape[0], picture.mask.shape[1])
-            entries.append(Entry(name, image, mask, labels, split, size, checksum(content)))
+            entry = Entry(name, image, mask, labels, split, size, checksum(content))
+            entries.append(replace(entry, mask_checksum=checksum(truth)))
     return Index(dataset, tuple(classes), tuple(entries))

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wsss.data.index import Index
+from wsss.data.manifest import Sources
+from wsss.data.raw_files import RawFiles
 from wsss.datasets.drawn import scene, texture
 from wsss.datasets.drawn.outlines import FIGURES, PAINTS, Figure, Outline, Piece
 from wsss.datasets.drawn.scene import Bits, Box, Picture
@@ -54,12 +56,17 @@ class Placed:
         return list(zip(columns.tolist(), rows.tolist(), strict=True))
 
 
-def draw(params: ShapesParams, dataset: str, target: Path) -> Index:
-    """Draw all pictures into the archive `target` and return their index."""
+def draw(params: ShapesParams, dataset: str, target: Path, raw: RawFiles | None = None) -> Index:
+    """Draw all pictures into the archive `target` and return their index; no raw file is read."""
     compose = functools.partial(picture, params)
     names = [figure.name for figure in FIGURES]
     counts = {"train": params.train, "val": params.val}
     return scene.write(dataset, names, target, counts, compose)
+
+
+def sources(params: ShapesParams, index: Index) -> Sources:
+    """Return no raw file: every picture is drawn."""
+    return Sources()
 
 
 def picture(params: ShapesParams, split: str, number: int) -> Picture:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsss.data.index import Index
+from wsss.data.manifest import Sources
+from wsss.data.raw_files import RawFiles
 from wsss.datasets.drawn import scene, texture
 from wsss.datasets.drawn.scene import Box, Picture
 from wsss.errors import DatasetError
@@ -76,10 +78,22 @@ class Placed:
     box: Box
 
 
-def draw(params: StampsParams, dataset: str, target: Path) -> Index:
+def draw(params: StampsParams, dataset: str, target: Path, raw: RawFiles | None = None) -> Index:
     """Compose all pictures into the archive `target` and return their index."""
+    raw = raw or RawFiles()
+    classes = photographs(Path(params.root)).values()
+    raw.note(path for split in classes for paths in split.values() for path in paths)
     counts = {"train": params.train, "val": params.val}
     return scene.write(dataset, tuple(CLASSES), target, counts, composer(params), suffix="jpg")
+
+
+def sources(params: StampsParams, index: Index) -> Sources:
+    """Return the folders and the single files that photographs are taken from."""
+    root = Path(params.root)
+    patterns = [root / f"{pattern}.png" for classes in CLASSES.values() for pattern in classes]
+    folders = [path.parent.as_posix() for path in patterns if path.stem == "*"]
+    files = [path.as_posix() for path in patterns if path.stem != "*"]
+    return Sources(params.root, tuple(files), tuple((folder, ".png") for folder in folders))
 
 
 def composer(params: StampsParams) -> Callable[[str, int], Picture]:

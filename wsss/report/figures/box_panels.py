@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from wsss.data.images import load_image
+from wsss.data.images import load_entry
 from wsss.data.index import Entry, Index
 from wsss.report.figures.panels import Picture, Row, chosen, sheet
 from wsss.runs.run import Run
@@ -24,7 +24,7 @@ def boxes_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Image:
 
     def cells(entry: Entry) -> Row:
         arrays = unpack_arrays(reader.read(f"{entry.name}.npz"))
-        side, image = int(arrays["side"]), load_image(entry.path)
+        side, image = int(arrays["side"]), load_entry(entry)
         true = outlined(image, true_boxes(entry, index, side), TRUE, side)
         best, label = arrays["boxes"].tolist()[0], arrays["classes"].tolist()[0]
         colour = PREDICTED if index.classes[label] in entry.labels else OTHER

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from wsss.data import labelmap
-from wsss.data.images import load_image, load_mask
+from wsss.data.images import load_entry, load_entry_mask
 from wsss.data.index import Entry, Index
 from wsss.errors import DatasetError
 from wsss.runs.calibration import seed_threshold
@@ -85,7 +85,7 @@ def training_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Image:
     threshold = seed_threshold(run)
 
     def cells(entry: Entry) -> Row:
-        image, cam = load_image(entry.path), cams[entry.name]
+        image, cam = load_entry(entry), cams[entry.name]
         seed_labels = seed(cam.full(), cam.labels, threshold)
         labels = [seed_labels, read_labels(pseudo, entry), read_truth(entry)]
         return Row(image, [heat_of(image, cam)], labels)
@@ -100,7 +100,7 @@ def validation_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Imag
 
     def cells(entry: Entry) -> Row:
         labels = [read_labels(masks, entry), read_truth(entry)]
-        return Row(load_image(entry.path), labels=labels)
+        return Row(load_entry(entry), labels=labels)
 
     heads = ("image", "prediction", "truth")
     return sheet(index, heads, [cells(entry) for entry in chosen(index, names)])
@@ -148,7 +148,7 @@ def read_labels(reader: Reader, entry: Entry) -> Labels:
 
 def read_truth(entry: Entry) -> Labels | None:
     """Return the true labels (H, W) of an image, if it has a mask."""
-    return None if entry.mask is None else load_mask(entry.mask)
+    return None if entry.mask is None else load_entry_mask(entry)
 
 
 def sheet(index: Index, heads: Sequence[str], rows: Sequence[Row]) -> Image.Image:

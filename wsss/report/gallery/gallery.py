@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.data.images import load_image
+from wsss.data.images import load_entry
 from wsss.data.index import Entry, load_index
 from wsss.errors import ConfigError
 from wsss.progress import progress
@@ -113,7 +113,7 @@ def _image(
         "split": entry.split,
         "labels": [number + 1 for number in materials[0].index.numbers(entry.labels)],
         "size": entry.size,
-        "photo": save(".webp", pictures.photo(load_image(entry.path), longest)),
+        "photo": save(".webp", pictures.photo(load_entry(entry), longest)),
         "truth": None if truth is None else save("-truth.png", pictures.labels(truth, longest)),
         "cells": [
             {what: cell(number, material, what) for what in _columns(material, entry)}
