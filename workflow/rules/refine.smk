@@ -3,7 +3,7 @@
 
 rule calibrate:
     input:
-        data=flow.data,
+        data=flow.data("calibrate-{maps}"),
         maps=f"work/{RUN}/{{maps}}.zip",
     output:
         thresholds=f"work/{RUN}/thresholds-{{maps}}.json",

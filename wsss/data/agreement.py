@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from wsss.data.index import TRAINING
+from wsss.data.index_parts import TRAINING
 from wsss.data.labelmap import BACKGROUND, IGNORE, MOST_CLASSES, value_misfit
 from wsss.data.numbering import (
     UNUSED,

@@ -12,6 +12,7 @@ from wsss.data.index import Entry, Index, load_index
 from wsss.errors import ConfigError
 from wsss.progress import log, progress
 from wsss.runs.calibration import Calibration, thresholds_path
+from wsss.runs.inputs import index_parts
 from wsss.runs.record import recorder
 from wsss.runs.run import Run
 from wsss.runs.sources import source_files, verify_sources
@@ -34,7 +35,7 @@ def calibrate(run: Run, maps: str) -> None:
         raise ConfigError(f"{run} calibrates no threshold for {maps!r}.")
     verify_sources(run, stage)
     index, source, target = (
-        load_index(run.index),
+        load_index(run.index, *index_parts(run, stage)),
         run.path(f"{maps}.zip"),
         thresholds_path(run, maps),
     )
