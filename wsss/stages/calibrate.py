@@ -34,11 +34,8 @@ def calibrate(run: Run, maps: str) -> None:
     if stage not in run.stages():
         raise ConfigError(f"{run} calibrates no threshold for {maps!r}.")
     verify_sources(run, stage)
-    index, source, target = (
-        load_index(run.index, *index_parts(run, stage)),
-        run.path(f"{maps}.zip"),
-        thresholds_path(run, maps),
-    )
+    index = load_index(run.index, *index_parts(run, stage))
+    source, target = run.path(f"{maps}.zip"), thresholds_path(run, maps)
     record = recorder(run, stage)
     entries = index.calibration(run.settings.calibration.images)
     if entries:
