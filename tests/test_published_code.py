@@ -62,3 +62,23 @@ def test_the_switch_of_the_page_reaches_its_run() -> None:
     params = validate_params(merge(embedded, yaml.safe_load(block)))
     found = resolve_settings(params, "shapes", "pcsformer", "published").networks["subprototypes"]
     assert (found.hyper_parameters.order, found.hyper_parameters.clusters) == ("aligned", 4)
+
+
+def rows() -> list[list[str]]:
+    """Return the cells of every row of the tables, without their heads."""
+    lines = [line for line in PAGE.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [row for row in cells if row[0] != "what the code does"]
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0][:40])
+def test_every_claim_says_what_shows_it(row: list[str]) -> None:
+    assert len(row) == 4
+    shown = row[-1]
+    tests = re.findall(r"(\w+/test_\w+\.py)?::(test_\w+)", shown)
+    assert tests or "`" in shown, "neither a comparison nor a statement of the authors' code"
+    path = ""
+    for named, test in tests:
+        path = named or path
+        text = (Path(__file__).parent / "golden" / path).read_text(encoding="utf-8")
+        assert f"\ndef {test}(" in text

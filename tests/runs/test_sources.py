@@ -11,6 +11,7 @@ from wsss.data.index import Index
 from wsss.methods.base import build_method
 from wsss.runs.record import recorder
 from wsss.runs.run import Run
+from wsss.runs.sources import source_files
 from wsss.settings import Params
 from wsss.storage import checkpoint
 from wsss.storage.files import read_json, write_json
@@ -32,7 +33,7 @@ def trained(squares: Index, work: Path) -> Run:
     net = build_method(run, len(CLASSES)).build("classifier")
     path = run.path("classifier.safetensors")
     checkpoint.save(path, net.state_dict(), session.header(run, "classifier", index))
-    recorder(run, "classifier").write(run.path("classifier.json"), [run.index], [path])
+    recorder(run, "classifier").write(run.path("classifier.json"), source_files(run, "classifier"), [path])
     return run
 
 
@@ -45,8 +46,9 @@ def finished(squares: Index, work: Path) -> Run:
     return run
 
 
-def test_cams_are_made_and_scored_by_two_commands(trained: Run) -> None:
+def test_cams_are_made_and_scored_by_three_commands(trained: Run) -> None:
     wsss("cam", RUN).accepts()
+    wsss("calibrate", RUN, "cam").accepts()
     wsss("evaluate", RUN, "seed").accepts()
     first, scored = trained.path("cam.zip").read_bytes(), read_json(trained.path("eval/seed.json"))
     Path("params.yaml").write_text("cam: {scales: [1.0, 2.0]}\n")
@@ -57,6 +59,8 @@ def test_cams_are_made_and_scored_by_two_commands(trained: Run) -> None:
     refusal.refuses(f"Run `wsss cam {RUN}`, or `snakemake --cores 1 {FOLDER}/eval/seed.json`")
     assert read_json(trained.path("eval/seed.json")) == scored
     wsss("cam", RUN).accepts()
+    wsss("evaluate", RUN, "seed").refuses(f"Run `wsss calibrate {RUN} cam`")
+    wsss("calibrate", RUN, "cam").accepts()
     wsss("evaluate", RUN, "seed").accepts()
     assert trained.path("cam.zip").read_bytes() != first
 
@@ -79,6 +83,7 @@ def test_a_shard_leaves_the_archive_to_gather(trained: Run) -> None:
     [
         (("cam", RUN), "classifier.safetensors", f"train {RUN} classifier"),
         (("confident", RUN), "cam.zip", f"cam {RUN}"),
+        (("calibrate", RUN, "walk"), "walk.zip", f"walk {RUN}"),
         (("affinity", RUN), "confident.zip", f"confident {RUN}"),
         (("walk", RUN), "affinity.safetensors", f"affinity {RUN}"),
         (("pseudo", RUN), "walk.zip", f"walk {RUN}"),

@@ -143,10 +143,10 @@ def _data(plan: Plan, dataset: str) -> Iterator[MissingFile]:
 def _sources(params: Params, dataset: str) -> Iterator[MissingFile]:
     """Yield the folders and the table that a dataset is read from."""
     data = params.data
-    own = data.csv.get(dataset)
-    if own:
-        yield MissingFile(own.table, f"Correct data.csv.{dataset}.table.", blocks=True)
-        yield MissingFile(own.root, f"Correct data.csv.{dataset}.root.")
+    section = data.csv.get(dataset)
+    if section:
+        yield MissingFile(section.table, f"Correct data.csv.{dataset}.table.", blocks=True)
+        yield MissingFile(section.root, f"Correct data.csv.{dataset}.root.")
         return
     fetched = f"`wsss data fetch {dataset}`, or set data.{dataset}."
     yield from {

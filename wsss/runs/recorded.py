@@ -81,11 +81,10 @@ def recorded_run(run: Run, needed: Sequence[str] = (), fills_gaps: bool = True) 
             "parameter files with --params."
         )
     recorded = RecordedRun(run.params, run.dataset, run.method, run.protocol, run.seed)
-    recorded_settings = recorded.settings.model_dump(mode="json")
-    present_settings = run.settings.model_dump(mode="json")
+    was, now = recorded.settings.model_dump(mode="json"), run.settings.model_dump(mode="json")
     differing = [
-        f"{key} {was} (not {now})"
-        for key, was, now in changes(recorded_settings, present_settings)
+        f"{key} {before} (not {present})"
+        for key, before, present in changes(was, now)
         if not key.endswith(".preset")
     ]
     if differing:

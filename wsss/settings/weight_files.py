@@ -45,6 +45,11 @@ class WeightFile(Strict):
         return bool(self.url or self.package or self.hub)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The image labels among the data that it was trained on."""
+        return tuple(data for data in self.seen if data.endswith("image labels"))
+
+    @property
     def instruction(self) -> str:
         """What a user has to do to get the file, with the addresses of its authors."""
         advice = (self.advice or "Download it").rstrip(".")
@@ -61,4 +66,11 @@ def weight_files() -> Mapping[str, WeightFile]:
 
 def weight_file(name: str) -> WeightFile | None:
     """Return the listed file of a name or path; None for a file that is not listed."""
-    return weight_files().get(name) or weight_files().get(PurePath(name).name)
+    base = PurePath(name).name
+    return weight_files().get(name) or weight_files().get(base) or _downloads().get(base)
+
+
+@functools.cache
+def _downloads() -> Mapping[str, WeightFile]:
+    """Return the listed files by the last part of their address, as a browser saves them."""
+    return {PurePath(file.url).name: file for file in weight_files().values() if file.url}
