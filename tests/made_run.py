@@ -11,7 +11,7 @@ from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, save_index
 from wsss.data.index_parts import PARTS, part_path
 from wsss.data.manifest import Manifest, Sources, save_manifest
-from wsss.runs.inputs import data_code, data_slice, manifest_path
+from wsss.runs.inputs import data_code, data_slice, index_files, manifest_path
 from wsss.runs.record import Recorder
 from wsss.runs.run import WORK, Run, stage_kind
 from wsss.scores.metrics import seed
@@ -46,14 +46,14 @@ def make_dataset(index: Index, dataset: str, params: Params, names: Sequence[str
 
 def make_run(run: Run, index: Index) -> None:
     """Write every artifact, record and evaluation of a run, in the order of its stages."""
-    done: list[Path] = [part_path(run.index, part) for part in PARTS]
+    done: list[Path] = []
     for stage in run.stages():
         if stage.startswith("eval/"):
             evaluate(run, stage.removeprefix("eval/"))
         else:
             artifact = _make(run, stage, index)
             recorder = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
-            recorder.write(run.path(f"{stage}.json"), done, [artifact])
+            recorder.write(run.path(f"{stage}.json"), [*index_files(run, stage), *done], [artifact])
             done.append(artifact)
 
 
