@@ -12,7 +12,7 @@ from wsss.data.index import Entry, Index, save_index
 from wsss.data.index_parts import PARTS, part_path
 from wsss.data.manifest import Manifest, Sources, save_manifest
 from wsss.runs.calibration import thresholds_path
-from wsss.runs.inputs import data_code, data_slice, manifest_path
+from wsss.runs.inputs import data_code, data_slice, index_files, manifest_path
 from wsss.runs.record import Recorder
 from wsss.runs.run import WORK, Run, stage_kind
 from wsss.scores.metrics import seed
@@ -53,7 +53,7 @@ def make_run(run: Run, index: Index) -> None:
 
 def make_stages(run: Run, index: Index, stages: Sequence[str]) -> None:
     """Write the artifacts, records and evaluations of some stages of a run, in this order."""
-    done: list[Path] = [part_path(run.index, part) for part in PARTS]
+    done: list[Path] = []
     for stage in stages:
         if stage.startswith("eval/"):
             evaluate(run, stage.removeprefix("eval/"))
@@ -63,7 +63,7 @@ def make_stages(run: Run, index: Index, stages: Sequence[str]) -> None:
         else:
             artifact = _make(run, stage, index)
             recorder = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
-            recorder.write(run.path(f"{stage}.json"), done, [artifact])
+            recorder.write(run.path(f"{stage}.json"), [*index_files(run, stage), *done], [artifact])
             done.append(artifact)
 
 

@@ -60,7 +60,7 @@ def _draw(folder: Path) -> list[Entry]:
         path = folder / f"{number:02d}.png"
         pixels = generator.integers(0, 255, (SIDE, SIDE, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(path)
-        entries.append(Entry(path.stem, str(path), None, (), "train", (SIDE, SIDE), path.stem))
+        entries.append(Entry(path.stem, str(path), None, (), "train", (SIDE, SIDE), ""))
     return entries
 
 

@@ -359,7 +359,7 @@ def pictures(folder: Path, data: Dataset) -> Index:
             photograph = photograph.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         photograph.resize(data.size[::-1], Image.Resampling.BICUBIC).save(path, quality=95)
         labels = classes[: data.labels]
-        entries.append(Entry(path.stem, str(path), None, labels, "train", data.size, path.stem))
+        entries.append(Entry(path.stem, str(path), None, labels, "train", data.size, ""))
     with archive.Writer(folder / "cam.zip") as writer:
         maps = generator.random((data.labels, *grid(data.size, 32))).astype(np.float32)
         fine = enlarge(maps, grid(data.size, 4), 8).astype(np.float16)

@@ -122,7 +122,7 @@ def photographs(folder: Path) -> TrainingImages:
         path = folder / f"{place}.jpg"
         coarse.resize(SIZE[::-1], Image.Resampling.BICUBIC).save(path, quality=90)
         label = classes[place % CLASSES]
-        entries.append(Entry(path.stem, str(path), None, (label,), "train", SIZE, path.stem))
+        entries.append(Entry(path.stem, str(path), None, (label,), "train", SIZE, ""))
     normalise = normalisation(Labels().net)
     augmentation = AugmentParams(crop_px=CROP)
     return TrainingImages(

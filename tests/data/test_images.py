@@ -3,17 +3,30 @@
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_data import SIDE, mask, picture
 from PIL import Image
 
 from wsss.data import labelmap
-from wsss.data.images import load_image, load_mask, probe
+from wsss.data.images import (
+    load_entry,
+    load_entry_mask,
+    load_image,
+    load_mask,
+    load_saliency,
+    load_truth,
+    probe,
+    read_entry,
+)
+from wsss.data.index import Entry
 from wsss.data.raw_files import RawFiles, measure
 from wsss.errors import DatasetError, MissingError
 from wsss.storage.archive import Writer
+from wsss.storage.files import checksum
 
 GREY_200 = (200, 200, 200)
 
@@ -181,3 +194,23 @@ def test_the_checksum_follows_the_bytes(tmp_path: Path) -> None:
     other = save(tmp_path / "c.png", Image.new("RGB", (20, 20), "red"))
     assert measure(first, RawFiles()) == measure(same, RawFiles())
     assert measure(first, RawFiles())[1] != measure(other, RawFiles())[1]
+
+
+def test_a_file_that_is_not_the_indexed_one_is_refused(tmp_path: Path) -> None:
+    paths = [picture(tmp_path / f"{name}.png", 0) for name in ("image", "saliency")]
+    paths.append(mask(tmp_path / "mask.png", 1))
+    image, saliency, truth = (checksum(path.read_bytes()) for path in paths)
+    names = [str(path) for path in paths]
+    entry = Entry("image", names[0], names[2], ("frog",), "train", (SIDE, SIDE), image)
+    entry = replace(entry, mask_checksum=truth, saliency=names[1], saliency_checksum=saliency)
+    reads = [load_entry, read_entry, load_saliency, lambda entry: load_truth(entry, 2)]
+    for read in reads:
+        read(entry)
+    for path in paths[:2]:
+        picture(path, 1)
+    mask(paths[2], 2)
+    for read, kind in zip(reads, ("image", "image", "saliency map", "mask"), strict=True):
+        with pytest.raises(DatasetError, match=rf"^The {kind} \S+ has changed since .* `wsss data"):
+            read(entry)
+    for read in (load_entry, load_saliency, load_entry_mask):  # of no index, so not compared
+        read(replace(entry, checksum="", mask_checksum="", saliency_checksum=""))

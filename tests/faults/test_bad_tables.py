@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from answer import program, wsss
 from bad_tables import BAD_INDEXES, BAD_MASKS, BAD_TABLES, HEAD, INDEX, TABLE, Bad
-from pond import RUN, row
+from made_data import mask
+from pond import RUN, SIZE, row
 
 from wsss.storage.files import read_json, write_json
 
@@ -61,6 +62,16 @@ def test_an_index_of_more_classes_than_the_network_is_refused(ponds: Path, tried
     content["classes"].append({"name": "toad", "label": 3, "colour": "#000000"})
     write_json(path, content)
     wsss("masks", RUN).refuses("is not a file of this network")
+
+
+def test_masks_that_are_not_the_indexed_ones_are_refused(ponds: Path, tried: None) -> None:
+    for stage in ("masks", "gather"):
+        wsss(stage, RUN, *(["masks"] if stage == "gather" else [])).accepts()
+    for number, command in ((2, ("evaluate", RUN, "segmentation")), (1, ("segmenter", RUN))):
+        mask(ponds / f"masks/p{number}.png", 2, 1, 255, size=SIZE)
+        wsss(*command).refuses(
+            f"The mask masks/p{number}.png has changed since the index was made."
+        )
 
 
 SPREADSHEET = f"\ufeff{HEAD}\r\n" + "\r\n".join(row(n, s) for n, s in enumerate(["train", "val"]))

@@ -33,7 +33,9 @@ def trained(squares: Index, work: Path) -> Run:
     net = build_method(run, len(CLASSES)).build("classifier")
     path = run.path("classifier.safetensors")
     checkpoint.save(path, net.state_dict(), session.header(run, "classifier", index))
-    recorder(run, "classifier").write(run.path("classifier.json"), source_files(run, "classifier"), [path])
+    recorder(run, "classifier").write(
+        run.path("classifier.json"), source_files(run, "classifier"), [path]
+    )
     return run
 
 

@@ -109,6 +109,14 @@ class Checkout:
             for name in targets
             for each in changes
         ]
+        return self._planned(requests)
+
+    def dry_in(self, folders: Sequence[Path]) -> list[set[str]]:
+        """Return the jobs that would run in each of some folders like this one."""
+        request = {"config": {}, "targets": ["all"], "until": []}
+        return self._planned([{**request, "folder": str(folder)} for folder in folders])
+
+    def _planned(self, requests: list[dict[str, Any]]) -> list[set[str]]:
         driver = str(Path(__file__).with_name("dry.py"))
         said = self.call(sys.executable, driver, json.dumps(requests)).stdout
         found = [set(json.loads(line)) for line in said.splitlines() if line.startswith("[")]

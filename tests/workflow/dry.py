@@ -1,10 +1,13 @@
-"""Say which jobs would run: one line of JSON for each set of changes in the list given as argument.
+"""Say which jobs would run: one line of JSON for each request in the list given as argument.
+
+A request has changes of the configuration and, if not here, the folder in which it is made.
 
 One process builds all DAGs, which is many times faster than a `snakemake --dry-run` for each.
 """
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,4 +48,5 @@ def _where(wildcards: dict[str, str] | None) -> str:
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
     for request in json.loads(sys.argv[1]):
+        os.chdir(request.get("folder", "."))
         print(json.dumps(jobs(request["config"], request["targets"], request["until"])))

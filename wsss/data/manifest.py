@@ -145,17 +145,18 @@ class Changes:
 
     def __str__(self) -> str:
         """Return the numbers of files in words, with the first path."""
-        kinds = ((self.new, "is", "are", "new"), (self.gone, "is", "are", "gone"))
+        lists = (
+            (self.new, "is new", "are new"),
+            (self.gone, "is gone", "are gone"),
+            (self.changed, "has changed", "have changed"),
+        )
         counts = [
-            f"{len(paths)} raw file{'s' * (len(paths) > 1)} {one if len(paths) == 1 else more} {how}"
-            for paths, one, more, how in (*kinds, (self.changed, "has", "have", "changed"))
+            f"{len(paths)} raw files {many}" if len(paths) > 1 else f"1 raw file {one}"
+            for paths, one, many in lists
             if paths
         ]
-        first = [*self.new, *self.gone, *self.changed][:1]
-        return f"{', '.join(counts)} ({', '.join(first)}{', …' * (self._count() > 1)})"
-
-    def _count(self) -> int:
-        return len(self.new) + len(self.gone) + len(self.changed)
+        every = [*self.new, *self.gone, *self.changed]
+        return f"{', '.join(counts)} ({every[0]}{', …' * (len(every) > 1)})"
 
 
 def changes(manifest: Manifest) -> Changes:

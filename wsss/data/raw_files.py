@@ -23,7 +23,7 @@ class RawFiles:
 
     def __init__(self, earlier: Manifest | None = None) -> None:
         """earlier: the manifest of the same reader's last index, if there is one."""
-        self._known = dict(earlier.files) if earlier else {}
+        self._earlier = dict(earlier.files) if earlier else {}
         self._read: dict[str, RawFile] = {}
         self._listing = Listing()
 
@@ -60,7 +60,7 @@ class RawFiles:
     def _unchanged(self, name: str) -> RawFile | None:
         """Return what is known of a file, if it has been read before and has not changed since."""
         if name not in self._read:
-            file = self._known.get(name)
+            file = self._earlier.get(name)
             if file is None or file.stat != self._listing.stat(name):
                 return None
             self._read[name] = file

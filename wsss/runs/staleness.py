@@ -73,8 +73,8 @@ def verify(*runs: Run, partly: bool = False) -> None:
     Raises:
         StaleError: with the differing keys of all runs.
     """
-    found = [*data_differences(*runs), *(d for run in runs for d in differences(run, partly))]
-    lines = list(dict.fromkeys(map(str, found)))
+    reasons = [*data_differences(*runs), *(d for run in runs for d in differences(run, partly))]
+    lines = list(dict.fromkeys(map(str, reasons)))
     if lines:
         more = f"; and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
         raise StaleError(

@@ -62,8 +62,8 @@ def _is_recorded(path: Path, present: Recorder, outputs: Mapping[str, str]) -> b
         earlier = read_record(path, Record)
     except MissingError:
         return False
-    said = (earlier.params, earlier.code, earlier.outputs)
-    return said == (present.params, present.code, outputs)
+    recorded = (earlier.params, earlier.code, earlier.outputs)
+    return recorded == (present.params, present.code, outputs)
 
 
 def _read(params: Params, dataset: str, raw: RawFiles) -> tuple[Index, Sources]:

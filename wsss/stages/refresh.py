@@ -42,10 +42,10 @@ def _is_current_code(params: Params, dataset: str) -> bool:
     if not all(path.is_file() for path in paths):
         return False
     try:
-        made = read_record(record, Record)
+        earlier = read_record(record, Record)
     except MissingError:
         return False
-    return (made.params, made.code) == (data_slice(params, dataset), data_code(dataset))
+    return (earlier.params, earlier.code) == (data_slice(params, dataset), data_code(dataset))
 
 
 def _check_table(params: Params, dataset: str) -> None:
