@@ -186,6 +186,7 @@ def test_a_published_file_becomes_cams_and_scores_by_commands(
         ("train", str(run), "classifier"),
         ("cam", str(run), "--shard", "1-of-1"),
         ("gather", str(run), "cam"),
+        ("calibrate", str(run), "cam"),
         ("evaluate", str(run), "seed"),
     ):
         wsss_command(*arguments)

@@ -153,7 +153,7 @@ def test_the_labels_of_a_few_images_can_be_learned_by_heart(method: Method) -> N
 
 def test_stages_of_a_run_follow_the_chain() -> None:
     run = Run(Params(), "shapes", "cam", "common", 0)
-    assert run.stages()[:3] == ["classifier", "cam", "eval/seed"]
+    assert run.stages()[:3] == ["classifier", "cam", "calibrate-cam"]
     assert Run(Params(), "shapes", "supervised", "common", 0).stages() == [
         "segmenter",
         "masks",

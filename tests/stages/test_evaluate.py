@@ -136,7 +136,8 @@ def test_masks_are_scored_with_their_crf_and_without(work: Path, squares: Index)
     generator = torch.Generator().manual_seed(0)
     logits = {e.name: 2 * torch.randn(1, classes, *e.size, generator=generator) for e in entries}
     results = [([entry], [logits[entry.name]]) for entry in entries]
-    write_masks(Path("masks.zip"), results, test, Normalisation(*IMAGENET))
+    with Writer(Path("masks.zip")) as writer:
+        write_masks(writer, results, test, Normalisation(*IMAGENET))
     scoring = Scoring(convention="A", unlabelled="background", crf="deeplab_msc")
     scores = score_labels(entries, index, Path("masks.zip"), scoring)
     counts = np.zeros((classes, classes), np.int64)

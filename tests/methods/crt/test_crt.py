@@ -51,7 +51,7 @@ def settings(*methods: str, **changes: Mapping[str, Any]) -> dict[str, Any]:
         if method != "crt":
             own = merge(own, SQUARE)
         overrides[method] = {"method": method, "set": {"networks": {"classifier": own}}}
-    return {"methods": list(methods), "overrides": overrides}
+    return {"methods": list(methods), "calibration": "none", "overrides": overrides}
 
 
 def made(name: str, squares: Index, **changes: Mapping[str, Any]) -> Run:

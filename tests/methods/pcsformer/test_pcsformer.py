@@ -56,6 +56,7 @@ def settings(method: str = "pcsformer", **networks: Mapping[str, Any]) -> dict[s
         own = {"pc": merge(SMALL, networks.get("pc", {}))}
     return {
         "methods": [method],
+        "calibration": "none",
         "cam": {"scales": [1.0]},
         "overrides": {"tiny": {"method": method, "set": {"networks": own}}},
     }

@@ -18,7 +18,9 @@ from wsss.data.index import Index, save_index
 from wsss.errors import ConfigError
 from wsss.methods.base import build_method
 from wsss.methods.semformer.method import complementation, content_mask, keep_loss, suppression
+from wsss.runs.record import recorder
 from wsss.runs.run import Run
+from wsss.runs.sources import source_files
 from wsss.settings.base import merge
 from wsss.settings.resolve import validate_params
 from wsss.stages.train import train
@@ -62,6 +64,7 @@ def settings(**networks: Mapping[str, Any]) -> dict[str, Any]:
     own = merge(TINY, networks)
     return {
         "methods": ["semformer"],
+        "calibration": "none",
         "overrides": {"tiny": {"method": "semformer", "set": {"networks": own}}},
     }
 
@@ -115,6 +118,8 @@ def test_the_second_network_learns_from_the_first_and_leaves_it_as_it_is(run: Ru
     assert all(torch.equal(state[key], after[key]) for key in state)
     state["semantics.weight"] = state["semantics.weight"].flip(0)
     checkpoint.save(run.path("caae.safetensors"), state, header)
+    files = [run.path("caae.safetensors")]
+    recorder(run, "caae").write(run.path("caae.json"), source_files(run, "caae"), files)
     train(run, "semformer")
     assert run.path("semformer.safetensors").read_bytes() != first
 

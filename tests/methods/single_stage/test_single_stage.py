@@ -160,6 +160,7 @@ def of(name: str, **settings: Any) -> Run:
         "decode": {"scales": [1.0], "batch": 6},
         "pseudo": {"source": "cam"},
         "methods": [name],
+        "calibration": "none",
         "overrides": {"mine": {"method": name, "set": {"networks": {"classifier": short}}}},
     }
     return Run.parse(f"shapes/{name}/common/s0", validate_params(raw))

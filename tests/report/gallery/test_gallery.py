@@ -175,7 +175,7 @@ def test_a_stale_stage_is_refused_as_the_table_refuses_it(made: Path) -> None:
 def test_the_settings_of_the_records_count_and_what_differs_is_said(made: Path) -> None:
     show(CAM, images="1")
     page = (made / "results/gallery/index.html").read_bytes()
-    (made / "params.yaml").write_text("evaluation: {seed_threshold: 0.2}\n")
+    (made / "params.yaml").write_text("calibration: none\nevaluation: {seed_threshold: 0.2}\n")
     said = wsss("show", CAM, "--images", "1")
     assert f"{CAM} has the settings of its records: evaluation.seed_threshold 0.4 (not 0.2)" in said
     assert (made / "results/gallery/index.html").read_bytes() == page

@@ -24,6 +24,7 @@ from wsss.storage.files import read_json, write_json
 CHOSEN: dict[str, Any] = {
     "datasets": ["shapes"],
     "methods": ["cam", "mctformer", "supervised"],
+    "calibration": "none",
     "evaluation": {"thresholds": 10, "seed_threshold": 0.3},
 }
 NEW_FIELDS = {

@@ -427,7 +427,7 @@ def test_what_all_rows_share_is_said_once(made: Path) -> None:
     text = long.to_markdown(table_rows(collect(planned_runs(params()))))
     assert text.count("common") == 1
     assert "classes averaged: A (classes in the truth or in the prediction)" in text
-    for word in ("seed", "random walk", "pseudo label", "true masks (upper bound)", "train (24)"):
+    for word in ("seed", "random walk", "pseudo label", "true masks (upper bound)", "train (18)"):
         assert word in text
 
 
