@@ -7,7 +7,9 @@ from made_data import mask, picture
 
 from wsss.data.index import load_index
 from wsss.nets.deeplab import build_deeplab
+from wsss.runs.record import recorder
 from wsss.runs.run import Run
+from wsss.runs.sources import source_files
 from wsss.settings.resolve import load_params
 from wsss.stages.prepare import prepare
 from wsss.storage import checkpoint
@@ -45,7 +47,7 @@ def dig(folder: Path) -> Path:
 
 
 def fill() -> None:
-    """Prepare the dataset of the current folder and write the first weights of its segmenter."""
+    """Prepare the dataset of the current folder; write the first weights of its segmenter and records."""
     params = load_params([Path("params.yaml")])
     prepare(params, "ponds")
     run = Run.parse(RUN, params)
@@ -53,7 +55,11 @@ def fill() -> None:
     torch.manual_seed(0)
     net = build_deeplab(run.settings.segmenter, len(index.classes))
     header = session.header(run, "segmenter", index)
-    checkpoint.save(run.path("segmenter.safetensors"), net.state_dict(), header)
+    weights = run.path("segmenter.safetensors")
+    checkpoint.save(weights, net.state_dict(), header)
+    for stage, outputs in (("segmenter", [weights]), ("masks", [])):
+        files = source_files(run, stage)
+        recorder(run, stage).write(run.path(f"{stage}.json"), files, outputs)
 
 
 def rename_victim(folder: Path, name: str) -> Path:

@@ -31,7 +31,7 @@ def test_a_stage_that_is_run_twice_writes_the_same_bytes(ponds: Path) -> None:
     masks = []
     for _ in range(2):
         wsss("masks", RUN).accepts()
-        masks.append((ponds / "work" / RUN / "masks/1-of-1.zip").read_bytes())
+        masks.append((ponds / "work" / RUN / "masks.zip").read_bytes())
     assert masks[0] == masks[1]
 
 
@@ -52,7 +52,7 @@ def test_workers_that_load_images_change_no_weight(workers: int, ponds: Path) ->
 
 @pytest.mark.slow
 def test_processes_that_load_images_change_no_label(ponds: Path) -> None:
-    path = ponds / "work" / RUN / "masks/1-of-1.zip"
+    path = ponds / "work" / RUN / "masks.zip"
     found = []
     for processes in ("0", "2"):
         wsss("masks", RUN, "--processes", processes).accepts()

@@ -23,7 +23,7 @@ from wsss.storage.archive import Writer
 from wsss.storage.files import beside, replacing, write_json
 
 FULL = "the disk is full. Free space, then run the same again; earlier files are whole."
-MASKS = Path("work", RUN, "masks/1-of-1.zip")
+MASKS = Path("work", RUN, "masks.zip")
 
 
 @contextmanager
