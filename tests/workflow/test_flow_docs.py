@@ -73,7 +73,7 @@ def test_a_folder_and_a_table_become_results(fresh: Checkout, tmp_path: Path) ->
     (mine.folder / "mine.yaml").write_text(settings)
     run, use = blocks("docs/own-data.md", "sh")
     said = typed(mine, run)
-    assert "No problems found." in said
+    assert "No errors found, " in said
     assert {line["dataset"] for line in lines(mine, "results/table.csv")} == {"birds"}
     assert "segmentation" in said
     typed(mine, use)
