@@ -35,7 +35,13 @@ def row(name: str) -> Row:
     words = dict.fromkeys(("dataset", "method", "title", "protocol", "source", "split"), name)
     words |= dict.fromkeys(("supervision", "networks", "crf"), name)
     numbers = {"miou": 0.5, "sd": 0.1, "seeds": 2, "best_miou": 0.6, "best_thresholds": (0.1, 0.2)}
-    rest = {"published": 0.4, "images": 9, "threshold": (0.3, 0.3), "labels_used": True, "coverage": 1.0}
+    rest = {
+        "published": 0.4,
+        "images": 9,
+        "threshold": (0.3, 0.3),
+        "labels_used": True,
+        "coverage": 1.0,
+    }
     return Row(**words, **numbers, **rest, stage="seed", convention="A")  # type: ignore[arg-type]
 
 
