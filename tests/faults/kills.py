@@ -44,7 +44,7 @@ STAGES: dict[str, list[str]] = {
     "table": ["table"],
 }
 KINDS = ("train", "cam", "crf", "walk", "segment", "table")  # one of each, before any twice
-OTHERS = ("data", "affinity", "pseudo", "masks", "score", "gather")
+OTHERS = ("data", "affinity", "pseudo", "masks", "score", "gather", "calibrate")
 HEAD_KINDS = ("head", "head alone")
 # What says when and how fast, and so differs between any two runs.
 TIMES = ("wall_s", "images_per_s")

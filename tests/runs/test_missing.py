@@ -59,6 +59,7 @@ def test_a_target_needs_the_files_of_its_run_alone(work: Path) -> None:
     assert list(missing("work/voc12/crt/published/s0/walk.zip")) == data
     assert list(missing("work/voc12/crt/published/s0/masks/2-of-8.zip")) == [*data, COCO_FILE]
     assert list(missing("work/voc12/transcam/common/s0/eval/seed.json")) == [*data, CONFORMER]
+    assert list(missing("work/voc12/transcam/common/s0/thresholds-cam.json")) == [*data, CONFORMER]
     assert list(missing("work/voc12/index.json")) == data
 
 

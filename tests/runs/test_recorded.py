@@ -79,6 +79,19 @@ def test_settings_that_no_record_holds_are_named(trained: Run) -> None:
     answer.accepts()
 
 
+def test_a_network_that_is_absent_is_named_before_its_record(trained: Run) -> None:
+    stages = ("segmenter", "masks", "cam")
+    for stage in stages:
+        trained.path(f"{stage}.json").unlink()
+    answer, _ = predict(PRESENT)
+    answer.refuses("cam.json are missing, so no record has the settings")
+    network = trained.path("segmenter.safetensors")
+    network.unlink()
+    answer, _ = predict(PRESENT)
+    records = " ".join(str(trained.path(f"{stage}.json")) for stage in stages)
+    answer.refuses(f"{network} is missing. Run `snakemake --cores 1 {records}`.")
+
+
 def test_a_record_of_another_version_is_named_with_its_key(trained: Run) -> None:
     path = trained.path("masks.json")
     record = read_json(path)

@@ -104,8 +104,18 @@ def test_a_file_that_its_record_does_not_describe_is_refused(
     path.write_bytes(path.read_bytes() + b"\0")
     record = path.with_suffix(".json")
     answer = wsss(*arguments)
-    answer.refuses(f"{path} is not the file that {record} describes: one of them is older.")
-    answer.refuses(f"Run `wsss {remade}`, or `snakemake --cores 1 ")
+    answer.refuses(
+        f"{path} is not the file that {record} describes: it is damaged, or one of them is older."
+    )
+    answer.refuses(f"Run `wsss {remade}`, or `snakemake --cores 1 --force {record}`.")
+
+
+def test_an_archive_that_is_cut_short_is_called_damaged(finished: Run) -> None:
+    path = finished.path("pseudo.zip")
+    path.write_bytes(path.read_bytes()[:-9])
+    wsss("evaluate", RUN, "pseudo").refuses(
+        f"{path} is damaged. Run `wsss pseudo {RUN}`, or `snakemake"
+    )
 
 
 def test_cams_of_an_earlier_network_are_refused(finished: Run) -> None:

@@ -34,6 +34,7 @@ def test_every_job_is_timed(made: Checkout) -> None:
     files = (made.folder / RUN).rglob("*.json")
     records = {path.stem for path in files if not path.stem.startswith("thresholds-")}
     timed = (made.folder / "benchmarks/shapes/cam/common/s0").rglob("*.tsv")
+    assert {"classifier", "calibrate-cam", "seed"} <= records
     assert records <= {path.stem for path in timed}
 
 
@@ -73,7 +74,7 @@ def test_the_report_shows_table_panels_and_curves(mine: Checkout) -> None:
 def test_a_failed_job_says_why_and_stops_the_run(mine: Checkout) -> None:
     (mine.folder / RUN / "pseudo.zip").write_bytes(b"not a zip")
     said = mine.snakemake(f"{RUN}/eval/pseudo.json", "--forcerun", "evaluate", status=1)
-    assert "eval/pseudo | error: work/shapes/cam/common/s0/pseudo.zip is not the file that" in said
+    assert "eval/pseudo | error: work/shapes/cam/common/s0/pseudo.zip is damaged" in said
 
 
 def test_old_results_without_their_metadata_are_refused(mine: Checkout) -> None:

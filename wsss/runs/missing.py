@@ -72,7 +72,8 @@ class Plan:
             if match and RUN_PATTERN.fullmatch(match[1]):
                 run = Run.parse(match[1], params)
                 runs[str(run)] = run
-                stages.setdefault(str(run), set()).update(stages_before(run, match[2]), {match[2]})
+                stage = match[2].replace("thresholds-", "calibrate-")  # the stage that writes them
+                stages.setdefault(str(run), set()).update(stages_before(run, stage), {stage})
             elif target.startswith(f"{WORK}/"):
                 datasets |= {target.split("/")[1]} - {"pretrained"}
             else:

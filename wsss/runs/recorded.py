@@ -15,6 +15,7 @@ from wsss.errors import MissingError, StaleError
 from wsss.progress import log
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import Run, stage_kind
+from wsss.runs.sources import artifact
 from wsss.runs.staleness import changes
 from wsss.settings import EvaluationParams
 from wsss.settings.base import RawSettings, merge
@@ -73,13 +74,7 @@ def recorded_run(run: Run, needed: Sequence[str] = (), fills_gaps: bool = True) 
     """
     missing = [stage for stage in needed if not run.path(f"{stage}.json").is_file()]
     if missing and not fills_gaps:
-        paths = " and ".join(str(run.path(f"{stage}.json")) for stage in missing)
-        keys = ", ".join(".".join(_place(run, stage)) for stage in missing)
-        raise MissingError(
-            f"{paths} {'is' if len(missing) == 1 else 'are'} missing, so no record has the settings "
-            f"{keys} of {run}. Run `snakemake --cores 1 {run.path(missing[0])}.json`, or name the "
-            "parameter files with --params."
-        )
+        raise MissingError(_absence(run, missing))
     recorded = RecordedRun(run.params, run.dataset, run.method, run.protocol, run.seed)
     was, now = recorded.settings.model_dump(mode="json"), run.settings.model_dump(mode="json")
     differing = [
@@ -92,6 +87,25 @@ def recorded_run(run: Run, needed: Sequence[str] = (), fills_gaps: bool = True) 
         shown = ", ".join(differing[:LISTED])
         log.warning("%s has the settings of its records: %s%s", run, shown, more)
     return recorded
+
+
+def _absence(run: Run, stages: Sequence[str]) -> str:
+    """Return the message on stages without a record; it names networks that are absent themselves."""
+    records = [run.path(f"{stage}.json") for stage in stages]
+    files = [artifact(run, stage) for stage in stages]
+    networks = [path for path in files if path.suffix == ".safetensors" and not path.is_file()]
+    advice = f"Run `snakemake --cores 1 {' '.join(map(str, records))}`"
+    if networks:
+        return f"{_are(networks)} missing. {advice}."
+    keys = ", ".join(".".join(_place(run, stage)) for stage in stages)
+    return (
+        f"{_are(records)} missing, so no record has the settings {keys} of {run}. {advice}, or name "
+        "the parameter files with --params."
+    )
+
+
+def _are(paths: Sequence[Path]) -> str:
+    return f"{' and '.join(map(str, paths))} {'is' if len(paths) == 1 else 'are'}"
 
 
 def _place(run: Run, stage: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ Imports neither torch nor timm.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 from wsss.errors import StaleError
@@ -72,14 +73,23 @@ def verify_sources(run: Run, stage: str, checksums: bool = True) -> None:
     for difference in differences(run, partly=True, stages=stages_before(run, stage)):
         raise StaleError(_out_of_date(run, stage, difference))
     for source in sources(run, stage) if checksums else ():
-        path, record = artifact(run, source), run.path(f"{source}.json")
-        if record.is_file() and path.is_file():
-            written = read_record(record, Record).outputs.get(path.as_posix())
-            if written and written != sha256(path):
-                raise StaleError(
-                    f"{path} is not the file that {record} describes: one of them is older. "
-                    f"{_way_out(run, stage, source)}"
-                )
+        path = artifact(run, source)
+        if problem := _problem(path, run.path(f"{source}.json")):
+            raise StaleError(  # Snakemake does not look into files, so it has to be forced
+                f"{path} {problem}. Run `{command(run, source)}`, or `snakemake --cores 1 --force {_target(run, source)}`."
+            )
+
+
+def _problem(path: Path, record: Path) -> str:
+    """Return what is wrong with a file of a finished stage; empty if it is as its record says."""
+    if not (record.is_file() and path.is_file()):
+        return ""
+    written = read_record(record, Record).outputs.get(path.as_posix())
+    if not written or written == sha256(path):
+        return ""
+    if path.suffix == ".zip" and not zipfile.is_zipfile(path):
+        return "is damaged"
+    return f"is not the file that {record} describes: it is damaged, or one of them is older"
 
 
 def stages_before(run: Run, stage: str) -> set[str]:
