@@ -43,10 +43,10 @@ def random_labels(seed: int, images: int = 60, classes: int = len(CLASSES)) -> F
 @settings(max_examples=30)
 @given(st.permutations(range(1, 9)), st.integers(0, 50))
 def test_every_order_of_the_classes_is_found(order: list[int], seed: int) -> None:
-    found = numbering(masks(random_labels(seed), order))
-    assert (found is None) == (order == [*range(1, 9)])
-    if found is not None:
-        assert found.tolist() == order
+    fitted = numbering(masks(random_labels(seed), order))
+    assert (fitted is None) == (order == [*range(1, 9)])
+    if fitted is not None:
+        assert fitted.tolist() == order
 
 
 @settings(max_examples=30)
@@ -57,8 +57,8 @@ def test_an_order_is_found_though_a_tenth_of_the_masks_is_wrong(
     images = masks(random_labels(seed, 120), order)
     for row in range(0, 120, 10):
         images.values[row] = images.values[(row + 5) % 120]
-    found = numbering(images)
-    assert (order if found is None else found.tolist()) == order
+    fitted = numbering(images)
+    assert (order if fitted is None else fitted.tolist()) == order
 
 
 @settings(max_examples=30)
@@ -74,17 +74,17 @@ def test_masks_of_other_images_are_no_other_order(seed: int, share: float) -> No
 def test_two_rare_classes_that_are_swapped_are_found() -> None:
     labels = np.zeros((200, 8), bool)
     labels[np.arange(200), np.r_[np.arange(180) % 6, [6] * 10, [7] * 10]] = True
-    found = numbering(masks(labels, [1, 2, 3, 4, 5, 6, 8, 7]))
-    assert found is not None
-    assert found.tolist() == [1, 2, 3, 4, 5, 6, 8, 7]
+    fitted = numbering(masks(labels, [1, 2, 3, 4, 5, 6, 8, 7]))
+    assert fitted is not None
+    assert fitted.tolist() == [1, 2, 3, 4, 5, 6, 8, 7]
 
 
 def test_classes_that_no_mask_shows_fill_the_places_that_are_left() -> None:
     labels = np.zeros((20, 4), bool)
     labels[np.arange(20), np.arange(20) % 3] = True
-    found = numbering(masks(labels, [4, 2, 1, 3]))
-    assert found is not None
-    assert found.tolist() == [4, 2, 1, UNUSED]
+    fitted = numbering(masks(labels, [4, 2, 1, 3]))
+    assert fitted is not None
+    assert fitted.tolist() == [4, 2, 1, UNUSED]
     (problem,) = disagreements(masks(labels, [4, 2, 1, 3]))
     assert problem.text.endswith("Set data.csv.x.classes: [c, b, d, a]")
 

@@ -45,7 +45,7 @@ def published(folder: Path) -> WeightFile:
     torch.save({"model": {"conv.weight": torch.ones(2, 2)}}, folder / "net.pth")
     digest = hashlib.sha256((folder / "net.pth").read_bytes()).hexdigest()
     url = (folder / "net.pth").as_uri()
-    about = {"network": "net", "seen": ("ImageNet",), "licence": "MIT", "source": "this test"}
+    about = {"network": "net", "trained_on": ("ImageNet",), "licence": "MIT", "source": "this test"}
     return WeightFile.model_validate({"url": url, "sha256": digest[:8], **about})
 
 

@@ -93,8 +93,8 @@ def test_a_file_of_the_user_is_unknown_unless_the_settings_say_what_it_has_seen(
     assert (
         words(run, "segmentation", segmenter=segmenter) == f"toy, {shown.replace('mine.pth', name)}"
     )
-    found = extra("shapes/cam/common/s0", "segmentation", segmenter=segmenter)
-    assert found == expected
+    extra_words = extra("shapes/cam/common/s0", "segmentation", segmenter=segmenter)
+    assert extra_words == expected
     assert extra("shapes/cam/common/s0", "pseudo", segmenter=segmenter) == "none"
 
 

@@ -18,15 +18,15 @@ CLASSES = 3
 def matrices(seed: int, right: float, images: int = 200) -> csr_array:
     """Return images of 100 pixels of which about a share is right; equal seeds make equal images."""
     generator = np.random.default_rng(seed)
-    found = np.zeros((images, CLASSES, CLASSES + 1), np.int64)
-    for image in found:
+    counts = np.zeros((images, CLASSES, CLASSES + 1), np.int64)
+    for image in counts:
         truth = generator.multinomial(100, generator.dirichlet(np.ones(CLASSES)))
         hard = generator.uniform(0.6, 1.0)
         for label, pixels in enumerate(truth):
             hit = int(pixels * hard * right)
             image[label, label] += hit
             image[label, (label + 1) % CLASSES] += pixels - hit
-    return csr_array(found.reshape(images, -1))
+    return csr_array(counts.reshape(images, -1))
 
 
 def runs(*matrices: csr_array) -> dict[int, csr_array]:
@@ -47,16 +47,20 @@ def trained(generator: np.random.Generator, hard: NDArray[np.float64], right: fl
 
 def test_a_method_gains_nothing_over_itself() -> None:
     one, two = matrices(0, 0.8), matrices(0, 0.7)
-    found = gain(runs(one, two), runs(one, two), CLASSES, "A")
-    assert (found.mean, found.interval, found.by_seed) == (0, (0, 0), (0, 0))
+    measured_gain = gain(runs(one, two), runs(one, two), CLASSES, "A")
+    assert (measured_gain.mean, measured_gain.interval, measured_gain.by_seed) == (
+        0,
+        (0, 0),
+        (0, 0),
+    )
 
 
 def test_the_mean_is_the_difference_of_the_scores() -> None:
     better, worse = matrices(0, 0.9), matrices(0, 0.7)
-    found = gain(runs(better), runs(worse), CLASSES, "A")
+    measured_gain = gain(runs(better), runs(worse), CLASSES, "A")
     scores = [mean_iou(each.sum(0).reshape(CLASSES, CLASSES + 1), "A") for each in (better, worse)]
-    assert found.mean == pytest.approx(float(scores[0] - scores[1]), abs=1e-12)
-    assert found.by_seed == (pytest.approx(found.mean, abs=1e-12),)
+    assert measured_gain.mean == pytest.approx(float(scores[0] - scores[1]), abs=1e-12)
+    assert measured_gain.by_seed == (pytest.approx(measured_gain.mean, abs=1e-12),)
     two = gain(runs(better, better), runs(worse, worse), CLASSES, "A")
     assert two.interval is not None
     assert 0 < two.interval[0] < two.mean < two.interval[1]
@@ -99,12 +103,14 @@ def test_seeds_are_averaged() -> None:
 
 def test_seeds_that_disagree_widen_the_interval_as_a_paired_t_does() -> None:
     base = [matrices(0, 0.80)] * 3
-    found = gain(runs(*(matrices(0, r) for r in (0.84, 0.78, 0.83))), runs(*base), CLASSES, "A")
-    differences = np.array(found.by_seed)
+    measured_gain = gain(
+        runs(*(matrices(0, r) for r in (0.84, 0.78, 0.83))), runs(*base), CLASSES, "A"
+    )
+    differences = np.array(measured_gain.by_seed)
     half = stats.t.ppf(0.975, 2) * differences.std(ddof=1) / np.sqrt(3)
-    assert found.interval is not None
-    low, high = found.interval
-    assert low < 0 < found.mean < high
+    assert measured_gain.interval is not None
+    low, high = measured_gain.interval
+    assert low < 0 < measured_gain.mean < high
     assert (high - low) / 2 == pytest.approx(
         half, rel=0.25
     )  # images hardly add; draws of 3 are few
@@ -130,12 +136,12 @@ def test_the_interval_holds_the_true_difference_as_often_as_a_paired_t() -> None
         generator = np.random.default_rng((1, study))
         hard = generator.uniform(0.6, 1, (40, CLASSES))
         pair = [runs(*(trained(generator, hard, level) for _ in range(3))) for level in levels]
-        found = gain(*pair, CLASSES, "A")
-        differences = np.array(found.by_seed)
+        measured_gain = gain(*pair, CLASSES, "A")
+        differences = np.array(measured_gain.by_seed)
         half = stats.t.ppf(0.975, 2) * differences.std(ddof=1) / np.sqrt(3)
-        assert found.interval is not None
-        held += found.interval[0] <= expected <= found.interval[1]
-        held_by_t += abs(found.mean - expected) <= half
+        assert measured_gain.interval is not None
+        held += measured_gain.interval[0] <= expected <= measured_gain.interval[1]
+        held_by_t += abs(measured_gain.mean - expected) <= half
     assert held / 150 == pytest.approx(0.95, abs=0.05)  # 1.8 % is the deviation of such a share
     assert held_by_t / 150 == pytest.approx(0.95, abs=0.05)
 
@@ -144,9 +150,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     first, second = np.arange(9).reshape(3, 3), np.zeros((3, 4), np.int64)
     second[2, 3] = 7  # given no class
     write_images(tmp_path / "seed.csv", {"b": first, "a": second})
-    found = read_images(tmp_path / "seed.csv", ["a", "b"], CLASSES).toarray().reshape(2, 3, 4)
-    assert np.array_equal(found[1, :, :3], first)
-    assert np.array_equal(found[0], second)
+    counts = read_images(tmp_path / "seed.csv", ["a", "b"], CLASSES).toarray().reshape(2, 3, 4)
+    assert np.array_equal(counts[1, :, :3], first)
+    assert np.array_equal(counts[0], second)
 
 
 @pytest.mark.parametrize("text", ["image,truth\na,1\n", "image,truth,prediction,pixels\nz,0,0,1\n"])

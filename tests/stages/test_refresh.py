@@ -25,8 +25,8 @@ from wsss.stages.refresh import refresh
 @pytest.fixture
 def ponds(table: Path, work: Path) -> Params:
     """Return the settings of a prepared dataset in the current folder."""
-    own = CsvParams(table="images.csv", root=".")
-    params = Params(datasets=("ponds",), data=DataParams(csv={"ponds": own}))
+    csv_params = CsvParams(table="images.csv", root=".")
+    params = Params(datasets=("ponds",), data=DataParams(csv={"ponds": csv_params}))
     prepare(params, "ponds")
     return params
 
@@ -112,8 +112,8 @@ def test_an_image_that_is_damaged_is_one_line(ponds: Params) -> None:
 
 
 def test_a_table_that_is_missing_from_the_start_is_named(work: Path) -> None:
-    own = CsvParams(table="birds.csv")
-    params = Params(datasets=("birds",), data=DataParams(csv={"birds": own}))
+    csv_params = CsvParams(table="birds.csv")
+    params = Params(datasets=("birds",), data=DataParams(csv={"birds": csv_params}))
     with pytest.raises(DatasetError, match=r"birds\.csv cannot be read .*data\.csv\.birds\.table"):
         said(params)
 
@@ -156,8 +156,8 @@ def test_images_in_an_archive_are_raw_files_too(table: Path, work: Path) -> None
     shutil.rmtree("photos")
     text = Path("images.csv").read_text().replace("photos/", "photos.zip/photos/")
     Path("images.csv").write_text(text)
-    own = CsvParams(table="images.csv")
-    params = Params(datasets=("ponds",), data=DataParams(csv={"ponds": own}))
+    csv_params = CsvParams(table="images.csv")
+    params = Params(datasets=("ponds",), data=DataParams(csv={"ponds": csv_params}))
     prepare(params, "ponds")
     manifest = load_manifest(Path("work/ponds/files.json"))
     assert manifest

@@ -18,7 +18,7 @@ class Calibration(RecordModel):
     """The thresholds for the maps of one archive, background scores in [0, 1].
 
     threshold: of seeds, or of pseudo labels. foreground, background: of affinity labels. choice: `masks`,
-    or `published` where no training image has a mask. images: number of images whose masks have chosen.
+    or `published` where hardly any training image has a mask. images: number of images whose masks have chosen.
     miou: the mIoU of these images at the threshold. curve: their mIoU at k / 100 for k = 0, 1, ...
     """
 

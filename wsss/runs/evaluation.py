@@ -229,8 +229,8 @@ class MaskScores(RecordModel):
     """The scores of a stage that yields masks or class maps.
 
     coverage: share of the pixels that are predicted, so not 255. best: at the threshold with the
-    highest mIoU, an oracle. early_stop: where MCTformer's sweep ends. before_crf: if there is a CRF. confusion: pixels by true and
-    predicted class, (classes, classes). missed: pixels of each true class that are in no class.
+    highest mIoU, an oracle. early_stop: where MCTformer's sweep ends. before_crf: scores of the same
+    labels before the CRF, if there is one. confusion: pixels by true and predicted class, (classes, classes). missed: pixels of each true class that are in no class.
     """
 
     miou: float

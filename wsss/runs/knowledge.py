@@ -71,8 +71,8 @@ def _of_listed(file: WeightFile) -> Knowledge:
     extra knowledge.
     """
     labels = () if file.whole else (f"{_short(label)} of {file.network}" for label in file.labels)
-    beyond = (data for data in file.seen if data not in (*file.labels, IMAGENET.data))
-    return Knowledge(", ".join(file.seen), (*beyond, *labels))
+    beyond = (data for data in file.trained_on if data not in (*file.labels, IMAGENET.data))
+    return Knowledge(", ".join(file.trained_on), (*beyond, *labels))
 
 
 def _short(labels: str) -> str:

@@ -47,9 +47,7 @@ MODULES = {
     "results": "table",
 }
 SILENT_SETTINGS = ("workers", "save_seconds", "tensorboard")  # of `train`: they change no result
-WORDS = (
-    "extra_knowledge",
-)  # of a network: words for the tables, so evaluations alone depend on them
+WORDS = ("extra_knowledge",)  # of a network: said in tables, so evaluations alone depend on it
 # evaluation -> the stage whose archive it scores, in the order of the pipeline.
 SCORED_ARTIFACT = {
     "seed": "cam",
@@ -192,7 +190,8 @@ class Run:
     @cached_property
     def _calibrated(self) -> set[str]:
         """The archives of maps whose thresholds are calibrated."""
-        users = ("confident", "pseudo", "eval/walk", *(f"eval/seed{c[3:]}" for c in self.cams))
+        seeds = (f"eval/seed{cams.removeprefix('cam')}" for cams in self.cams)
+        users = ("confident", "pseudo", "eval/walk", *seeds)
         return {maps for stage in users for maps in self.calibrated_maps(stage)}
 
     def calibrated_maps(self, stage: str) -> tuple[str, ...]:
@@ -200,23 +199,22 @@ class Run:
 
         A score of pseudo labels or of the segmenter counts as using the ones behind them.
         """
-        settings, source = self.settings, self.settings.pseudo.source
+        settings = self.settings
         if stage in ("eval/pseudo", "eval/segmentation"):
-            learns = self.spec.learns_masks or self.spec.localizes
-            behind = () if learns else self.calibrated_maps("pseudo")
-            return behind or (() if learns else self.calibrated_maps("confident"))
+            published = stage == "eval/segmentation" and settings.segmenter.checkpoint
+            if self.spec.learns_masks or self.spec.localizes or published:
+                return ()
+            return self.calibrated_maps("pseudo") or self.calibrated_maps("confident")
+        maps, levels = "", tuple[object, ...]()
         if stage.startswith("eval/seed"):
-            used: dict[str, object] = {
-                scored_artifact(stage.removeprefix("eval/")): settings.evaluation.seed_threshold
-            }
+            maps = scored_artifact(stage.removeprefix("eval/"))
+            levels = (settings.evaluation.seed_threshold,)
         elif stage == "confident" and self.learns_affinity:
             labels = settings.affinity.confident
-            used = {"cam": CALIBRATED in (labels.foreground, labels.background) and CALIBRATED}
-        elif stage in ("pseudo", "eval/walk", "instances"):
-            used = {} if self.walks_background else {source: settings.pseudo.threshold}
-        else:
-            used = {}
-        return tuple(maps for maps, threshold in used.items() if threshold == CALIBRATED)
+            maps, levels = "cam", (labels.foreground, labels.background)
+        elif stage in ("pseudo", "eval/walk", "instances") and not self.walks_background:
+            maps, levels = settings.pseudo.source, (settings.pseudo.threshold,)
+        return (maps,) if CALIBRATED in levels else ()
 
     @property
     def published_thresholds(self) -> Thresholds:

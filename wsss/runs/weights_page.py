@@ -65,12 +65,13 @@ def page(folder: Path) -> str:
     parts = [
         BEGINNING,
         _table(
-            ("name", "network", "seen", "MB", "from", "SHA-256", "licence", "needed by"), fetched
+            ("name", "network", "trained on", "MB", "from", "SHA-256", "licence", "needed by"),
+            fetched,
         ),
         BY_HAND,
         *by_hand,
         WHOLE,
-        _table(("file", "network", "seen", "MB", "offered at", "named in"), whole),
+        _table(("file", "network", "trained on", "MB", "offered at", "named in"), whole),
     ]
     return "\n".join(parts)
 
@@ -117,7 +118,7 @@ def _needed(name: str, users: Mapping[str, str]) -> str:
 def _fetched(name: str, file: WeightFile, users: Mapping[str, str]) -> Sequence[object]:
     source = f"[address]({file.url})" if file.url else "PyPI" if file.package else "timm"
     digest = f"{file.sha256[:8]}…" if file.sha256 else ""
-    cells = (f"`{name}`", file.network, ", ".join(file.seen), file.megabytes or "")
+    cells = (f"`{name}`", file.network, ", ".join(file.trained_on), file.megabytes or "")
     return (*cells, source, digest, file.licence, _needed(name, users))
 
 
@@ -125,7 +126,7 @@ def _by_hand(name: str, file: WeightFile, users: Mapping[str, str]) -> str:
     lines = [
         f"### {Path(str(file.file)).name}",
         "",
-        f"- network: {file.network}; seen: {', '.join(file.seen)}",
+        f"- network: {file.network}; trained on: {', '.join(file.trained_on)}",
         f"- needed by: {_needed(name, users)}",
         f"- put it at: `{file.file}`",
         f"- what to do: {file.advice}",
@@ -141,7 +142,7 @@ def _by_hand(name: str, file: WeightFile, users: Mapping[str, str]) -> str:
 def _whole(name: str, file: WeightFile) -> Sequence[object]:
     offered = ", ".join(f"[{number}]({page})" for number, page in enumerate(file.pages, 1))
     size = file.megabytes or ""
-    return (f"`{name}`", file.network, ", ".join(file.seen), size, offered, file.source)
+    return (f"`{name}`", file.network, ", ".join(file.trained_on), size, offered, file.source)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

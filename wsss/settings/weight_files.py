@@ -25,7 +25,7 @@ class WeightFile(Strict):
     """
 
     network: str = Field(description="network that the weights belong to")
-    seen: tuple[str, ...] = Field(min_length=1, description="data that it was trained on")
+    trained_on: tuple[str, ...] = Field(min_length=1, description="data that it was trained on")
     licence: str
     source: str = Field(description="publication that names the file")
     megabytes: PositiveInt | None = Field(None, description="size, from the number of its values")
@@ -47,7 +47,7 @@ class WeightFile(Strict):
     @property
     def labels(self) -> tuple[str, ...]:
         """The image labels among the data that it was trained on."""
-        return tuple(data for data in self.seen if data.endswith("image labels"))
+        return tuple(data for data in self.trained_on if data.endswith("image labels"))
 
     @property
     def instruction(self) -> str:

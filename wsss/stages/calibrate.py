@@ -28,7 +28,7 @@ CONVENTION = "A"  # of the mean IoU that is the highest; that of scores changes 
 def calibrate(run: Run, maps: str) -> None:
     """Write the thresholds for an archive of maps: cam, cam-NETWORK or walk.
 
-    Without masks of training images they are the method's published ones.
+    With masks of fewer than four training images they are the method's published ones.
     """
     stage = f"calibrate-{maps}"
     if stage not in run.stages():
@@ -43,7 +43,7 @@ def calibrate(run: Run, maps: str) -> None:
     else:
         chosen = published(run, maps)
         log.warning(
-            "%s: no training image has a mask, so the thresholds of %s are the published ones",
+            "%s: fewer than four training images have masks, so the thresholds of %s are the published ones",
             *(run, maps),
         )
     write_json(target, chosen.model_dump(mode="json"))

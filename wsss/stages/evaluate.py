@@ -141,7 +141,7 @@ def _protocol(
 
 def truth_digest(entries: Iterable[Entry]) -> str:
     """Return 12 hexadecimal digits for the names of the scored images and the checksums of their masks."""
-    lines = (f"{entry.name} {getattr(entry, 'mask_checksum', None) or ''}" for entry in entries)
+    lines = (f"{entry.name} {entry.mask_checksum}" for entry in entries)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 

@@ -206,5 +206,5 @@ def test_one_run_has_a_gain_and_no_interval(seeds: Path) -> None:
 def cells(text: str) -> list[list[str]]:
     """Return the lines of the first Markdown table in a text, without its rule."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [found[0], *found[2:]]
+    table_cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [table_cells[0], *table_cells[2:]]
