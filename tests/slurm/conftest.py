@@ -13,6 +13,8 @@ def slurm() -> Iterator[None]:
     """Start Slurm unless it is up; where it cannot be had, skip, or fail if WSSS_REQUIRE_SLURM is 1."""
     was_up, why = one_node.is_up(), one_node.unavailable()
     if why is None:
+        if not was_up:  # a Slurm that was killed left jobs that occupy the node
+            one_node.script("stop-slurm", "--purge")
         done = one_node.script("start-slurm", "--install")
         why = done.stderr.strip() if done.returncode else None
     if why is not None:
