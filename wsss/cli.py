@@ -316,14 +316,17 @@ def _all_match(mismatches: Iterable[str]) -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def adopt(context: typer.Context, params: ParamFiles = None) -> None:
-    """Verify everything, then let Snakemake take it for its own: after `dvc pull` in a new clone.
+    """Verify everything, write results/, then let Snakemake take all for its own: after `dvc pull`.
 
     Further options are given to Snakemake.
     """
     from wsss.runs.adopt import touch
     from wsss.runs.verification import plan_mismatches
+    from wsss.stages.table import write_results
 
-    _all_match(plan_mismatches(_params(params)))
+    loaded = _params(params)
+    _all_match(plan_mismatches(loaded))
+    write_results(loaded)  # tables have no record; equal input gives equal bytes
     touch(_param_files(params), context.args)
     typer.echo("All files are the recorded ones, and Snakemake has nothing to make again.")
 

@@ -25,6 +25,7 @@ from wsss.runs.run import RESULTS, Run, planned_runs
 from wsss.settings import Params
 from wsss.settings.resolve import load_params
 from wsss.storage.files import write_text
+from wsss.storage.plain_yaml import parse
 
 DVC_FILE = Path("dvc.yaml")
 PARAMS_FILE = Path("params.yaml")
@@ -81,14 +82,48 @@ def write_dvc_file(files: Sequence[Path]) -> None:
 
 
 def check_dvc_file(files: Sequence[Path]) -> None:
-    """Stop with a `StaleError` unless dvc.yaml is the one for the parameter files."""
+    """Stop with a `StaleError` unless dvc.yaml lists every file that the parameter files make.
+
+    It may list further files of a run if they exist: an experiment such as `-S pseudo.threshold=0.4`
+    leaves a stage out, whose files then stay the ones of before.
+    """
     text = DVC_FILE.read_text(encoding="utf-8") if DVC_FILE.is_file() else ""
-    if text != dvc_text(files):
+    expected = dvc_text(files)
+    if text != expected and not _covers(_stages(text), _stages(expected)):
         options = "".join(f" --params {file}" for file in files) if len(files) > 1 else ""
         raise StaleError(
             f"{DVC_FILE} does not list what {' and '.join(map(str, files))} makes. Run "
             f"`wsss dvc{options}`, then the same again."
         )
+
+
+def _stages(text: str) -> dict[str, Stage]:
+    """Return the stages in the text of a dvc.yaml; none if it is damaged."""
+    try:
+        content = parse(text)
+    except yaml.YAMLError:
+        return {}
+    stages = content.get("stages") if isinstance(content, Mapping) else None
+    return dict(stages) if isinstance(stages, Mapping) else {}
+
+
+def _covers(listed: Mapping[str, Stage], expected: Mapping[str, Stage]) -> bool:
+    """Return whether stages are the expected ones, but for more outputs that exist."""
+    return listed.keys() == expected.keys() and all(
+        _covers_stage(listed[name], stage) for name, stage in expected.items()
+    )
+
+
+def _covers_stage(listed: Stage, expected: Stage) -> bool:
+    if {**listed, "outs": None} != {**expected, "outs": None}:
+        return False
+    listed_paths, paths = _output_paths(listed), _output_paths(expected)
+    return paths <= listed_paths and all(Path(path).is_file() for path in listed_paths - paths)
+
+
+def _output_paths(stage: Stage) -> set[str]:
+    outs = stage.get("outs")
+    return {path for out in outs for path in out} if isinstance(outs, list) else set()
 
 
 def _pipeline(params: Params, runs: Sequence[Run], files: Sequence[Path], options: str) -> Stage:

@@ -124,8 +124,8 @@ class Recorder:
 
 
 def times_path(record: Path) -> Path:
-    """Return the file that says how long the stage of a record took, in seconds."""
-    return TIMES / record.relative_to(WORK)
+    """Return the JSON file that says how long the stage of a record took, in seconds."""
+    return TIMES / record.relative_to(WORK).with_suffix(".time")
 
 
 def recorder(run: Run, stage: str, device: str = "cpu") -> Recorder:
