@@ -103,10 +103,12 @@ class Recorder:
         path: Path,
         inputs: Iterable[Path],
         outputs: Iterable[Path],
-        images_per_s: float | None = None,
         **content: object,
     ) -> None:
-        """Write the record of the finished stage and its times; content: further keys, written last."""
+        """Write the record of the finished stage and its times; content: further keys, written last.
+
+        The key `images_per_s` is a speed, so it stands among the times.
+        """
         record = Record(
             stage=self.stage,
             params=dict(self.params),
@@ -118,7 +120,7 @@ class Recorder:
             device=self.device,
         )
         wall_s = round(time.monotonic() - self.started, 2)
-        speed = {} if images_per_s is None else {"images_per_s": images_per_s}
+        speed = {name: content.pop(name) for name in ("images_per_s",) if name in content}
         write_json(times_path(path), {"wall_s": wall_s, **speed})
         write_json(path, {**record.model_dump(), **content})
 

@@ -122,7 +122,7 @@ def train_network(
         path, files = run.path(f"{stage}.json"), [*index_files(run, stage), *inputs]
         size = _size(objective.net, images_seen(params.train, len(entries)), runtime)
         outputs = [weights, training.log]
-        record.write(path, files, outputs, speed, metrics=metrics, **size)
+        record.write(path, files, outputs, images_per_s=speed, metrics=metrics, **size)
         values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         log.info("%s done: %s -> %s", stage, values, weights)
 
