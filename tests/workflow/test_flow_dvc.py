@@ -147,7 +147,9 @@ def test_results_of_other_parameters_are_not_bound_to_the_present_ones(clone: Ch
 def test_equal_runs_give_an_equal_lock(clone: Checkout) -> None:
     before = (clone.folder / "dvc.lock").read_bytes()
     shutil.rmtree(clone.folder / "work")
-    assert {"draw", "train", "pseudo", "segmenter", "results"} <= repro(clone)
+    made_again = ran(clone.snakemake())  # each job on one thread, as the first time
+    assert {"draw", "train", "pseudo", "segmenter", "results"} <= made_again
+    assert repro(clone) == set()
     assert (clone.folder / "dvc.lock").read_bytes() == before
 
 
@@ -170,7 +172,8 @@ def test_a_plan_with_other_files_asks_for_a_new_dvc_yaml(clone: Checkout) -> Non
     assert "dvc.yaml does not list what params.yaml makes. Run `wsss dvc`" in done.stderr
     clone.call("wsss", "dvc")
     assert repro(clone) == {"results", "all"}
-    assert not [path for path in recorded_files(clone) if "/supervised/" in path]
+    listed = clone.call("dvc", "stage", "list", "--name-only").stdout.split()
+    assert listed == ["pipeline", "data-shapes", "shapes-cam-common-s0"]
 
 
 @pytest.mark.slow
