@@ -65,10 +65,16 @@ COVERED = {
     r"wsss resume --dead": (
         "tests/runs/test_resume.py::test_a_head_elsewhere_is_resumed_only_if_the_user_knows_it_is_dead"
     ),
-    r"dvc repro": f"{FLOW}_dvc.py::test_a_changed_threshold_runs_only_what_depends_on_it",
+    r"dvc repro( .*)?": f"{FLOW}_dvc.py::test_a_changed_threshold_runs_only_what_depends_on_it",
     r"dvc metrics show": f"{FLOW}_dvc.py::test_dvc_shows_the_metrics_of_the_table",
     r"dvc (exp (run|show)|(metrics|params|plots) diff).*": EXPERIMENT,
-    r"(dvc push / dvc pull|dvc remote .*|dvc repro && git .*|git clone .*)": S3,
+    r"(dvc push / dvc pull|dvc remote .*|git (clone|add|commit) .*|dvc (push|pull)|wsss adopt)": S3,
+    r"wsss verify( .*)?": "tests/runs/test_verification.py::test_one_line_says_that_all_is_well",
+    r"wsss dvc( --params \S+)*": (
+        "tests/runs/test_dvc_file.py::test_every_run_of_a_preset_has_a_stage_and_no_file_has_two"
+    ),
+    r"(dvc (pull|get) .*|snakemake --cores 2 work/.*/segmenter.safetensors)": f"{FLOW}_dvc.py::test_one_archive_is_fetched_and_gone_on_from",
+    r"dvc add .*": f"{FLOW}_files.py::test_git_tracks_no_data_but_its_versions",
     r"wsss show shapes/.*": "tests/report/gallery/test_gallery.py::test_a_gallery_is_a_page_with_pictures_and_a_table",
     r"wsss show voc12/.* --images all .*": "tests/report/gallery/test_size.py::test_all_validation_images_of_voc_stay_below_the_limit",
     r"snakemake --cores 2 --configfile params/embedded.yaml switch.yaml": (

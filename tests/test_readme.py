@@ -42,10 +42,11 @@ def test_the_page_on_clusters_names_what_exists() -> None:
 def test_the_page_on_versions_names_what_dvc_tracks() -> None:
     tracked = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["pipeline"]
     outputs = {next(iter(output)) for output in (*tracked["outs"], *tracked["metrics"])}
+    results = {name for name in outputs if name.startswith("results/")}
     named = set(re.findall(r"`([\w./*]+)`", VERSIONS))
-    assert {name for name in outputs if not name.endswith(".csv")} <= {
-        name.rstrip("/") for name in named
-    }
+    assert results
+    assert {name for name in results if not name.endswith(".csv")} <= named
+    assert {"work/", "results/*.csv", "data/"} <= named
 
 
 def test_linked_and_named_files_exist() -> None:

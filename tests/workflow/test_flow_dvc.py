@@ -1,11 +1,13 @@
 """DVC records what Snakemake makes, and a fresh clone behaves like the place where it was made."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import Checkout, ran, repro
+import yaml
+from checkout import RUN, Checkout, ran, repro
 from test_flow_plan import SEGMENTED, rules
 
 FILES = ("results/table.csv", "results/metrics.json", "dvc.lock")
@@ -22,14 +24,35 @@ def written(checkout: Checkout) -> Any:
     return json.loads((checkout.folder / "results/metrics.json").read_text())
 
 
-@pytest.fixture
-def clone(recorded: Checkout, tmp_path: Path) -> Checkout:
-    """Return a fresh clone with its data pulled."""
-    folder = tmp_path / "clone"
-    recorded.call("git", "clone", "--quiet", str(recorded.folder), str(folder))
-    checkout = Checkout(folder)
+@pytest.fixture(scope="module")
+def adopted(recorded: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a fresh clone with its data pulled and adopted; do not write to it."""
+    checkout = cloned(recorded, tmp_path_factory.mktemp("adopted") / "clone")
     checkout.call("dvc", "pull", "--quiet")
+    checkout.call("wsss", "adopt")
     return checkout
+
+
+@pytest.fixture
+def clone(adopted: Checkout, tmp_path: Path) -> Checkout:
+    """Return a copy of the clone that a test may change."""
+    return adopted.copy(tmp_path / "clone")
+
+
+def cloned(recorded: Checkout, folder: Path) -> Checkout:
+    """Return a clone without data."""
+    recorded.call("git", "clone", "--quiet", str(recorded.folder), str(folder))
+    return Checkout(folder)
+
+
+def recorded_files(checkout: Checkout) -> dict[str, str]:
+    """Return the checksum of every output in dvc.lock."""
+    lock = yaml.safe_load((checkout.folder / "dvc.lock").read_text())
+    return {
+        out["path"]: out["md5"]
+        for stage in lock["stages"].values()
+        for out in stage.get("outs", [])
+    }
 
 
 def test_dvc_shows_the_metrics_of_the_table(recorded: Checkout) -> None:
@@ -40,12 +63,117 @@ def test_dvc_shows_the_metrics_of_the_table(recorded: Checkout) -> None:
 def test_git_tracks_no_artifact(recorded: Checkout) -> None:
     tracked = recorded.call("git", "ls-files").stdout.split()
     assert set(FILES) <= set(tracked)
-    outside = ("work/", ".snakemake/metadata", ".snakemake/log", "logs/", "benchmarks/")
+    outside = ("work/", ".snakemake/", "logs/", "benchmarks/", "data/")
     assert not [name for name in tracked if name.startswith(outside)]
 
 
-def test_nothing_runs_in_a_fresh_clone(clone: Checkout) -> None:
-    assert clone.dry({}) == [set()]
+def test_nothing_runs_in_a_fresh_clone(adopted: Checkout) -> None:
+    assert adopted.dry({}) == [set()]
+    assert adopted.call("git", "status", "--porcelain").stdout == ""
+
+
+def test_dvc_records_every_artifact_and_no_foreign_file(mine: Checkout, recorded: Checkout) -> None:
+    work = recorded.folder / "work"
+    present = {p.relative_to(recorded.folder).as_posix() for p in work.rglob("*") if p.is_file()}
+    listed = recorded_files(recorded)
+    assert {path for path in listed if path.startswith("work/")} == present
+    for name in ("work/other/cam.zip", f"{RUN}/other.zip"):
+        (mine.folder / name).parent.mkdir(exist_ok=True)
+        (mine.folder / name).write_text("foreign")
+    mine.call("git", "init", "--quiet")
+    assert repro(mine) == set()
+    assert recorded_files(mine) == listed
+
+
+def test_weights_and_pseudo_labels_can_be_cited(recorded: Checkout) -> None:
+    artifacts = yaml.safe_load((recorded.folder / "dvc.yaml").read_text())["artifacts"]
+    paths = {entry["path"] for entry in artifacts.values()}
+    assert paths <= set(recorded_files(recorded))
+    assert {f"{RUN}/classifier.safetensors", f"{RUN}/pseudo.zip"} <= paths
+
+
+def test_one_archive_is_fetched_and_gone_on_from(recorded: Checkout, tmp_path: Path) -> None:
+    labels = f"{RUN}/pseudo.zip"
+    (tmp_path / "elsewhere").mkdir()
+    recorded.call("dvc", "get", ".", labels, "--out", str(tmp_path / "elsewhere/pseudo.zip"))
+    expected = (recorded.folder / labels).read_bytes()
+    assert (tmp_path / "elsewhere/pseudo.zip").read_bytes() == expected
+    part = cloned(recorded, tmp_path / "clone")
+    part.call("dvc", "pull", "data-shapes")
+    part.call("dvc", "pull", "work/shapes/data.json", labels, f"{RUN}/pseudo.json")
+    [planned] = part.dry({}, targets=[f"{RUN}/segmenter.safetensors"])
+    assert planned == {"segmenter shapes/cam/common/0"}
+
+
+def test_adopt_refuses_until_every_file_verifies(clone: Checkout) -> None:
+    shutil.rmtree(clone.folder / ".snakemake")
+    with (clone.folder / RUN / "pseudo.zip").open("ab") as archive:
+        archive.write(b"more")
+    clone.set({"evaluation": {"seed_threshold": 0.05}})
+    done = clone.call("wsss", "adopt", status=2)
+    assert done.stdout.splitlines() == [
+        "shapes/cam/common/s0 eval/seed: threshold was calibrated, is 0.05",
+        f"{RUN}/pseudo.zip is not the file that {RUN}/pseudo.json describes",
+    ]
+    assert "error: 2 mismatches." in done.stderr
+    assert not (clone.folder / ".snakemake/metadata").exists()
+
+
+@pytest.mark.slow
+def test_adopted_files_are_made_again_as_the_ones_made_here(
+    clone: Checkout, made: Checkout
+) -> None:
+    change = {"segmenter": {"train": {"lr": 0.02}}}
+    assert clone.dry(change) == made.dry(change)
+    assert rules(clone.dry(change)[0]) == SEGMENTED
+    shutil.rmtree(clone.folder / ".snakemake")
+    clone.call("wsss", "adopt", "--persistence-backend", "db")
+    assert "Nothing to be done" in clone.snakemake("--persistence-backend", "db", "--dry-run")
+
+
+@pytest.mark.slow
+def test_results_of_other_parameters_are_not_bound_to_the_present_ones(clone: Checkout) -> None:
+    clone.snakemake("--config", "evaluation={seed_threshold: 0.05}")
+    done = clone.call("wsss", "verify", "shapes/cam/common/s0", status=2)
+    line = "shapes/cam/common/s0 eval/seed: threshold was 0.05, is calibrated"
+    assert done.stdout.splitlines() == [line]
+    clone.call("dvc", "commit", "--force")
+    assert clone.call("wsss", "adopt", status=2).stdout.splitlines() == [line]
+    assert repro(clone) == {"evaluate", "results", "all"}
+    assert clone.call("git", "status", "--porcelain").stdout == ""
+
+
+@pytest.mark.slow
+def test_equal_runs_give_an_equal_lock(clone: Checkout) -> None:
+    before = (clone.folder / "dvc.lock").read_bytes()
+    shutil.rmtree(clone.folder / "work")
+    made_again = ran(clone.snakemake())  # each job on one thread, as the first time
+    assert {"draw", "train", "pseudo", "segmenter", "results"} <= made_again
+    assert repro(clone) == set()
+    assert (clone.folder / "dvc.lock").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_an_experiment_changes_one_runs_labels_and_what_follows(clone: Checkout) -> None:
+    before = recorded_files(clone)
+    clone.call("dvc", "exp", "run", "--set-param", "pseudo.threshold=0.4")
+    after = recorded_files(clone)
+    changed = {path for path, checksum in after.items() if checksum != before[path]}
+    stages = ("pseudo", "segmenter", "masks", "eval/walk", "eval/pseudo", "eval/segmentation")
+    assert f"{RUN}/pseudo.zip" in changed
+    runs = {path for path in changed if path.startswith("work/")}
+    assert all(path.startswith(tuple(f"{RUN}/{stage}." for stage in stages)) for path in runs)
+
+
+@pytest.mark.slow
+def test_a_plan_with_other_files_asks_for_a_new_dvc_yaml(clone: Checkout) -> None:
+    arguments = ("dvc", "exp", "run", "--set-param", "methods=[cam]")
+    done = clone.call(*arguments, status=255)
+    assert "dvc.yaml does not list what params.yaml makes. Run `wsss dvc`" in done.stderr
+    clone.call("wsss", "dvc")
+    assert repro(clone) == {"results", "all"}
+    listed = clone.call("dvc", "stage", "list", "--name-only").stdout.split()
+    assert listed == ["pipeline", "data-shapes", "shapes-cam-common-s0"]
 
 
 @pytest.mark.slow
@@ -69,7 +197,7 @@ def test_a_changed_threshold_runs_only_what_depends_on_it(clone: Checkout) -> No
     assert rules(planned) == {"evaluate seed", "results", "all"}
     assert repro(clone) == {"evaluate", "results", "all"}
     status = json.loads(clone.call("dvc", "status", "--json").stdout)
-    assert status == {}
+    assert status == {"pipeline": ["always changed"]}
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import yaml
 from checkout import ROOT, Checkout
 from packaging.markers import Marker
 
+from wsss.runs.dvc_file import dvc_text
 from wsss.settings.render import params_text, schema_text
 from wsss.settings.resolve import load_params
 
@@ -51,9 +52,25 @@ def test_dvc_watches_every_key_of_the_parameters() -> None:
     assert stage["params"] == [{"params.yaml": None}]
 
 
+def test_dvc_records_what_the_parameters_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert (ROOT / "dvc.yaml").read_text() == dvc_text([Path("params.yaml")])
+
+
+def test_git_tracks_no_data_but_its_versions(fresh: Checkout, tmp_path: Path) -> None:
+    mine = fresh.copy(tmp_path / "repository")
+    for name in ("data/VOCdevkit/photo.jpg", "data/birds.dvc", "work/photo.zip"):
+        (mine.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine.folder / name).touch()
+    mine.call("git", "init", "--quiet")
+    mine.call("git", "add", "--all")
+    tracked = mine.call("git", "ls-files", "data", "work").stdout.split()
+    assert tracked == ["data/birds.dvc"]
+
+
 def test_dvc_deletes_no_output_before_the_run() -> None:
-    stage = parsed("dvc.yaml")["stages"]["pipeline"]
-    outputs = [*stage["outs"], *stage["metrics"]]
+    stages = parsed("dvc.yaml")["stages"].values()
+    outputs = [out for stage in stages for out in (*stage["outs"], *stage.get("metrics", []))]
     assert all(options["persist"] for output in outputs for options in output.values())
 
 

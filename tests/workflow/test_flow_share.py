@@ -70,6 +70,7 @@ def clone(
     receiver = Checkout(folder / "clone")
     connect(receiver, bucket)
     receiver.call("dvc", "pull", "--quiet")
+    receiver.call("wsss", "adopt")
     yield receiver
     shutil.rmtree(receiver.folder, ignore_errors=True)
 

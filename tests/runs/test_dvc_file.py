@@ -1,0 +1,81 @@
+"""`wsss dvc`: a stage for each dataset and run of a plan, and a check that the file is the present one."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from answer import wsss
+
+from wsss.runs.run import planned_runs
+from wsss.settings.resolve import load_params
+
+ROOT = Path(__file__).parents[2]
+EMBEDDED = ("--params", "params.yaml", "--params", "params/embedded.yaml")
+
+
+@pytest.fixture
+def folder(work: Path) -> Path:
+    """Return a folder with parameter files."""
+    shutil.copy(ROOT / "params.yaml", work)
+    shutil.copytree(ROOT / "params", work / "params")
+    return work
+
+
+def stages() -> dict[str, Any]:
+    """Return the stages in dvc.yaml."""
+    return dict(yaml.safe_load(Path("dvc.yaml").read_text())["stages"])
+
+
+def test_every_run_of_a_preset_has_a_stage_and_no_file_has_two(folder: Path) -> None:
+    wsss("dvc", *EMBEDDED).accepts()
+    runs = list(planned_runs(load_params([Path("params.yaml"), Path("params/embedded.yaml")])))
+    assert len(runs) > 10
+    assert {str(run).replace("/", "-") for run in runs} < set(stages())
+    files = [path for stage in stages().values() for out in stage["outs"] for path in out]
+    assert len(files) == len(set(files))
+    pipeline = stages()["pipeline"]
+    assert pipeline["cmd"][1] == "snakemake --cores all --configfile params/embedded.yaml"
+    assert pipeline["params"] == [{"params.yaml": None}, {"params/embedded.yaml": None}]
+    options = " ".join(EMBEDDED)
+    assert stages()["data-shapes"]["cmd"] == f"wsss verify data shapes {options}"
+
+
+def test_initial_weights_are_a_version_of_their_own(folder: Path) -> None:
+    wsss("dvc", "--params", "params.yaml", "--params", "params/voc12.yaml").accepts()
+    weights = {name: stage for name, stage in stages().items() if name.startswith("weights-")}
+    assert weights
+    for stage in weights.values():
+        name = stage["cmd"].split()[-1]
+        assert stage["cmd"] == f"wsss verify weights {name}"
+        assert list(stage["outs"][0]) == [f"work/pretrained/{name}.safetensors"]
+
+
+def test_another_plan_needs_another_file(folder: Path) -> None:
+    wsss("dvc", "--check").refuses("Run `wsss dvc`, then the same again.")
+    wsss("dvc").accepts()
+    wsss("dvc", "--check").accepts()
+    wsss("dvc", "--check", *EMBEDDED).refuses(f"Run `wsss dvc {' '.join(EMBEDDED)}`")
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("methods: [cam,", "methods: [toco,"))
+    wsss("dvc", "--check").refuses("dvc.yaml does not list what params.yaml makes")
+    Path("dvc.yaml").write_text("stages: {")
+    wsss("dvc", "--check").refuses("dvc.yaml does not list what params.yaml makes")
+
+
+def test_files_of_a_stage_that_an_experiment_leaves_out_stay_listed(folder: Path) -> None:
+    wsss("dvc").accepts()
+    fixed = "overrides: {fixed: {method: cam, set: {pseudo: {threshold: 0.4}}}}"
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("overrides: {}", fixed))
+    wsss("dvc", "--check").refuses("dvc.yaml does not list")
+    left_out = Path("work/shapes/cam/common/s0")
+    left_out.mkdir(parents=True)
+    for name in ("thresholds-walk.json", "calibrate-walk.json"):
+        (left_out / name).write_text("{}")
+    wsss("dvc", "--check").accepts()
+
+
+def test_dvc_reads_params_yaml_first(folder: Path) -> None:
+    wsss("dvc", "--params", "params/voc12.yaml").refuses("Name it before the others")
