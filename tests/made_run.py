@@ -63,14 +63,15 @@ def make_stages(run: Run, index: Index, stages: Sequence[str]) -> None:
         else:
             artifact = _make(run, stage, index)
             recorder = Recorder(stage, run.slice(stage), run.code(stage), run.seed)
-            recorder.write(run.path(f"{stage}.json"), [*index_files(run, stage), *done], [artifact])
+            outputs = [artifact, *([artifact.with_suffix(".csv")] if stage in run.trained else [])]
+            recorder.write(run.path(f"{stage}.json"), [*index_files(run, stage), *done], outputs)
             done.append(artifact)
 
 
 def _make(run: Run, stage: str, index: Index) -> Path:
     if stage in run.trained:
-        lines = (f"{step},0,0.1,{1 / step + run.seed / 9:.4f},50" for step in range(1, 21))
-        write_text(run.path(f"{stage}.csv"), "step,epoch,lr,loss,images_per_s\n" + "\n".join(lines))
+        lines = (f"{step},0,0.1,{1 / step + run.seed / 9:.4f}" for step in range(1, 21))
+        write_text(run.path(f"{stage}.csv"), "step,epoch,lr,loss\n" + "\n".join(lines))
         write_text(run.path(f"{stage}.safetensors"), f"weights of {run} {stage}")
         return run.path(f"{stage}.safetensors")
     entries = index.split("val") if stage in ("masks", "decode") else index.training()

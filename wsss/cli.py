@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wsss.errors import ConfigError, DatasetError, WsssError, one_line
+from wsss.errors import ConfigError, DatasetError, StaleError, WsssError, one_line
 from wsss.machine.launch import start
 from wsss.progress import fail, log, setup
 from wsss.runs.run import RESULTS, Run
@@ -281,6 +282,66 @@ def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
     from wsss.stages.evaluate import evaluate as stage
 
     stage(_run(run, params), what)
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN... | data DATASET... | weights NAME...]",
+            help="What to verify; default: everything that the parameters select.",
+        ),
+    ] = None,
+    params: ParamFiles = None,
+) -> None:
+    """Compare settings, code, inputs and the SHA-256 of every file with the records."""
+    from wsss.runs.verification import named_mismatches
+
+    _all_match(named_mismatches(_params(params), names or []))
+    typer.echo(f"{' '.join(names or ['Everything'])}: all files are the recorded ones.")
+
+
+def _all_match(mismatches: Iterable[str]) -> None:
+    """Print a line for each mismatch; `StaleError` if there is one."""
+    count = 0
+    for count, line in enumerate(mismatches, 1):  # noqa: B007
+        typer.echo(one_line(line))
+    if count:
+        raise StaleError(
+            f"{count} {'mismatch' if count == 1 else 'mismatches'}. Run `snakemake`, which remakes "
+            "what differs, or `dvc checkout` and `dvc pull` for the files of this commit."
+        )
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def adopt(context: typer.Context, params: ParamFiles = None) -> None:
+    """Verify everything, then let Snakemake take it for its own: after `dvc pull` in a new clone.
+
+    Further options are given to Snakemake.
+    """
+    from wsss.runs.adopt import touch
+    from wsss.runs.verification import plan_mismatches
+
+    _all_match(plan_mismatches(_params(params)))
+    touch(_param_files(params), context.args)
+    typer.echo("All files are the recorded ones, and Snakemake has nothing to make again.")
+
+
+@app.command("dvc")
+def write_dvc(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if dvc.yaml is not the same.")
+    ] = False,
+    params: ParamFiles = None,
+) -> None:
+    """Write dvc.yaml: what DVC records of every dataset and run that the parameters select."""
+    from wsss.runs import dvc_file
+
+    if check:
+        dvc_file.check_dvc_file(_param_files(params))
+    else:
+        dvc_file.write_dvc_file(_param_files(params))
 
 
 @app.command()

@@ -14,10 +14,13 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wsss.errors import MissingError, one_line
-from wsss.runs.run import Run
+from wsss.runs.run import WORK, Run
 from wsss.storage.files import read_json, sha256, write_json
 
 PACKAGES = ("torch", "timm", "numpy", "pillow", "pydensecrf2")  # they can change numbers
+TIMES = Path(
+    "benchmarks"
+)  # folder of durations and speeds, with the paths that records have in work/
 VALUE_LENGTH = 40  # characters of a wrong value that a message shows
 
 
@@ -31,7 +34,8 @@ class Record(RecordModel):
     """What every record says about the stage that wrote it.
 
     params: the settings that the stage depends on. code: the fingerprint of its code. inputs,
-    outputs: SHA-256 of every file, by path. wall_s: duration in seconds.
+    outputs: SHA-256 of every file, by path. Times are in a file of their own, so that equal runs have
+    equal records.
     """
 
     stage: str
@@ -42,7 +46,6 @@ class Record(RecordModel):
     outputs: dict[str, str]
     versions: dict[str, str]
     device: str
-    wall_s: float
 
 
 Model = TypeVar("Model", bound=RecordModel)
@@ -96,9 +99,14 @@ class Recorder:
     started: float = field(default_factory=time.monotonic)
 
     def write(
-        self, path: Path, inputs: Iterable[Path], outputs: Iterable[Path], **content: object
+        self,
+        path: Path,
+        inputs: Iterable[Path],
+        outputs: Iterable[Path],
+        images_per_s: float | None = None,
+        **content: object,
     ) -> None:
-        """Write the record of the finished stage; content: further keys, written last."""
+        """Write the record of the finished stage and its times; content: further keys, written last."""
         record = Record(
             stage=self.stage,
             params=dict(self.params),
@@ -108,9 +116,16 @@ class Recorder:
             outputs={item.as_posix(): sha256(item) for item in outputs},
             versions=versions(),
             device=self.device,
-            wall_s=round(time.monotonic() - self.started, 2),
         )
+        wall_s = round(time.monotonic() - self.started, 2)
+        speed = {} if images_per_s is None else {"images_per_s": images_per_s}
+        write_json(times_path(path), {"wall_s": wall_s, **speed})
         write_json(path, {**record.model_dump(), **content})
+
+
+def times_path(record: Path) -> Path:
+    """Return the file that says how long the stage of a record took, in seconds."""
+    return TIMES / record.relative_to(WORK)
 
 
 def recorder(run: Run, stage: str, device: str = "cpu") -> Recorder:

@@ -110,11 +110,12 @@ def _is_readable(path: Path) -> bool:
 def data_differences(*runs: Run) -> Iterator[Difference]:
     """Yield each way in which the datasets of runs do not fit the present, raw files included."""
     for dataset, params in {run.dataset: run.params for run in runs}.items():
-        for text in _data_differences(params, dataset):
+        for text in dataset_differences(params, dataset):
             yield Difference(_data_path(dataset), f"{dataset} data: {text}")
 
 
-def _data_differences(params: Params, dataset: str) -> Iterator[str]:
+def dataset_differences(params: Params, dataset: str) -> Iterator[str]:
+    """Yield each way in which a prepared dataset does not fit the present, without its name."""
     settings, code = data_slice(params, dataset), data_code(dataset)
     yield from _against(data_record(dataset), settings, code, f"data.{dataset}")
     manifest = load_manifest(manifest_path(dataset))

@@ -248,10 +248,10 @@ def _tensorboard(training: Training) -> Any:
 
 
 def write_log(path: Path, rows: list[dict[str, float]]) -> None:
-    """Write a row per step as CSV; a term that is missing in a step is an empty cell."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    """Write a row per step as CSV, without speeds; a term that is missing in a step is an empty cell."""
+    names = list(dict.fromkeys(name for row in rows for name in row if name != "images_per_s"))
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
 

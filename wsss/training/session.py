@@ -40,7 +40,7 @@ from wsss.storage.files import write_text
 from wsss.training.batches import MaskReader, Schedule, TrainingImages
 from wsss.training.loop import Objective, Training, fit
 
-EMPTY_LOG = "step,epoch,lr,loss,images_per_s\n"  # of a network that was not trained here
+EMPTY_LOG = "step,epoch,lr,loss\n"  # of a network that was not trained here
 
 Built = TypeVar("Built", bound=Network)
 Metrics = Callable[[], dict[str, float]]  # numbers for the record, from the trained network
@@ -117,10 +117,12 @@ def train_network(
     training = Training(objective, images, params.train, run.seed, weights, about, finish)
     metrics = fit(training, runtime)
     if runtime.is_main:
+        speed = metrics.pop("images_per_s")
         metrics |= measure()
         path, files = run.path(f"{stage}.json"), [*index_files(run, stage), *inputs]
         size = _size(objective.net, images_seen(params.train, len(entries)), runtime)
-        record.write(path, files, [weights], metrics=metrics, **size)
+        outputs = [weights, training.log]
+        record.write(path, files, outputs, speed, metrics=metrics, **size)
         values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         log.info("%s done: %s -> %s", stage, values, weights)
 
@@ -171,7 +173,8 @@ def adopt_published(
         return
     weights = _write(run, stage, net.state_dict(), load_index(run.index, *index_parts(run, stage)))
     path, size = run.path(f"{stage}.json"), _size(net, None, runtime)
-    record.write(path, [*index_files(run, stage), source], [weights], metrics=measure(), **size)
+    inputs, outputs = [*index_files(run, stage), source], [weights, weights.with_suffix(".csv")]
+    record.write(path, inputs, outputs, metrics=measure(), **size)
     log.info("%s from %s -> %s", stage, source, weights)
 
 
@@ -182,7 +185,8 @@ def write_computed(
     weights = _write(run, stage, tensors, index)
     earlier = [run.path(f"{name}.safetensors") for name in run.after(stage)]
     inputs = [*index_files(run, stage), *earlier]
-    record.write(run.path(f"{stage}.json"), inputs, [weights], metrics={})
+    outputs = [weights, weights.with_suffix(".csv")]
+    record.write(run.path(f"{stage}.json"), inputs, outputs, metrics={})
     shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
     log.info("%s done: %s -> %s", stage, shapes, weights)
 

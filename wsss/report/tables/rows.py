@@ -452,5 +452,4 @@ def _record_fields(record: Record) -> dict[str, object]:
         "outputs": record.outputs,
         "versions": record.versions,
         "device": record.device,
-        "wall_s": record.wall_s,
     }
