@@ -1,7 +1,7 @@
 """Snakemake and the table agree after a change of code was accepted, or touched and accepted."""
 
 from checkout import RUN, Checkout, ran
-from test_flow_plan import WALKED, rules
+from test_flow_plan import END, WALKED, rules
 
 NAME = RUN.removeprefix("work/")
 REASON = "renames a variable"
@@ -21,8 +21,9 @@ def test_an_accepted_change_remakes_the_tables_alone_and_later_changes_run_once(
     edited(mine)
     mine.call("wsss", "accept", NAME, "walk", "--because", REASON)
     [jobs] = mine.dry({})
-    assert rules(jobs) == {"results"}
-    assert ran(mine.snakemake()) == {"results"}
+    assert rules(jobs) == END
+    assert "results" in (jobs_run := ran(mine.snakemake()))
+    assert jobs_run <= END
     assert mine.dry({}) == [set()]
     table = (mine.folder / "results/table.md").read_text()
     assert f"‡ Of earlier code, accepted because: {REASON}." in table
