@@ -331,6 +331,30 @@ def adopt(context: typer.Context, params: ParamFiles = None) -> None:
     typer.echo("All files are the recorded ones, and Snakemake has nothing to make again.")
 
 
+@app.command()
+def accept(
+    run: RunName,
+    stage: Annotated[
+        str | None,
+        typer.Argument(help="Stage, data or weights; default: all of the run that is finished."),
+    ] = None,
+    because: Annotated[
+        str, typer.Option(help="Why the new code gives the same results; stands in the tables.")
+    ] = "",
+    params: ParamFiles = None,
+) -> None:
+    """Take results of earlier code for current, because the change of code alters no result."""
+    from wsss.runs.acceptance import accept as accept_code
+
+    lines = accept_code(_run(run, params), because, stage)
+    typer.echo("\n".join(map(one_line, lines)) or f"{run}: no code differs, nothing to accept.")
+    if lines:
+        typer.echo(
+            "Accepted; `snakemake` remakes the tables alone, which mark it. If it was called with "
+            "--touch since the code changed, call `wsss adopt` first."
+        )
+
+
 @app.command("dvc")
 def write_dvc(
     check: Annotated[

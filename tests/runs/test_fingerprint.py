@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from wsss.runs import fingerprint as module
-from wsss.runs.fingerprint import closure, fingerprint
+from wsss.runs.fingerprint import fingerprint, reached
 from wsss.runs.run import MODULES, Run
+from wsss.runs.syntax import source_digest
 from wsss.settings import Params
 
 
@@ -22,13 +23,16 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fresh(*names: str, folders: tuple[Path, ...] = ()) -> str:
-    for cached in (module._tree, module._module_digest, module._imports):
-        cached.cache_clear()
+    module.clear_caches()
     try:
         return fingerprint(*names, folders=folders)
     finally:
-        for cached in (module._tree, module._module_digest, module._imports):
-            cached.cache_clear()
+        module.clear_caches()
+
+
+def reached_modules(*names: str, folders: tuple[Path, ...] = ()) -> set[str]:
+    """Return the modules, named below wsss, of which a definition is reached."""
+    return {place.module.removeprefix("wsss.") for place in reached(names, folders) if place.name}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +72,7 @@ match x[1:]:
 
 def test_equal_code_has_one_fingerprint_on_every_version_of_python() -> None:
     expected = "62e3f03a8de88c65de1b4582bcd239381ce62c393eeeb1363e3469dfe6fdb75a"
-    assert module.source_digest(SOURCE) == expected
+    assert source_digest(SOURCE) == expected
 
 
 def test_own_methods_have_the_code_that_they_import_of_their_folder_and_of_the_package(
@@ -81,17 +85,19 @@ def test_own_methods_have_the_code_that_they_import_of_their_folder_and_of_the_p
         "from wsss.methods.cam.method import CAM\n"
     )
     (folder / "network.py").write_text("class Net: ...\n")
-    (folder / "losses.py").write_text("from . import weights\n")
+    (folder / "losses.py").write_text(
+        "from . import weights\ndef loss(x):\n    return weights.W * x\n"
+    )
     (folder / "weights.py").write_text("W = 1\n")
     (folder / "unused.py").write_text("X = 1\n")
     (folder / "__init__.py").write_text('"""Top-k."""\n')
     names, folders = ("own_methods.topk.method",), (tmp_path,)
-    reached = closure(names, folders)
+    modules = reached_modules(*names, folders=folders)
     own = {"method", "network", "losses", "weights"}
-    assert {name for name in reached if name.startswith("own_")} == {
-        "own_methods.topk", *(f"own_methods.topk.{name}" for name in own)
+    assert {name for name in modules if name.startswith("own_")} == {
+        f"own_methods.topk.{name}" for name in own
     }  # fmt: skip
-    assert {"methods.cam.method", "nets.build"} <= reached
+    assert {"methods.cam.method", "nets.build"} <= modules
     before = fresh(*names, folders=folders)
     (folder / "unused.py").write_text("X = 2\n")
     assert fresh(*names, folders=folders) == before
@@ -102,7 +108,7 @@ def test_own_methods_have_the_code_that_they_import_of_their_folder_and_of_the_p
 
 
 def test_a_stage_has_the_code_it_imports_and_no_other() -> None:
-    cams, walk = closure(("stages.cam", "methods.cam.method")), closure(("stages.walk",))
+    cams, walk = reached_modules("stages.cam", "methods.cam.method"), reached_modules("stages.walk")
     assert {
         "inference.multiscale",
         "storage.cam_archive",

@@ -11,7 +11,7 @@ from wsss.data.images import load_image, load_mask
 from wsss.data.index import load_index
 from wsss.data.index_parts import PARTS
 from wsss.errors import ConfigError, DatasetError
-from wsss.runs.fingerprint import closure
+from wsss.runs.fingerprint import reached
 from wsss.runs.inputs import data_code, data_files, data_slice
 from wsss.settings import (
     CocoParams,
@@ -132,7 +132,8 @@ def test_an_unknown_dataset_is_refused(work: Path) -> None:
 
 
 def test_the_fingerprint_of_a_dataset_holds_its_reader_alone() -> None:
-    shapes = closure(("stages.prepare", "datasets.drawn.shapes"))
-    assert "datasets.drawn.stamps" not in shapes
-    assert "datasets.drawn.outlines" in shapes
+    places = reached(("stages.prepare", "datasets.drawn.shapes"))
+    shapes = {place.module for place in places}
+    assert "wsss.datasets.drawn.stamps" not in shapes
+    assert "wsss.datasets.drawn.outlines" in shapes
     assert len({data_code(name) for name in NAMES}) == len(NAMES)

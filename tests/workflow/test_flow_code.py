@@ -18,7 +18,13 @@ EDITS = {
     "inference": ("wsss/stages/masks.py", "\nfrom ", "\nEDITED = 1\nfrom ", MASKED),
     "segmenter": ("wsss/stages/segmenter.py", "\nfrom ", "\nEDITED = 1\nfrom ", SEGMENTED),
     "scores": ("wsss/stages/evaluate.py", "\nfrom ", "\nEDITED = 1\nfrom ", SCORED | END),
-    "the table": ("wsss/report/tables/long.py", "\nfrom ", "\nEDITED = 1\nfrom ", END),
+    "the table": ("wsss/report/tables/long.py", 'GAIN = "gain', 'GAIN = "the gain', END),
+    "a function that no stage uses": (
+        "wsss/storage/files.py",
+        "\ndef ",
+        "\ndef unused() -> int:\n    return 1\n\n\ndef ",
+        set(),
+    ),
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from wsss.errors import ConfigError
 from wsss.runs import resources
+from wsss.runs.acceptance import accepted_texts, noted_code
 from wsss.runs.calibration import calibrated_files
 from wsss.runs.fingerprint import fingerprint
 from wsss.runs.inputs import (
@@ -28,7 +29,7 @@ from wsss.runs.inputs import (
     weights_code,
 )
 from wsss.runs.outputs import results_inputs
-from wsss.runs.run import SCORED_ARTIFACT, PlainSettings, Run, planned_runs, scored_artifact
+from wsss.runs.run import SCORED_ARTIFACT, WORK, PlainSettings, Run, planned_runs, scored_artifact
 from wsss.runs.staleness import stale
 from wsss.settings import history, method_spec
 from wsss.settings.layers import Layer
@@ -164,7 +165,12 @@ class Flow:
 
     def code(self, stage: str) -> Callable[[Wildcards], str]:
         """Return the function that gives a job of `stage` the fingerprint of its code."""
-        return lambda wildcards: self.run(wildcards).code(_filled(stage, wildcards))
+
+        def code(wildcards: Wildcards) -> str:
+            run, name = self.run(wildcards), _filled(stage, wildcards)
+            return noted_code(run.path(f"{name}.json"), run.code(name))
+
+        return code
 
     def memory(self, stage: str | None, megabytes: int) -> Callable[[Wildcards, int], int]:
         """Return the function that gives a job its memory in MB, more at each attempt.
@@ -188,7 +194,8 @@ class Flow:
 
     def data_code(self, wildcards: Wildcards) -> str:
         """Return the fingerprint of the code that prepares a dataset."""
-        return data_code(wildcards.dataset)
+        dataset = wildcards.dataset
+        return noted_code(WORK / dataset / "data.json", data_code(dataset))
 
     def data(self, stage: str) -> Paths:
         """Return the function that names the files of its dataset that a stage reads."""
@@ -289,11 +296,13 @@ class Flow:
 
     def weights_code(self, wildcards: Wildcards) -> str:
         """Return the fingerprint of the code that fetches initial weights."""
-        return weights_code()
+        path = initial_weights_path(wildcards.weights).with_suffix(".json")
+        return noted_code(path, weights_code())
 
     def results_code(self) -> str:
-        """Return the fingerprint of the code behind the tables and figures."""
-        return fingerprint("stages.table")
+        """Return the fingerprint of the code behind the tables and figures, and of what they mark."""
+        marks = "".join(f" {text}" for run in self.runs for text in accepted_texts(run))
+        return fingerprint("stages.table") + marks
 
     def basis(self, workflow: object) -> Paths:
         """Return the function that lists all files that the results are made from.

@@ -14,10 +14,14 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wsss.errors import MissingError, one_line
+from wsss.runs.origin import Origin, origin
 from wsss.runs.run import WORK, Run
 from wsss.storage.files import read_json, sha256, write_json
 
-PACKAGES = ("torch", "timm", "numpy", "pillow", "pydensecrf2")  # they can change numbers
+PACKAGES = (  # they can change numbers
+    *("torch", "timm", "numpy", "pillow", "pydensecrf2"),
+    *("scipy", "pycocotools", "safetensors", "ijson"),
+)
 TIMES = Path(
     "benchmarks"
 )  # folder of durations and speeds, with the paths that records have in work/
@@ -30,11 +34,24 @@ class RecordModel(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
+class Acceptance(RecordModel):
+    """A person's word that results of the code `was` are those of the code `now`.
+
+    commit: of the checkout in which it was given, None outside Git.
+    """
+
+    was: str
+    now: str
+    because: str
+    date: str
+    commit: str | None = None
+
+
 class Record(RecordModel):
     """What every record says about the stage that wrote it.
 
     params: the settings that the stage depends on. code: the fingerprint of its code. inputs,
-    outputs: SHA-256 of every file, by path. Times are in a file of their own, so that equal runs have
+    outputs: SHA-256 of every file, by path. origin: what it ran on. accepted: later code whose results would be the same. Times are in a file of their own, so that equal runs have
     equal records.
     """
 
@@ -46,6 +63,12 @@ class Record(RecordModel):
     outputs: dict[str, str]
     versions: dict[str, str]
     device: str
+    origin: Origin | None = None
+    accepted: tuple[Acceptance, ...] = ()
+
+    def is_of(self, code: str) -> bool:
+        """Return whether the stage ran with this code, or with code that was accepted as equal."""
+        return code == self.code or any(code == acceptance.now for acceptance in self.accepted)
 
 
 Model = TypeVar("Model", bound=RecordModel)
@@ -118,11 +141,12 @@ class Recorder:
             outputs={item.as_posix(): sha256(item) for item in outputs},
             versions=versions(),
             device=self.device,
+            origin=origin(),
         )
         wall_s = round(time.monotonic() - self.started, 2)
         speed = {name: content.pop(name) for name in ("images_per_s",) if name in content}
         write_json(times_path(path), {"wall_s": wall_s, **speed})
-        write_json(path, {**record.model_dump(), **content})
+        write_json(path, {**record.model_dump(exclude={"accepted"}), **content})
 
 
 def times_path(record: Path) -> Path:

@@ -13,7 +13,7 @@ from wsss.runs.calibration import thresholds_path
 from wsss.runs.inputs import index_files
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import Run, scored_artifact, stage_kind
-from wsss.runs.staleness import Difference, differences
+from wsss.runs.staleness import Difference, acceptable, differences
 from wsss.storage.files import sha256
 
 
@@ -106,9 +106,11 @@ def stages_before(run: Run, stage: str) -> set[str]:
 def _out_of_date(run: Run, stage: str, difference: Difference) -> str:
     folder, record = run.folder, difference.record
     if not record.is_relative_to(folder):  # of the dataset or of initial weights
-        return f"{record.parent} is out of date: {difference}. {_way_out(run, stage, None)}"
+        way_out = _way_out(run, stage, None) + acceptable([str(difference)], f"{run} data")
+        return f"{record.parent} is out of date: {difference}. {way_out}"
     source = record.relative_to(folder).with_suffix("").as_posix()
-    return f"{artifact(run, source)} is out of date: {difference}. {_way_out(run, stage, source)}"
+    way_out = _way_out(run, stage, source) + acceptable([str(difference)], f"{run} {source}")
+    return f"{artifact(run, source)} is out of date: {difference}. {way_out}"
 
 
 def _way_out(run: Run, stage: str, source: str | None) -> str:

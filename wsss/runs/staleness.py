@@ -6,7 +6,7 @@ of the stage that wrote this file; raw files are compared with the manifest of t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,8 +79,16 @@ def verify(*runs: Run, partly: bool = False) -> None:
         more = f"; and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
         raise StaleError(
             f"The results are out of date: {'; '.join(lines[:LISTED])}{more}. "
-            "Run `snakemake` again; it remakes what differs."
+            f"Run `snakemake` again; it remakes what differs.{acceptable(lines)}"
         )
+
+
+def acceptable(lines: Iterable[str], target: str = "RUN") -> str:
+    """Return the other way out, if code differs in one of these lines. target: what to accept."""
+    if not any(": code was " in line for line in lines):
+        return ""
+    command = f'wsss accept {target} --because "REASON"'
+    return f" If the new code gives the same results, `{command}` says so and makes them current."
 
 
 def stale(*runs: Run) -> set[Path]:
@@ -151,8 +159,13 @@ def _against(
     """Yield how the settings and the code of a record differ from the present ones."""
     for key, was, now in changes(record.params, params, section):
         yield f"{key} was {was}, is {now}"
-    if record.code != code:
-        yield f"code was {record.code}, is {code}"
+    if not record.is_of(code):
+        yield code_change(record, code)
+
+
+def code_change(record: Record, code: str) -> str:
+    """Return how the code of a record differs from the present code, in words."""
+    return f"code was {record.code}, is {code}"
 
 
 def changes(was: object, now: object, key: str = "") -> Iterator[tuple[str, object, object]]:

@@ -21,7 +21,13 @@ from wsss.runs.artifacts import (
 from wsss.runs.inputs import dataset_outputs, weights_code
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import WORK, Run, planned_runs
-from wsss.runs.staleness import changes, data_differences, dataset_differences, differences
+from wsss.runs.staleness import (
+    changes,
+    code_change,
+    data_differences,
+    dataset_differences,
+    differences,
+)
 from wsss.settings import Params
 from wsss.settings.resolve import check_dataset
 from wsss.storage.files import sha256
@@ -82,8 +88,8 @@ def weights_mismatches(name: str) -> Iterator[str]:
         return
     for key, was, now in changes(record.params, {"weights": name}):
         yield f"weights {name}: {key} was {was}, is {now}"
-    if record.code != weights_code():
-        yield f"weights {name}: code was {record.code}, is {weights_code()}"
+    if not record.is_of(weights_code()):
+        yield f"weights {name}: {code_change(record, weights_code())}"
     yield from _files(record, record_path, [path])
 
 

@@ -111,6 +111,7 @@ several. Every number stands beside the protocol it was measured under.</p>
 </dl>
 {% endif %}
 {{ rows_of(part.numbers) }}
+{% for mark in part.marks %}<p>{{ mark }}</p>{% endfor %}
 {% for source in part.sources %}<p>Published: {{ source }}</p>{% endfor %}
 {% if part.networks.columns | length > part.networks.named %}
 <h3>The networks behind the numbers</h3>
@@ -175,6 +176,7 @@ def _part(dataset: str, rows: Sequence[Row]) -> dict[str, object]:
         "numbers": _lines(table, [column for column in columns if not column.is_of_networks]),
         "networks": {**_joined(_lines(table, [*names, *networks])), "named": len(names)},
         "sources": table.sources,
+        "marks": table.marks,
     }
 
 

@@ -10,6 +10,7 @@ LATEX = {
     **{
         "±": r"$\pm$",
         "†": r"$^\dagger$",
+        "‡": r"$^\ddagger$",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsss.errors import StaleError
 from wsss.report.tables import published
 from wsss.report.tables.alike import check_seeds
-from wsss.report.tables.long import grid, percent
-from wsss.report.tables.rows import DIGITS, SOFTWARE, software
+from wsss.report.tables.long import accepted_notes, grid, percent
+from wsss.report.tables.rows import ACCEPTED, DIGITS, SOFTWARE, accepted_reasons, reasons, software
 from wsss.runs.evaluation import BoxEvaluation
 from wsss.runs.knowledge import is_more_than_labels
 from wsss.runs.record import read_record
@@ -63,6 +63,7 @@ class BoxScore:
     run: Run
     evaluation: BoxEvaluation
     path: Path
+    accepted: tuple[str, ...] = ()  # why results of earlier code count
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -105,6 +106,7 @@ class BoxRow:
     parameters: int | None
     images_seen: int | None
     software: Mapping[str, str]
+    accepted: str = ""
 
     @property
     def is_below(self) -> bool:
@@ -130,7 +132,7 @@ def collect(runs: Iterable[Run]) -> list[BoxScore]:
         score = read(path, run.params)
         if str(score.run) != str(run):
             raise StaleError(f"{path} is of {score.run}. Delete it and run again.")
-        scores.append(score)
+        scores.append(replace(score, accepted=accepted_reasons(run, "eval/boxes")))
     return scores
 
 
@@ -176,6 +178,7 @@ def _row(seeds: Sequence[BoxScore]) -> BoxRow:
         parameters=first.described.parameters,
         images_seen=first.described.images_seen,
         software=software([score.evaluation.described.made_with for score in seeds]),
+        accepted=reasons(score.accepted for score in seeds),
     )
 
 
@@ -208,7 +211,8 @@ def to_markdown(table: Sequence[BoxRow]) -> str:
     numbers = ["%" in head or head in ("images", "seeds") for head in heads]
     below = [place for place, row in enumerate(table) if row.is_below][:1]
     sources = dict.fromkeys(f"{row.title}: {row.source}" for row in table if row.source)
-    return "\n".join([*grid(heads, lines, numbers, below), "", NOTE, *sources]) + "\n"
+    notes = [NOTE, *accepted_notes(row.accepted for row in table)]
+    return "\n".join([*grid(heads, lines, numbers, below), "", *notes, *sources]) + "\n"
 
 
 def _line(row: BoxRow, with_papers: bool, differing: Sequence[str]) -> list[str]:
@@ -219,5 +223,6 @@ def _line(row: BoxRow, with_papers: bool, differing: Sequence[str]) -> list[str]
     papers = [percent(value) for value in row.published.values()] if with_papers else []
     failures = [percent(row.outcomes[outcome]) for outcome in FAILURES]
     last = [str(row.images), str(row.seeds), row.networks, *(row.software[k] for k in differing)]
-    first = [row.dataset, row.title, row.protocol, row.extra]
+    title = row.title + ACCEPTED * bool(row.accepted)
+    first = [row.dataset, title, row.protocol, row.extra]
     return [*first, *shares, *papers, *failures, *last]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from wsss.report.tables import latex
-from wsss.report.tables.rows import SOFTWARE, Line, Row, ordered, stage_title
+from wsss.report.tables.rows import ACCEPTED, SOFTWARE, Line, Row, ordered, stage_title
 
 CONVENTIONS = {
     "A": "classes in the truth or in the prediction",
@@ -119,7 +119,7 @@ def _count(number: int | None, unit: int) -> str:
 
 COLUMNS = (
     Column("dataset", lambda row: row.dataset, is_protocol=True),
-    Column("method", lambda row: row.title),
+    Column("method", lambda row: row.title + ACCEPTED * bool(row.accepted)),
     Column("protocol", lambda row: row.protocol, is_protocol=True),
     Column("stage", lambda row: stage_title(row.stage)),
     Column("mIoU %", miou, is_number=True),
@@ -185,7 +185,12 @@ class Layout:
         """Return the shared values in one sentence, or an empty text, and what the columns are."""
         values = "; ".join(f"{head}: {value}" for head, value in self.shared.items())
         notes = [f"{head[0].upper()}{head[1:]}: {note}." for head, note in self.notes().items()]
-        return " ".join([f"In all rows {values}." if values else "", *notes]).strip()
+        return " ".join([f"In all rows {values}." if values else "", *notes, *self.marks]).strip()
+
+    @property
+    def marks(self) -> list[str]:
+        """What the mark of rows with accepted results of earlier code means, if there are any."""
+        return accepted_notes(row.accepted for row in self.rows)
 
 
 def layout(table: Sequence[Row]) -> Layout:
@@ -204,6 +209,12 @@ def layout(table: Sequence[Row]) -> Layout:
     sources = tuple(dict.fromkeys(f"{row.title}: {row.source}" for row in rows if row.source))
     cells = tuple(tuple(column.text(row) for column in columns) for row in rows)
     return Layout(tuple(rows), tuple(columns), _joined(shared), cells, sources)
+
+
+def accepted_notes(accepted: Iterable[str]) -> list[str]:
+    """Return a sentence with the reasons of accepted rows; an empty list if there are none."""
+    texts = dict.fromkeys(filter(None, accepted))
+    return [f"{ACCEPTED} Of earlier code, accepted because: {'; '.join(texts)}."] if texts else []
 
 
 def _joined(shared: Mapping[str, str]) -> dict[str, str]:

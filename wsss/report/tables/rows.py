@@ -14,9 +14,11 @@ from pathlib import Path
 from wsss.data.index import load_index
 from wsss.errors import MissingError, StaleError
 from wsss.report.tables import alike, published
+from wsss.runs.acceptance import acceptances
 from wsss.runs.chain import digest
 from wsss.runs.evaluation import Description, Evaluation, Protocol
 from wsss.runs.knowledge import is_more_than_labels
+from wsss.runs.origin import Origin
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import Run, stage_kind
 from wsss.runs.staleness import data_record, records
@@ -45,6 +47,7 @@ def stage_order(what: str) -> tuple[int, bool]:
 
 DIGITS = 6  # decimals of a score
 BASELINE = "cam"  # the method that gains are measured against
+ACCEPTED = "‡"  # of rows whose results of earlier code a person has accepted
 SOFTWARE = ("torch", "timm", "numpy", "pillow", "pydensecrf2", "device", "precision")
 
 Group = tuple[str, str, str, str]  # dataset, method, protocol, stage
@@ -57,6 +60,7 @@ class Score:
     run: Run
     evaluation: Evaluation
     path: Path
+    accepted: tuple[str, ...] = ()  # why results of earlier code count
 
     @property
     def what(self) -> str:
@@ -88,7 +92,7 @@ class Row:
     paper's number. gain: mIoU minus the mIoU of the baseline, with a 95 % interval over seeds and
     images if both have several runs; gain_by_seed: the same of each seed. extra, pretraining,
     parameters, images_seen: as in `Description`. settings: digest of the settings of all stages.
-    torch to precision: the versions, devices and precisions that the row was made with.
+    accepted: why results of earlier code count. torch to precision: the versions, devices and precisions that the row was made with.
     """
 
     dataset: str
@@ -130,6 +134,7 @@ class Row:
     unscored: int = 0
     data: str = ""
     settings: str = ""
+    accepted: str = ""
     torch: str = ""
     timm: str = ""
     numpy: str = ""
@@ -176,8 +181,19 @@ def collect(runs: Iterable[Run]) -> list[Score]:
             score = read(path, run.params)
             if (str(score.run), score.what) != (str(run), what):
                 raise StaleError(f"{path} is of {score.run} {score.what}. Delete it and run again.")
-            scores.append(score)
+            scores.append(replace(score, accepted=accepted_reasons(run, f"eval/{what}")))
     return scores
+
+
+def accepted_reasons(run: Run, stage: str) -> tuple[str, ...]:
+    """Return why results of earlier code count as the present ones, for a stage and all before it."""
+    accepted = (item for items in acceptances(run, stage).values() for item in items)
+    return tuple(dict.fromkeys(item.because for item in accepted))
+
+
+def reasons(seeds: Iterable[tuple[str, ...]]) -> str:
+    """Return the reasons of all seeds, each once."""
+    return "; ".join(dict.fromkeys(reason for accepted in seeds for reason in accepted))
 
 
 def table_rows(scores: Iterable[Score]) -> list[Row]:
@@ -230,6 +246,7 @@ def _row(seeds: Sequence[Score]) -> Row:
         labels_used=protocol.labels_used,
         coverage=_mean([score.evaluation.coverage for score in seeds]),
         miou_before_crf=_mean(rough) if len(rough) == len(seeds) else None,
+        accepted=reasons(score.accepted for score in seeds),
     )
     return _with_software(_with_description(_with_protocol(row, protocol), described), seeds)
 
@@ -417,14 +434,35 @@ def curve_rows(scores: Iterable[Score]) -> list[Line]:
 def provenance(runs: Iterable[Run], table: Iterable[Row] = ()) -> dict[str, object]:
     """Return the record of every artifact, by dataset, and by run and stage.
 
+    `made_with` has, by run, what its stages ran on: commit, lock, CUDA, driver and packages.
     `differences` has the versions, devices and precisions that are not the same in all rows of a
     dataset: the rows by value, by name, by dataset.
     """
-    data, stages = {}, {}
+    data, stages, made_with = {}, {}, {}
     for run in runs:
         data[run.dataset] = _record_fields(data_record(run.dataset))
-        stages[str(run)] = {name: _record_fields(record) for name, record in records(run).items()}
-    return {"data": data, "runs": stages, "differences": differing_software(table)}
+        of_run = records(run)
+        stages[str(run)] = {name: _record_fields(record) for name, record in of_run.items()}
+        made_with[str(run)] = _made_with(of_run)
+    return {
+        "data": data,
+        "runs": stages,
+        "made_with": made_with,
+        "differences": differing_software(table),
+    }
+
+
+def _made_with(stages: Mapping[str, Record]) -> list[dict[str, object]]:
+    """Return what the stages of a run ran on, once for all stages that share it."""
+    groups: list[dict[str, object]] = []
+    names: list[list[str]] = []
+    for stage, record in stages.items():
+        place = {**(record.origin or Origin()).model_dump(), "versions": record.versions}
+        if place not in groups:
+            groups.append(place)
+            names.append([])
+        names[groups.index(place)].append(stage)
+    return [{"stages": used, **place} for used, place in zip(names, groups, strict=True)]
 
 
 def differing_software(table: Iterable[Row]) -> dict[str, dict[str, dict[str, list[str]]]]:
@@ -452,4 +490,5 @@ def _record_fields(record: Record) -> dict[str, object]:
         "outputs": record.outputs,
         "versions": record.versions,
         "device": record.device,
+        **({"accepted": [a.model_dump() for a in record.accepted]} if record.accepted else {}),
     }

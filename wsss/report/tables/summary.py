@@ -13,8 +13,16 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from wsss.report.tables import latex
-from wsss.report.tables.long import BELOW, grid, markdown, miou, percent
-from wsss.report.tables.rows import SOFTWARE, Row, Score, ordered, stage_order, stage_title
+from wsss.report.tables.long import BELOW, accepted_notes, grid, markdown, miou, percent
+from wsss.report.tables.rows import (
+    ACCEPTED,
+    SOFTWARE,
+    Row,
+    Score,
+    ordered,
+    stage_order,
+    stage_title,
+)
 from wsss.runs.knowledge import NONE
 from wsss.runs.run import stage_kind
 
@@ -86,7 +94,9 @@ def _summary(dataset: str, rows: Sequence[Row]) -> Wide:
     for title, is_below in dict.fromkeys((row.title, row.is_below) for row in ordered(rows)):
         line_rows = [row for row in rows if (row.title, row.is_below) == (title, is_below)]
         below = len(lines) if is_below and below is None else below
-        line = [title + MARK * any(map(_is_odd(rows), line_rows)), _extra(line_rows)]
+        marks = MARK * any(map(_is_odd(rows), line_rows))
+        marks += ACCEPTED * any(row.accepted for row in line_rows)
+        line = [title + marks, _extra(line_rows)]
         for place, stage_columns in columns.items():
             row = by_place.get((title, is_below, *place))
             line += [text(row) if row else "" for _, text in stage_columns]
@@ -149,6 +159,7 @@ def _note(rows: Sequence[Row]) -> str:
     notes = [f"mIoU in %, mean{spread} over {over} seed{'s' * (over != '1')}. {stages}."]
     if software := _software_note(rows):
         notes.append(software)
+    notes += accepted_notes(row.accepted for row in rows)
     return " ".join([*notes, *(f"Published by {paper}." for paper in papers)])
 
 

@@ -1,0 +1,147 @@
+"""Acceptance of results of earlier code, by a person who knows that the change alters no result.
+
+A record then names the old and the new code, the reason, the date and the commit. Snakemake keeps the
+code that it has noted: `noted_code` gives it that code for as long as the present code is accepted.
+Imports neither torch nor timm.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsss.errors import ConfigError, StaleError
+from wsss.runs.inputs import data_code, initial_weights, initial_weights_path, weights_code
+from wsss.runs.origin import origin
+from wsss.runs.record import Acceptance, Record, read_record
+from wsss.runs.run import WORK, Run
+from wsss.runs.sources import stages_before
+from wsss.runs.staleness import LISTED, code_change, data_differences, differences
+from wsss.storage.files import read_json, write_json
+
+NOTED = Path(".snakemake/wsss/accepted.json")
+DATA, WEIGHTS = "data", "weights"
+
+
+@dataclass(frozen=True)
+class Made:
+    """The record of a stage, a dataset or initial weights, with the present code behind it."""
+
+    name: str
+    path: Path
+    code: str
+
+
+def accept(run: Run, because: str, stage: str | None = None) -> list[str]:
+    """Accept the present code for the records of a run; return a line for each record that changed.
+
+    stage: accept it for this stage alone, or for `data` or `weights`. The dataset and the initial
+    weights are those of all runs.
+
+    Raises:
+        StaleError: more than the code differs.
+    """
+    if not because.strip():
+        raise ConfigError("--because is empty. Say why the new code gives the same results.")
+    present = list(_made(run))
+    chosen = [made for made in present if stage in (None, made.name.split(" ")[0])]
+    if not chosen:
+        names = ", ".join(dict.fromkeys(made.name.split(" ")[0] for made in present))
+        raise ConfigError(f"{run} has no finished stage {stage}; there are: {names or 'none'}.")
+    records = {made: read_record(made.path, Record) for made in chosen}
+    _refuse_others(run, records)
+    changed = {made: record for made, record in records.items() if not record.is_of(made.code)}
+    for made, record in changed.items():
+        _write(made, record, because)
+    return [f"{run} {made.name}: {code_change(rec, made.code)}" for made, rec in changed.items()]
+
+
+def _made(run: Run) -> Iterator[Made]:
+    """Yield the records that a run rests on, if they are there."""
+    names = {
+        name for stage in run.trained for name in initial_weights(run.settings, stage).values()
+    }
+    weights = {name: initial_weights_path(name).with_suffix(".json") for name in sorted(names)}
+    everything = [
+        Made(DATA, WORK / run.dataset / "data.json", data_code(run.dataset)),
+        *(Made(f"{WEIGHTS} {name}", path, weights_code()) for name, path in weights.items()),
+        *(Made(stage, run.path(f"{stage}.json"), run.code(stage)) for stage in run.stages()),
+    ]
+    yield from (made for made in everything if made.path.is_file())
+
+
+def _refuse_others(run: Run, records: dict[Made, Record]) -> None:
+    """Stop if more than the code differs from what the records say."""
+    stages = {made.name for made in records} - {DATA}
+    reasons = [*differences(run, partly=True, stages=stages)]
+    if any(made.name == DATA for made in records):
+        reasons += data_differences(run)
+    of_code = {
+        (made.path, f": {code_change(record, made.code)}") for made, record in records.items()
+    }
+    others = [
+        str(reason)
+        for reason in reasons
+        if not any(reason.record == path and str(reason).endswith(text) for path, text in of_code)
+    ]
+    if others:
+        more = f"; and {len(others) - LISTED} more" if len(others) > LISTED else ""
+        raise StaleError(
+            f"More than the code differs: {'; '.join(others[:LISTED])}{more}. Run `snakemake`, which "
+            "remakes that, or undo it; a change of code alone can be accepted."
+        )
+
+
+def _write(made: Made, record: Record, because: str) -> None:
+    """Add the acceptance to a record, whose time stays, and to what Snakemake is told."""
+    acceptance = Acceptance(
+        was=record.code,
+        now=made.code,
+        because=" ".join(because.split()),
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        commit=origin().commit,
+    )
+    noted = _noted()
+    codes = noted.setdefault(made.path.as_posix(), {})
+    codes[made.code] = codes.get(record.code, record.code)
+    write_json(NOTED, noted)
+    status, content = made.path.stat(), read_json(made.path)
+    accepted = [item.model_dump() for item in (*record.accepted, acceptance)]
+    write_json(made.path, {**content, "accepted": accepted})
+    os.utime(made.path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _noted() -> dict[str, dict[str, str]]:
+    """Return, by record and present code, the code that Snakemake has noted."""
+    return dict(read_json(NOTED)) if NOTED.is_file() else {}
+
+
+def noted_code(record: Path, code: str) -> str:
+    """Return the code that Snakemake has noted for a record, if `code` was accepted in its place."""
+    return _noted().get(record.as_posix(), {}).get(code, code)
+
+
+def acceptances(run: Run, stage: str) -> dict[str, tuple[Acceptance, ...]]:
+    """Return what was accepted of a stage and of all that it depends on, by name."""
+    names = {stage, DATA, *stages_before(run, stage)}
+    return {
+        made.name: record.accepted
+        for made in _made(run)
+        if made.name in names or made.name.startswith(f"{WEIGHTS} ")
+        if (record := read_record(made.path, Record)).accepted
+    }
+
+
+def accepted_texts(run: Run) -> list[str]:
+    """Return the acceptances of a run as text that changes with them; none if nothing is noted."""
+    if not NOTED.is_file():
+        return []
+    texts = (
+        f"{made.path}:{acceptance.now}:{acceptance.because}"
+        for made in _made(run)
+        for acceptance in read_record(made.path, Record).accepted
+    )
+    return sorted(texts)
