@@ -16,6 +16,7 @@ import typer
 from wsss.errors import ConfigError, DatasetError, WsssError, one_line
 from wsss.machine.launch import start
 from wsss.progress import fail, log, setup
+from wsss.runs.checkout import params_file
 from wsss.runs.run import RESULTS, Run
 from wsss.settings import Params, render
 from wsss.settings.resolve import load_params, read_layers
@@ -39,7 +40,7 @@ ParamFiles = Annotated[
     typer.Option(
         "--params",
         help="Parameter file, laid over the files named before it; may be repeated. "
-        f"Default: ${PARAMS_VARIABLE}, else params.yaml.",
+        f"Default: ${PARAMS_VARIABLE}, else params.yaml here or in the checkout.",
     ),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run: dataset/method/protocol/sSEED.")]
@@ -65,7 +66,7 @@ Processes = Annotated[int, typer.Option(min=0, help="Number of worker processes.
 
 
 def _param_files(files: list[Path] | None) -> list[Path]:
-    named = os.environ.get(PARAMS_VARIABLE, "params.yaml")
+    named = os.environ.get(PARAMS_VARIABLE) or params_file()
     return files or [Path(name) for name in named.split(os.pathsep)]
 
 
@@ -75,7 +76,7 @@ def _params(files: list[Path] | None) -> Params:
 
 def _methods_path(files: list[Path] | None) -> tuple[str, ...]:
     """Return the user's folders with methods; none where there is no parameter file."""
-    if not files and PARAMS_VARIABLE not in os.environ and not Path("params.yaml").is_file():
+    if not files and PARAMS_VARIABLE not in os.environ and not Path(params_file()).is_file():
         return ()
     return _params(files).methods_path
 

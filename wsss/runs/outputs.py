@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from wsss.runs.checkout import PACKAGE, relative
 from wsss.runs.inputs import data_files, initial_weights, initial_weights_path
 from wsss.runs.run import RESULTS, WORK, Run
 from wsss.settings import Params
@@ -35,7 +36,7 @@ SHOWN = ("cam", "pseudo", "masks", "boxes")  # stages whose archives the panels 
 
 def results_inputs(params: Params, runs: Iterable[Run]) -> list[str]:
     """Return all files that tables, figures and panels are made from."""
-    paths = ["wsss/report/tables/published.yaml"]
+    paths = [relative(PACKAGE / "report/tables/published.yaml")]
     for dataset in params.datasets:
         paths += [path.as_posix() for path in data_files(params, dataset)]
     paths += [f"{WORK}/{dataset}/data.json" for dataset in params.datasets]
