@@ -26,7 +26,6 @@ from wsss.runs.outputs import (
 from wsss.runs.resources import configuration, executor_limits, lift_rate_limit
 from wsss.runs.resume import note_head
 
-
 checkout = Checkout(workflow)
 
 
@@ -92,9 +91,9 @@ onstart:
 
 
 onsuccess:
-    if Path("results/table.md").is_file():
-        print(Path("results/table.md").read_text(encoding="utf-8"))
+    if Path(RESULTS, "table.md").is_file():
+        print(Path(RESULTS, "table.md").read_text(encoding="utf-8"))
         print(
-            "Tables, figures and panels are in results/ (open results/table.html);"
+            f"Tables, figures and panels are in {RESULTS}/ (open {RESULTS}/table.html);"
         )
         print("`snakemake --report report.html` makes one page of all of it.")

@@ -17,7 +17,7 @@ from wsss.errors import ConfigError, DatasetError, WsssError, one_line
 from wsss.machine.launch import start
 from wsss.progress import fail, log, setup
 from wsss.runs.checkout import params_file
-from wsss.runs.run import RESULTS, Run
+from wsss.runs.run import Run
 from wsss.settings import Params, render
 from wsss.settings.resolve import load_params, read_layers
 
@@ -74,11 +74,11 @@ def _params(files: list[Path] | None) -> Params:
     return load_params(_param_files(files))
 
 
-def _methods_path(files: list[Path] | None) -> tuple[str, ...]:
-    """Return the user's folders with methods; none where there is no parameter file."""
+def _present_params(files: list[Path] | None) -> Params:
+    """Return the parameters; the defaults where there is no parameter file."""
     if not files and PARAMS_VARIABLE not in os.environ and not Path(params_file()).is_file():
-        return ()
-    return _params(files).methods_path
+        return Params()
+    return _params(files)
 
 
 def _run(name: str, files: list[Path] | None) -> Run:
@@ -318,14 +318,18 @@ def show(
     images: Annotated[
         str, typer.Option(help="Number of training images and of validation images; or all.")
     ] = "24",
-    output: Annotated[Path, typer.Option(help="Folder to write.")] = RESULTS / "gallery",
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write; default: results/gallery.")
+    ] = None,
     params: ParamFiles = None,
 ) -> None:
     """Write a gallery: images with the output of each stage of the runs; open index.html."""
     from wsss.report.gallery.gallery import gallery, image_count
 
-    count = gallery([_recorded(name, params) for name in runs], image_count(images), output)
-    typer.echo(f"{count} images -> {output / 'index.html'}")
+    shown = [_recorded(name, params) for name in runs]
+    folder = output or Path(_params(params).results) / "gallery"
+    count = gallery(shown, image_count(images), folder)
+    typer.echo(f"{count} images -> {folder / 'index.html'}")
 
 
 @app.command()
@@ -457,7 +461,7 @@ def show_params(
 ) -> None:
     """Print the settings, or explain them."""
     if explain:
-        typer.echo(render.explain(_methods_path(params)))
+        typer.echo(render.explain(_present_params(params).methods_path))
     elif schema:
         typer.echo(render.schema_text(), nl=False)
     elif write:
@@ -489,14 +493,18 @@ def _settings(run: Run, files: list[Path], key: str | None) -> str:
 
 @app.command("methods")
 def show_methods(params: ParamFiles = None) -> None:
-    """List the methods, their papers and their chains; also those in methods_path."""
+    """List the methods, their papers and their chains; also those in methods_path, and variants."""
     from wsss.settings import method_spec
 
-    folders = _methods_path(params)
+    loaded = _present_params(params)
+    folders = loaded.methods_path
     for name in method_spec.methods(folders):
         spec = method_spec.spec(name, folders)
         chain = " -> ".join(spec.networks) or "no classifier"
         typer.echo(f"{name}: {spec.title}. {spec.paper or spec.supervision} [{chain}]")
+    for name, variant in loaded.all_variants.items():
+        only = f", {variant.protocol} only" if variant.protocol else ""
+        typer.echo(f"{name}: variant of {variant.method}{only} {render.yaml_value(variant.set)}")
 
 
 @app.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -127,7 +128,7 @@ class Flow:
         earlier = sorted({name for spec in specs for name in spec.scored_networks})
         return {
             "dataset": "|".join(self._datasets()),
-            "method": "|".join(methods),
+            "method": "|".join(map(re.escape, (*methods, *self.params.all_variants))),
             "protocol": "published|common",
             "seed": r"\d+",
             "network": "|".join(sorted(networks)),

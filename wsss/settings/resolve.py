@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from wsss.errors import ConfigError
-from wsss.settings import MethodNetworkParams, Params, RunSections, method_spec
+from wsss.settings import MethodNetworkParams, Params, RunSections, method_spec, variants
 from wsss.settings.base import RawSettings, merge
 from wsss.settings.layers import SECTIONS, Layer, layers_of_network, layers_of_run, merged
 from wsss.settings.thresholds import published_thresholds, with_numbers
@@ -206,7 +206,8 @@ def _impossible(params: Params) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
         return
-    yield from _selection("methods", params.methods, methods)
+    yield from _selection("methods", params.methods, (*methods, *params.all_variants))
+    yield from variants.problems(params.variants, methods)
     yield from _selection("protocols", params.protocols, params.protocols)
     yield from _selection("seeds", params.seeds, params.seeds)
     for name in params.data.csv:
@@ -214,9 +215,7 @@ def _impossible(params: Params) -> Iterator[str]:
             yield f"data.csv.{name}: this name is taken by a built-in dataset"
         if not name.replace("-", "").replace("_", "").isalnum():
             yield f"data.csv.{name}: use letters, digits, '-' and '_' alone"
-    for name, override in params.overrides.items():
-        for problem in _unusable(override.set):
-            yield f"overrides.{name}.set: {problem}"
+    yield from _unusable_changes(params)
     for dataset, method, protocol in _combinations(params, datasets, methods):
         try:
             resolve_settings(params, dataset, method, protocol)
@@ -234,6 +233,17 @@ def _selection(key: str, chosen: Sequence[object], allowed: Sequence[object]) ->
         yield f"{key}: one is listed twice"
 
 
+def _unusable_changes(params: Params) -> Iterator[str]:
+    """Yield the problems of what overrides and variants change, as far as no run is needed."""
+    for name, override in params.overrides.items():
+        for problem in _unusable(override.set):
+            yield f"overrides.{name}.set: {problem}"
+    for name, variant in params.variants.items():
+        sections = {key.partition(".")[0]: None for key in variant.grid}
+        for problem in _unusable({**variant.set, **sections}):
+            yield f"variants.{name}: {problem}"
+
+
 def _unusable(changes: Mapping[str, object]) -> Iterator[str]:
     for key in changes:
         if key not in (*SECTIONS, "networks"):
@@ -245,9 +255,11 @@ def _combinations(
     params: Params, datasets: Sequence[str], methods: Sequence[str]
 ) -> Iterator[tuple[str, str, str]]:
     for dataset in params.datasets:
-        for method in params.methods:
-            if dataset in datasets and method in methods:
-                yield from ((dataset, method, protocol) for protocol in params.protocols)
+        for method in params.run_methods:
+            if dataset in datasets and params.base(method) in methods:
+                for protocol in params.protocols:
+                    if params.runs_under(method, protocol):
+                        yield dataset, method, protocol
 
 
 @functools.lru_cache(maxsize=512)
@@ -256,19 +268,20 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Run
     where = f"{dataset}/{method}/{protocol}"
     sections: RawSettings = params.model_dump(include=set(SECTIONS))
     layers, folders = layers_of_run(params, dataset, method, protocol), params.methods_path
-    changes, chain = merged(layers), method_spec.spec(method, folders).networks
-    _check_chain(changes.pop("networks", {}), chain, method, where)
+    base = params.base(method)
+    changes, chain = merged(layers), method_spec.spec(base, folders).networks
+    _check_chain(changes.pop("networks", {}), chain, base, where)
     shared = [Layer("the sections for all runs", sections)]
     problems: list[str] = []
     networks = {}
     for name, network in chain.items():
-        stack = layers_of_network(shared, layers, method, name, folders)
+        stack = layers_of_network(shared, layers, base, name, folders)
         networks[name] = _network(stack, network, f"networks.{name}.", problems)
     try:
         plain = {**merge(sections, changes), "networks": networks}
         settings = RunSettings.model_validate(plain)
         if not calibrates(settings, protocol):
-            numbers = with_numbers(settings, published_thresholds(method, folders))
+            numbers = with_numbers(settings, published_thresholds(base, folders))
             settings = RunSettings.model_validate(merge(plain, numbers))
     except ValidationError as error:
         problems = [*describe_problems(error, RunSettings), *problems]
