@@ -176,6 +176,7 @@ ELSEWHERE = {
     "datasets",
     "protocols",
     "methods_path",
+    "preset",
     "segmenter.preset",
     "affinity.confident.unary",
 }

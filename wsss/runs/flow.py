@@ -33,7 +33,7 @@ from wsss.runs.run import SCORED_ARTIFACT, PlainSettings, Run, planned_runs, sco
 from wsss.runs.staleness import stale
 from wsss.settings import history, method_spec
 from wsss.settings.layers import Layer
-from wsss.settings.resolve import BUILT_IN, layers_text, read_layers, validate_layers
+from wsss.settings.resolve import BUILT_IN, expanded, layers_text, read_layers, validate_layers
 from wsss.storage.files import write_text
 
 PARAMS_FOLDER = Path(".snakemake/wsss")
@@ -71,7 +71,7 @@ class Flow:
             [path.relative_to(present) if path.is_relative_to(present) else path for path in paths]
         )
         if config:
-            self._layers.append(Layer("--config of Snakemake", config))
+            self._layers += expanded(Layer("--config of Snakemake", config))
         self.params = validate_layers(self._layers, "the configuration")
         self.runs = list(planned_runs(self.params))
         if not self.runs:

@@ -109,6 +109,10 @@ class Override(Strict):
 class RunSelection(Strict):
     """Which runs there are, and the data that they use."""
 
+    preset: str | None = Field(
+        None,
+        description="experiment of params/, such as voc12, that lies below this file's changed lines",
+    )
     datasets: tuple[str, ...] = Field(
         ("shapes",),
         description="datasets to run on: shapes, stamps, voc12, coco14, cub, or names in data.csv",

@@ -19,6 +19,7 @@ from wsss.storage.files import write_text
 
 # The keys that stand in params.yaml: what a user is likely to change. A section stands for all its keys.
 USUAL = (
+    "preset",
     "datasets",
     "methods",
     "methods_path",

@@ -16,7 +16,14 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from wsss.errors import ConfigError
-from wsss.settings import MethodNetworkParams, Params, RunSections, method_spec, variants
+from wsss.settings import (
+    MethodNetworkParams,
+    Params,
+    RunSections,
+    experiments,
+    method_spec,
+    variants,
+)
 from wsss.settings.base import RawSettings, merge
 from wsss.settings.layers import SECTIONS, Layer, layers_of_network, layers_of_run, merged
 from wsss.settings.thresholds import published_thresholds, with_numbers
@@ -97,8 +104,15 @@ def read_layers(paths: Sequence[Path]) -> list[Layer]:
         if set(content) == {STORED}:
             layers += [Layer(part["source"], part["settings"]) for part in content[STORED]]
         else:
-            layers.append(Layer(str(path), content))
+            layers += expanded(Layer(str(path), content))
     return layers
+
+
+def expanded(layer: Layer) -> list[Layer]:
+    """Return a layer after the preset that it names; alone, if it names none."""
+    file = experiments.preset_file(layer)
+    preset = read_yaml(file) if file else None
+    return [*experiments.with_preset(layer, preset, str(file))]
 
 
 def layers_text(layers: Sequence[Layer]) -> str:
@@ -152,6 +166,12 @@ def describe_problems(
         key = (prefix + ".".join(str(part) for part in item["loc"])).rstrip(".")
         if key in MOVED:
             problems.append(f"unknown key {key}; {MOVED[key]}")
+        elif item["type"] == "extra_forbidden" and "." in str(item["loc"][-1]):
+            *sections, name = str(item["loc"][-1]).split(".")
+            nested = f"{name}: {_short(item['input'])}"
+            for section in reversed(sections):
+                nested = f"{section}: {{{nested}}}"
+            problems.append(f"unknown key {key}; write {nested}")
         elif item["type"] == "extra_forbidden":
             siblings = list(_fields_at(model, item["loc"][:-1]))
             close = closest(str(item["loc"][-1]), siblings)
