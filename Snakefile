@@ -1,7 +1,8 @@
-"""The pipeline, from image labels to the table of results. Run it from this folder.
+"""The pipeline, from image labels to the table of results.
 
 snakemake --cores 2                                      the embedded demo
 snakemake --cores 2 --configfile params/embedded.yaml    another experiment
+snakemake --cores 2 --directory study                    a study in a folder of its own
 snakemake --cores 64 --profile slurm                     the same on a cluster
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from wsss.errors import WsssError
+from wsss.runs.checkout import Checkout
 from wsss.runs.flow import Flow
 from wsss.runs.missing import check_before_plan
 from wsss.runs.outputs import (
@@ -24,14 +26,17 @@ from wsss.runs.outputs import (
 from wsss.runs.resources import configuration, executor_limits, lift_rate_limit
 from wsss.runs.resume import note_head
 
+checkout = Checkout(workflow)
 
-configfile: "params.yaml"
+
+configfile: checkout.params_file
 
 
 try:
-    flow = Flow(*configuration(workflow, config))
+    flow = Flow(*configuration(workflow, config, checkout))
     flow.check_arrays(*executor_limits(workflow))
-    check_before_plan(workflow, flow.params, WorkflowError)
+    if not checkout.is_module:
+        check_before_plan(workflow, flow.params, WorkflowError)
 except WsssError as error:
     raise WorkflowError(str(error)) from None
 
@@ -47,10 +52,10 @@ if getattr(workflow, "is_main_process", True):
         print(replaced, file=sys.stderr)
 
 os.environ.update(flow.environment())
-shell.prefix("set -euo pipefail; source workflow/tell.sh; ")
+shell.prefix(checkout.shell_functions("workflow/tell.sh"))
 
 
-container: "envs/wsss.sif"
+container: checkout.path("envs/wsss.sif")
 
 
 RUN = "{dataset}/{method}/{protocol}/s{seed}"
@@ -81,14 +86,14 @@ rule all:
 
 
 onstart:
-    note_head(sys.argv[1:])
+    note_head(sys.argv[1:], workflow.rundir)
     lift_rate_limit(workflow)
 
 
 onsuccess:
-    if Path("results/table.md").is_file():
-        print(Path("results/table.md").read_text(encoding="utf-8"))
+    if Path(RESULTS, "table.md").is_file():
+        print(Path(RESULTS, "table.md").read_text(encoding="utf-8"))
         print(
-            "Tables, figures and panels are in results/ (open results/table.html);"
+            f"Tables, figures and panels are in {RESULTS}/ (open {RESULTS}/table.html);"
         )
         print("`snakemake --report report.html` makes one page of all of it.")

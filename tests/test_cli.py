@@ -100,7 +100,7 @@ def test_a_setting_that_gives_way_is_named_beside_the_settings_of_a_run(work: Pa
 
 
 def test_debug_shows_where_an_error_came_from(work: Path) -> None:
-    answer = wsss("--debug", "params")
+    answer = wsss("--debug", "params", "--params", "absent.yaml")
     assert answer.code == REFUSED
     assert "Traceback" in answer.err
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 import wsss
+from wsss.settings import Params
 
 ROOT = Path(__file__).parent.parent
 PAPERS = {"PCSformer", "CRT", "CPDGL", "SemFormer", "PCSS"}
@@ -75,3 +76,20 @@ def test_issue_forms_have_what_a_forge_asks_for() -> None:
         assert {"name", "description", "body"} <= set(content)
         questions = [part for part in content["body"] if part["type"] != "markdown"]
         assert len({question["id"] for question in questions}) == len(questions)
+
+
+def test_the_workflow_catalog_is_told_what_the_workflow_has() -> None:
+    usage = yaml.safe_load(text(".snakemake-workflow-catalog.yml"))["usage"]
+    deployment = usage["software-stack-deployment"]
+    rules = [path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk")]
+    assert deployment["conda"] == any("conda:" in rule for rule in rules)
+    assert deployment["apptainer"] == ("container:" in text("Snakefile"))
+    assert deployment["report"] == any("report(" in rule for rule in rules)
+    assert (ROOT / "workflow/report").is_dir()
+
+
+def test_the_configuration_page_names_keys_that_exist() -> None:
+    rows = [line.split("|")[1] for line in text("config/README.md").splitlines() if "|" in line]
+    keys = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+    assert len(keys) > 10
+    assert keys <= set(Params.model_fields)

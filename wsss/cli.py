@@ -17,7 +17,8 @@ import typer
 from wsss.errors import ConfigError, DatasetError, StaleError, WsssError, one_line
 from wsss.machine.launch import start
 from wsss.progress import fail, log, setup
-from wsss.runs.run import RESULTS, Run
+from wsss.runs.checkout import params_file
+from wsss.runs.run import Run
 from wsss.settings import Params, render
 from wsss.settings.resolve import load_params, read_layers
 
@@ -40,7 +41,7 @@ ParamFiles = Annotated[
     typer.Option(
         "--params",
         help="Parameter file, laid over the files named before it; may be repeated. "
-        f"Default: ${PARAMS_VARIABLE}, else params.yaml.",
+        f"Default: ${PARAMS_VARIABLE}, else params.yaml here or in the checkout.",
     ),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run: dataset/method/protocol/sSEED.")]
@@ -66,7 +67,7 @@ Processes = Annotated[int, typer.Option(min=0, help="Number of worker processes.
 
 
 def _param_files(files: list[Path] | None) -> list[Path]:
-    named = os.environ.get(PARAMS_VARIABLE, "params.yaml")
+    named = os.environ.get(PARAMS_VARIABLE) or params_file()
     return files or [Path(name) for name in named.split(os.pathsep)]
 
 
@@ -74,11 +75,11 @@ def _params(files: list[Path] | None) -> Params:
     return load_params(_param_files(files))
 
 
-def _methods_path(files: list[Path] | None) -> tuple[str, ...]:
-    """Return the user's folders with methods; none where there is no parameter file."""
-    if not files and PARAMS_VARIABLE not in os.environ and not Path("params.yaml").is_file():
-        return ()
-    return _params(files).methods_path
+def _present_params(files: list[Path] | None) -> Params:
+    """Return the parameters; the defaults where there is no parameter file."""
+    if not files and PARAMS_VARIABLE not in os.environ and not Path(params_file()).is_file():
+        return Params()
+    return _params(files)
 
 
 def _run(name: str, files: list[Path] | None) -> Run:
@@ -405,14 +406,18 @@ def show(
     images: Annotated[
         str, typer.Option(help="Number of training images and of validation images; or all.")
     ] = "24",
-    output: Annotated[Path, typer.Option(help="Folder to write.")] = RESULTS / "gallery",
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write; default: results/gallery.")
+    ] = None,
     params: ParamFiles = None,
 ) -> None:
     """Write a gallery: images with the output of each stage of the runs; open index.html."""
     from wsss.report.gallery.gallery import gallery, image_count
 
-    count = gallery([_recorded(name, params) for name in runs], image_count(images), output)
-    typer.echo(f"{count} images -> {output / 'index.html'}")
+    shown = [_recorded(name, params) for name in runs]
+    folder = output or Path(_params(params).results) / "gallery"
+    count = gallery(shown, image_count(images), folder)
+    typer.echo(f"{count} images -> {folder / 'index.html'}")
 
 
 @app.command()
@@ -544,7 +549,7 @@ def show_params(
 ) -> None:
     """Print the settings, or explain them."""
     if explain:
-        typer.echo(render.explain(_methods_path(params)))
+        typer.echo(render.explain(_present_params(params).methods_path))
     elif schema:
         typer.echo(render.schema_text(), nl=False)
     elif write:
@@ -576,14 +581,18 @@ def _settings(run: Run, files: list[Path], key: str | None) -> str:
 
 @app.command("methods")
 def show_methods(params: ParamFiles = None) -> None:
-    """List the methods, their papers and their chains; also those in methods_path."""
+    """List the methods, their papers and their chains; also those in methods_path, and variants."""
     from wsss.settings import method_spec
 
-    folders = _methods_path(params)
+    loaded = _present_params(params)
+    folders = loaded.methods_path
     for name in method_spec.methods(folders):
         spec = method_spec.spec(name, folders)
         chain = " -> ".join(spec.networks) or "no classifier"
         typer.echo(f"{name}: {spec.title}. {spec.paper or spec.supervision} [{chain}]")
+    for name, variant in loaded.all_variants.items():
+        only = f", {variant.protocol} only" if variant.protocol else ""
+        typer.echo(f"{name}: variant of {variant.method}{only} {render.yaml_value(variant.set)}")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Going on after a dead head, as far as it needs no cluster (tests/slurm has the rest)."""
 
 import json
+import os
 import sys
 import time
 from dataclasses import asdict, replace
@@ -47,6 +48,18 @@ def test_a_head_elsewhere_is_resumed_only_if_the_user_knows_it_is_dead() -> None
     with pytest.raises(StaleError, match="begun on login2"):
         resume.prepare(cancel=False, is_dead=False)
     assert resume.prepare(cancel=False, is_dead=True) == ["--cores", "2"]
+
+
+def test_a_head_is_called_again_in_the_folder_of_its_call(
+    work: Path, unlocked: list[list[str]]
+) -> None:
+    (work / "study").mkdir()
+    arguments = ["--directory", "study", "--configfile", "mine.yaml"]
+    content = {"worker": asdict(DEAD), "arguments": arguments, "folder": str(work)}
+    os.chdir("study")
+    write_json(resume.HEAD, content)
+    assert resume.prepare(cancel=False, is_dead=True) == arguments
+    assert (Path.cwd(), unlocked) == (work, [arguments])
 
 
 def test_the_folder_is_unlocked_only_when_no_job_is_left(

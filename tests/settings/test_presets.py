@@ -18,6 +18,12 @@ def settings(preset: str, method: str, protocol: str) -> RunSettings:
     return resolve_settings(params, params.datasets[0], method, protocol)
 
 
+def test_every_preset_has_results_of_its_own() -> None:
+    folders = {path.stem: read_yaml(path)["results"] for path in (ROOT / "params").glob("*.yaml")}
+    assert folders == {name: f"results/{name}" for name in folders}
+    assert {"voc12", "coco14", "stamps", "embedded", "smoke", "cub"} <= set(folders)
+
+
 @pytest.mark.parametrize("method", FAMILY)
 @pytest.mark.parametrize("preset", ["voc12", "coco14"])
 def test_at_full_size_protocols_differ_in_the_mistakes_alone(preset: str, method: str) -> None:

@@ -38,7 +38,7 @@ def test_params_yaml_holds_the_defaults_of_the_usual_keys() -> None:
     raw = read_yaml(ROOT / "params.yaml")
     assert validate_params(raw) == Params()
     keys = {key for key, _, kind, _ in setting_rows(Params) if kind != "section"}
-    usual = leaves({**raw, "overrides": 0, "data": {**raw["data"], "csv": 0}})
+    usual = leaves({**raw, "overrides": 0, "variants": 0, "data": {**raw["data"], "csv": 0}})
     assert usual == {key for key in keys if is_usual(key)}
     assert len(usual) < len(keys) / 3
 
@@ -180,6 +180,12 @@ def test_bad_parameters_are_all_named_in_one_line(
     assert text.startswith("my.yaml has ")
     for message in messages:
         assert message in text
+
+
+@pytest.mark.parametrize("folder", ["", "work/mine", "work", "a b", "{mine}", "mine'"])
+def test_results_are_kept_in_a_plain_folder_that_is_not_of_runs(folder: str) -> None:
+    with pytest.raises(ConfigError, match="results: write a folder such as results/mine"):
+        validate_params({"results": folder})
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 CHANGES = {
     "methods": ["cam", "toco", "supervised"],
     "seeds": [0],
+    "results": "results",
     "evaluation": {"thresholds": 10},
     "report": {"panels": 1},
 }
@@ -68,6 +69,37 @@ def cells(text: str) -> list[list[str]]:
     lines = [line for line in text.splitlines() if line.startswith("|")]
     found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [found[0], *found[2:]]
+
+
+def test_results_of_other_settings_leave_the_tables_alone(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path / "copy")
+    with chdir(tmp_path / "copy"):
+        before = {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
+        Path("mine.yaml").write_text("methods: [cam]\nresults: results/mine\n")
+        done = table("--params", "params.yaml", "--params", "mine.yaml")
+        assert Path("results/mine/table.md").read_text() in done.output
+        assert Path("results/mine/figures/curves.svg").is_file()
+        assert {row.method for row in selection.read_table(Path("results/mine/table.csv"))} == {
+            "cam"
+        }
+        assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_variant_has_rows_of_its_own_beside_its_base(squares: Index, work: Path) -> None:
+    variants = {"cam-beta": {"method": "cam", "grid": {"walk.beta": [4.0]}}}
+    changes = {"methods": ["cam"], "protocols": ["common"], "variants": variants}
+    chosen = validate_params({**CHOSEN, **changes})
+    index = make_dataset(squares, "shapes", chosen, ("red", "green", "blue"))
+    for run in planned_runs(chosen):
+        make_run(run, index)
+    text = write_results(chosen)
+    rows = selection.read_table(Path("results/table.csv"))
+    assert [row.title for row in rows if row.stage == "seed"] == ["CAM", "CAM: cam-beta-4.0"]
+    assert "CAM: cam-beta-4.0" in text
+    assert Path("results/figures/panels-shapes-cam-beta-4.0-common-s0.png").is_file()
+    assert Path("work/shapes/cam-beta-4.0/common/s0/walk.json").is_file()
+    again = table("--from", "work/shapes/cam-beta-4.0", "--stage", "seed").output
+    assert "CAM: cam-beta-4.0" in again
 
 
 def test_a_chosen_part_is_printed_and_nothing_is_written(

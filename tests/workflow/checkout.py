@@ -166,14 +166,14 @@ def sources() -> list[str]:
 
 
 def fresh_checkout(folder: Path) -> Checkout:
-    """Return a copy of the repository whose params.yaml is the smoke preset; nothing is made yet."""
+    """Return a copy of the repository whose params.yaml is the smoke preset, with its results in results/."""
     for name in sources():
         source, target = ROOT / name, folder / name
         if source.is_file() or source.is_symlink():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
     checkout = Checkout(folder)
-    checkout.set(read_yaml(folder / "params/smoke.yaml"))
+    checkout.set({**read_yaml(folder / "params/smoke.yaml"), "results": "results"})
     return checkout
 
 

@@ -116,7 +116,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "affinity.extra_knowledge": "none", "classifier.extra_knowledge": "none",
         "segmenter.extra_knowledge": "none",
     }),
-    ("report", END, {"report.panels": 3, "methods": ["cam"]}),
+    ("report", END, {"report.panels": 3, "methods": ["cam"], "results": "results/other"}),
     ("gallery, which a command makes", NOTHING, {
         "report.gallery_px": 99, "report.boundary_px": 5,
     }),
@@ -127,6 +127,9 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     ("shards", SHARDED, {"shards": 2}),
     ("overrides that match no run", NOTHING, {
         "overrides": {"mine": {"dataset": "stamps", "set": {"walk": {"beta": 4.0}}}},
+    }),
+    ("a variant of a method", {"train"} | LOCALIZED, {
+        "variants": {"cam-beta": {"method": "cam", "grid": {"walk.beta": [4.0]}}},
     }),
     ("overrides that match", WALKED, {
         "overrides": {"mine": {"method": "cam", "set": {"walk": {"beta": 4.0}}}},
@@ -173,6 +176,7 @@ ELSEWHERE = {
     "datasets",
     "protocols",
     "methods_path",
+    "preset",
     "segmenter.preset",
     "affinity.confident.unary",
 }

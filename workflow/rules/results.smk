@@ -1,27 +1,29 @@
 # Tables, figures and panels, made from the records.
 
+RESULTS = flow.params.results
+
 
 rule results:
     input:
         results_inputs(flow.params, flow.runs),
     output:
-        expand("results/{name}", name=TABLES),
+        [f"{RESULTS}/{name}" for name in TABLES],
         localization_tables(flow.runs),
         report(
-            "results/table.html",
+            f"{RESULTS}/table.html",
             caption="../report/table.rst",
             category="Results",
             labels={"figure": "table"},
         ),
         report(
-            "results/context.csv",
+            f"{RESULTS}/context.csv",
             caption="../report/context.rst",
             category="Phenomena",
             labels={"figure": "scores on contexts"},
         ),
         [
             report(
-                f"results/figures/{name}.svg",
+                f"{RESULTS}/figures/{name}.svg",
                 caption=f"../report/{name}.rst",
                 category=category,
                 labels={"figure": name},

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wsss.errors import ConfigError
 from wsss.progress import progress
-from wsss.runs.run import RESULTS, Run
+from wsss.runs.run import Run
 from wsss.storage.cam_archive import Cam, CamReader
 from wsss.storage.files import replacing
 
@@ -29,7 +29,10 @@ def cams(run: Run, style: str = "psa", target: Path | None = None) -> Path:
     if style not in STYLES:
         raise ConfigError(f"{style!r} is not one of {', '.join(STYLES)}.")
     reader = CamReader(run.path("cam.zip"))
-    path = target or RESULTS / f"cams-{style}-{run.dataset}-{run.method}-{run.protocol}-s{run.seed}"
+    path = (
+        target
+        or run.results / f"cams-{style}-{run.dataset}-{run.method}-{run.protocol}-s{run.seed}"
+    )
     for name in progress(reader, "export"):
         content = (_psa if style == "psa" else _irn)(reader[name])
         with replacing(path / f"{name}.npy") as temporary, temporary.open("wb") as file:

@@ -18,7 +18,7 @@ from wsss.data.images import ORIENTATION, encode_image, load_entry, load_entry_m
 from wsss.data.index import Entry, Index, load_index
 from wsss.errors import ConfigError, MissingError
 from wsss.progress import progress
-from wsss.runs.run import RESULTS, Run
+from wsss.runs.run import Run
 from wsss.storage.archive import Reader
 from wsss.storage.files import write_json, write_text
 
@@ -33,7 +33,7 @@ def voc_tree(run: Run, what: str = "pseudo", target: Path | None = None) -> Path
     training script can use the folder as it is. `classes.txt` has the classes in the order of their labels.
     """
     index = load_index(run.index)
-    path = target or RESULTS / f"voc-{_stem(run, what)}"
+    path = target or run.results / f"voc-{_stem(run, what)}"
     if path.exists():
         raise ConfigError(f"{path} exists. Delete it, or name another folder with --out.")
     folder = path.with_name(
@@ -68,7 +68,7 @@ def coco(run: Run, what: str = "pseudo", target: Path | None = None) -> Path:
             "pycocotools is not installed. Run `uv sync --extra coco` (or pip install wsss[coco])."
         ) from None
     index = load_index(run.index)
-    path = target or RESULTS / f"coco-{_stem(run, what)}.json"
+    path = target or run.results / f"coco-{_stem(run, what)}.json"
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     for entry, labels in progress(_labelled(run, index, what), "export"):

@@ -21,7 +21,7 @@ from wsss.inference.trained import normalisation, restore
 from wsss.machine.runtime import Runtime
 from wsss.nets.deeplab import build_deeplab, resize
 from wsss.progress import log
-from wsss.runs.run import RESULTS, Run
+from wsss.runs.run import Run
 from wsss.storage import checkpoint
 from wsss.storage.files import replacing
 
@@ -71,7 +71,7 @@ def onnx(run: Run, target: Path | None = None) -> Path:
         lambda: build_deeplab(run.settings.segmenter, len(classes)), weights, Runtime.start()
     )
     served = Served(net.cpu(), normalisation(net), settings.align_corners).eval()
-    path = target or RESULTS / f"{run.dataset}-{run.method}-{run.protocol}-s{run.seed}.onnx"
+    path = target or run.results / f"{run.dataset}-{run.method}-{run.protocol}-s{run.seed}.onnx"
     side = settings.augment.crop_px
     model, shape = _traced(served), "(batch, 3, height, width)"
     if model is None:

@@ -13,7 +13,7 @@ from PIL import Image
 from wsss.data import labelmap
 from wsss.data.index import Entry, load_index
 from wsss.errors import ConfigError, DatasetError
-from wsss.runs.run import RESULTS, Run
+from wsss.runs.run import Run
 from wsss.storage.archive import Reader
 from wsss.storage.files import replacing
 
@@ -32,7 +32,7 @@ def voc_test(run: Run, target: Path | None = None) -> Path:
             f"{run.index} has no test images. Unpack VOC2012test.tar over the devkit and run "
             "`snakemake` again (`wsss data fetch voc12` says where it is from)."
         )
-    path = target or RESULTS / f"voc-test-{run.method}-{run.protocol}-s{run.seed}.tar"
+    path = target or run.results / f"voc-test-{run.method}-{run.protocol}-s{run.seed}.tar"
     pack(entries, Reader(run.path("masks.zip")), len(index.classes), path)
     return path
 

@@ -108,7 +108,7 @@ class Method(ABC):
 
 def build_method(run: Run, classes: int) -> Method:
     """Return the method of a run with its settings."""
-    method = load_method(run.method, run.params.methods_path)
+    method = load_method(run.base, run.params.methods_path)
     return method(run.settings.networks, classes)
 
 

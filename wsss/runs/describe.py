@@ -44,7 +44,7 @@ def described(run: Run, what: str) -> Description:
     sizes = [records.get(stage) for stage in trained]
     starts = [start for _, start in _starts(run, what)]
     return Description(
-        title=run.spec.title,
+        title=run.title,
         supervision=supervision(run, what),
         networks=networks(run, what),
         backbone=compared.relative.split(".")[0],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,7 @@ from wsss.runs.run import SCORED_ARTIFACT, WORK, PlainSettings, Run, planned_run
 from wsss.runs.staleness import stale
 from wsss.settings import history, method_spec
 from wsss.settings.layers import Layer
-from wsss.settings.resolve import BUILT_IN, layers_text, read_layers, validate_layers
+from wsss.settings.resolve import BUILT_IN, expanded, layers_text, read_layers, validate_layers
 from wsss.storage.files import write_text
 
 PARAMS_FOLDER = Path(".snakemake/wsss")
@@ -71,7 +72,7 @@ class Flow:
             [path.relative_to(present) if path.is_relative_to(present) else path for path in paths]
         )
         if config:
-            self._layers.append(Layer("--config of Snakemake", config))
+            self._layers += expanded(Layer("--config of Snakemake", config))
         self.params = validate_layers(self._layers, "the configuration")
         self.runs = list(planned_runs(self.params))
         if not self.runs:
@@ -128,7 +129,7 @@ class Flow:
         earlier = sorted({name for spec in specs for name in spec.scored_networks})
         return {
             "dataset": "|".join(self._datasets()),
-            "method": "|".join(methods),
+            "method": "|".join(map(re.escape, (*methods, *self.params.all_variants))),
             "protocol": "published|common",
             "seed": r"\d+",
             "network": "|".join(sorted(networks)),

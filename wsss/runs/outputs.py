@@ -1,4 +1,4 @@
-"""The files of `results/`: tables, figures and panels, and the files that they are made from.
+"""The files of the folder of results: tables, figures and panels, and the files that they are made from.
 
 Imports neither torch nor timm: Snakemake imports this module before every job.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from wsss.runs.checkout import PACKAGE, relative
 from wsss.runs.inputs import data_files, initial_weights, initial_weights_path
-from wsss.runs.run import RESULTS, WORK, Run
+from wsss.runs.run import WORK, Run
 from wsss.settings import Params
 
 TABLES = (
@@ -35,7 +36,7 @@ SHOWN = ("cam", "pseudo", "masks", "boxes")  # stages whose archives the panels 
 
 def results_inputs(params: Params, runs: Iterable[Run]) -> list[str]:
     """Return all files that tables, figures and panels are made from."""
-    paths = ["wsss/report/tables/published.yaml"]
+    paths = [relative(PACKAGE / "report/tables/published.yaml")]
     for dataset in params.datasets:
         paths += [path.as_posix() for path in data_files(params, dataset)]
     paths += [f"{WORK}/{dataset}/data.json" for dataset in params.datasets]
@@ -59,15 +60,15 @@ def _run_files(run: Run) -> Iterator[str]:
 
 def localization_tables(runs: Iterable[Run]) -> list[str]:
     """Return the tables of the methods that localize; none if there is no such run."""
-    localizes = any(run.spec.localizes for run in runs)
-    return [f"{RESULTS}/localization.{suffix}" for suffix in ("csv", "md") if localizes]
+    folder = next((run.results for run in runs if run.spec.localizes), None)
+    return [f"{folder}/localization.{suffix}" for suffix in ("csv", "md") if folder]
 
 
 def panels(runs: Sequence[Run]) -> list[tuple[str, dict[str, str]]]:
     """Return the path of every qualitative panel and its labels in the report."""
     paths = []
     for run in runs:
-        stem = f"{RESULTS}/figures/panels-{run.dataset}-{run.method}-{run.protocol}-s{run.seed}"
+        stem = f"{run.results}/figures/panels-{run.dataset}-{run.method}-{run.protocol}-s{run.seed}"
         labels = {
             "dataset": run.dataset,
             "method": run.method,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import ConfigError
+from wsss.runs.checkout import Checkout
 from wsss.runs.run import Run, network_settings
 
 SMALL_MB = 2000  # for a job with a toy network; torch alone takes 600 MB
@@ -70,14 +71,18 @@ def check_arrays(runs: Sequence[Run], shards: int, arrays: str | None, jobs: int
 
 
 def configuration(
-    workflow: Any, merged: Mapping[str, Any]
+    workflow: Any, merged: Mapping[str, Any], checkout: Checkout
 ) -> tuple[Mapping[str, Any], list[str | Path]]:
     """Return what `--config` sets and the parameter files, in the order in which they are merged.
 
-    A Snakemake that does not keep the two apart gives its merged configuration instead.
+    A module has what its `config:` gives instead of `--config`, which is of the workflow around it. A
+    Snakemake that does not keep the two apart gives its merged configuration.
     """
+    if checkout.is_module:
+        is_given = getattr(workflow.modifier, "skip_configfile", True)
+        return (merged if is_given else {}), [checkout.params_file]
     settings = getattr(workflow, "config_settings", None)
     files = getattr(workflow, "overwrite_configfiles", None)
     if settings is None or files is None:
         return merged, []
-    return settings.config, ["params.yaml", *files]
+    return settings.config, [checkout.params_file, *files]

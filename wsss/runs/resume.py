@@ -28,13 +28,19 @@ RUN_ID = re.compile(r"SLURM run ID: (\S+)")
 POLL_S = 5.0
 
 
-def note_head(arguments: Sequence[str]) -> None:
-    """Record this process as the head of the folder, with its arguments; the Snakefile calls this."""
-    write_json(HEAD, {"worker": asdict(Worker.me()), "arguments": list(arguments)})
+def note_head(arguments: Sequence[str], folder: str = ".") -> None:
+    """Record this process as the head of the working folder; the Snakefile calls this.
+
+    folder: where the head was called with `arguments`, whose paths are relative to it.
+    """
+    content = {"worker": asdict(Worker.me()), "arguments": list(arguments), "folder": folder}
+    write_json(HEAD, content)
 
 
 def prepare(cancel: bool, is_dead: bool, poll_s: float = POLL_S) -> list[str]:
     """Wait for the jobs of the last head, unlock the folder, and return the head's arguments.
+
+    This process goes to the folder that the head was called in.
 
     cancel: cancel the jobs instead of waiting for them. is_dead: the user asserts that a head on
     another machine is dead.
@@ -48,7 +54,9 @@ def prepare(cancel: bool, is_dead: bool, poll_s: float = POLL_S) -> list[str]:
         raise MissingError(f"{HEAD} is missing: no run was begun here. Run `snakemake`.")
     _check_dead(head, is_dead)
     _clear(cancel, poll_s)
-    arguments = [str(argument) for argument in read_json(HEAD)["arguments"]]
+    content = read_json(HEAD)
+    arguments = [str(argument) for argument in content["arguments"]]
+    os.chdir(content.get("folder", "."))
     _unlock(arguments)
     return arguments
 

@@ -21,7 +21,6 @@ from wsss.settings.resolve import RunSettings, calibrates, resolve_settings
 from wsss.settings.thresholds import Thresholds, published_thresholds
 
 WORK = Path("work")
-RESULTS = Path("results")
 RUN_PATTERN = re.compile(r"(?:work/)?([^/]+)/([^/]+)/(published|common)/s(\d+)/?")
 
 PlainSettings = dict[str, Any]  # settings as JSON values, the form that records and rules compare
@@ -85,7 +84,7 @@ class Run:
     def parse(cls, text: str, params: Params) -> Run:
         """Return the run named like `shapes/cam/common/s0`, with or without `work/` before it."""
         run = cls.named(text, params)
-        method_spec.spec(run.method, params.methods_path)
+        method_spec.spec(run.base, params.methods_path)
         return run
 
     @classmethod
@@ -109,8 +108,18 @@ class Run:
 
     @cached_property
     def spec(self) -> method_spec.MethodSpec:
-        """The content of the method's YAML."""
-        return method_spec.spec(self.method, self.params.methods_path)
+        """The content of the method's YAML; a variant's is its base's."""
+        return method_spec.spec(self.base, self.params.methods_path)
+
+    @property
+    def base(self) -> str:
+        """The method that a variant changes; for any other run its method."""
+        return self.params.base(self.method)
+
+    @property
+    def title(self) -> str:
+        """The name of the method, for people; a variant's name stands behind its base's."""
+        return self.spec.title if self.base == self.method else f"{self.spec.title}: {self.method}"
 
     @property
     def folder(self) -> Path:
@@ -120,6 +129,11 @@ class Run:
     def path(self, name: str) -> Path:
         """Return the path of a file in the run's folder."""
         return self.folder / name
+
+    @property
+    def results(self) -> Path:
+        """The folder of tables, figures and exports."""
+        return Path(self.params.results)
 
     @property
     def index(self) -> Path:
@@ -219,7 +233,7 @@ class Run:
     @property
     def published_thresholds(self) -> Thresholds:
         """The thresholds of the method's published settings."""
-        return published_thresholds(self.method, self.params.methods_path)
+        return published_thresholds(self.base, self.params.methods_path)
 
     @property
     def learns_affinity(self) -> bool:
@@ -338,10 +352,11 @@ def _without_silent(part: PlainSettings) -> PlainSettings:
 def planned_runs(params: Params) -> Iterator[Run]:
     """Yield every run that the config selects."""
     for dataset in params.datasets:
-        for method in params.methods:
+        for method in params.run_methods:
             for protocol in params.protocols:
-                spec = method_spec.spec(method, params.methods_path)
-                if protocol == "published" and not spec.published:
+                spec = method_spec.spec(params.base(method), params.methods_path)
+                is_unpublished = protocol == "published" and not spec.published
+                if is_unpublished or not params.runs_under(method, protocol):
                     continue
                 for seed in params.seeds:
                     yield Run(params, dataset, method, protocol, seed)

@@ -46,10 +46,10 @@ def history(files: Sequence[Layer], params: Params, combination: Combination, ke
     layers = layers_of_run(params, *combination)
     defaults = Layer(DEFAULTS, RunSections().model_dump(mode="json"), written=False)
     if path[0] == "networks":
-        folders = params.methods_path
-        stack = layers_of_network([defaults, *files], layers, combination[1], path[1], folders)
+        folders, method = params.methods_path, params.base(combination[1])
+        stack = layers_of_network([defaults, *files], layers, method, path[1], folders)
         plain = Layer(DEFAULTS, MethodNetworkParams().model_dump(mode="json"), written=False)
-        computed = method_spec.spec(combination[1], folders).networks[path[1]].computed
+        computed = method_spec.spec(method, folders).networks[path[1]].computed
         rows = setters([plain, *stack] if computed else stack, path[2:])
     else:
         rows = setters([*with_presets([defaults, *files, *layers])], path)
@@ -92,10 +92,11 @@ def replaced(
             if path[0] != "classifier":
                 stacks = [(sections, path)]
             else:
-                chain = method_spec.spec(combination[1], params.methods_path).networks
+                method = params.base(combination[1])
+                chain = method_spec.spec(method, params.methods_path).networks
                 stacks = [
                     (
-                        layers_of_network(files, layers, combination[1], name, params.methods_path),
+                        layers_of_network(files, layers, method, name, params.methods_path),
                         path[1:],
                     )
                     for name, network in chain.items()

@@ -56,21 +56,21 @@ def merged(layers: Sequence[Layer]) -> RawSettings:
 def layers_of_run(params: Params, dataset: str, method: str, protocol: str) -> list[Layer]:
     """Return the layers that lie over the sections of `params` for one run.
 
-    The method's own settings come first, then the overrides that match the run.
+    The method's own settings come first, then the overrides that match the run or, for a variant, the
+    run of its base, then the variant's changes.
     """
-    spec = method_spec.spec(method, params.methods_path)
-    source = _method_source(method, params.methods_path)
+    base, variant = params.base(method), params.all_variants.get(method)
+    spec = method_spec.spec(base, params.methods_path)
+    source = _method_source(base, params.methods_path)
     layers = [Layer(f"{source}: common", spec.common, written=False)]
     if protocol == "published":
         layers.append(Layer(f"{source}: published", spec.published, written=False))
     for name, override in params.overrides.items():
-        conditions = (override.dataset, override.method, override.protocol)
-        if all(
-            condition in (None, value)
-            for condition, value in zip(conditions, (dataset, method, protocol), strict=True)
-        ):
+        is_of_method = override.method in (None, base, method)
+        is_of_data = override.dataset in (None, dataset)
+        if is_of_method and is_of_data and override.protocol in (None, protocol):
             layers.append(Layer(f"overrides.{name}", override.set))
-    return layers
+    return [*layers, *([Layer(f"variants.{method}", variant.set)] if variant else [])]
 
 
 def layers_of_network(

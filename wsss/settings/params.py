@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from wsss.settings.base import CALIBRATED, Calibrated, Fraction, RawSettings, Strict
 from wsss.settings.cams import CamParams
@@ -12,6 +15,7 @@ from wsss.settings.data import DataParams
 from wsss.settings.networks import ClassifierParams
 from wsss.settings.refinement import AffinityParams, PseudoParams, WalkParams
 from wsss.settings.segmenter import DecodeParams, SegmenterParams
+from wsss.settings.variants import Variant, expanded
 
 
 class CalibrationParams(Strict):
@@ -105,6 +109,10 @@ class Override(Strict):
 class RunSelection(Strict):
     """Which runs there are, and the data that they use."""
 
+    preset: str | None = Field(
+        None,
+        description="experiment of params/, such as voc12, that lies below this file's changed lines",
+    )
     datasets: tuple[str, ...] = Field(
         ("shapes",),
         description="datasets to run on: shapes, stamps, voc12, coco14, cub, or names in data.csv",
@@ -124,7 +132,20 @@ class RunSelection(Strict):
     shards: PositiveInt = Field(
         1, description="number of parts that inference is split into; results do not depend on it"
     )
+    results: str = Field(
+        "results", description="folder of tables, figures and panels; a preset has its own"
+    )
     data: DataParams = DataParams()
+
+    @field_validator("results")
+    @classmethod
+    def _folder(cls, name: str) -> str:
+        """Refuse a name that is no plain path, or that lies among the runs."""
+        if not re.fullmatch(r"[\w./+-]+", name) or Path(name).parts[:1] in ((), ("work",)):
+            raise ValueError(
+                "write a folder such as results/mine, of letters, digits and ./+-_, and not in work/"
+            )
+        return name
 
 
 class RunSections(Strict):
@@ -151,3 +172,32 @@ class Params(RunSections, RunSelection):
         description="settings for some runs only, each under a name; later ones are laid over earlier "
         "ones",
     )
+    variants: dict[str, Variant] = Field(
+        {},
+        description="methods with changed settings, each under a name, with runs beside their base's",
+    )
+
+    @cached_property
+    def all_variants(self) -> dict[str, Variant]:
+        """The variants by name, grids expanded."""
+        return expanded(self.variants)
+
+    def base(self, method: str) -> str:
+        """Return the method that a variant changes; any other name as it is."""
+        variant = self.all_variants.get(method)
+        return variant.method if variant else method
+
+    @property
+    def run_methods(self) -> tuple[str, ...]:
+        """The methods to run, each with its variants behind it; a variant may be named instead."""
+        names = {
+            name: None
+            for method in self.methods
+            for name in (method, *(v for v in self.all_variants if self.base(v) == method))
+        }
+        return tuple(names)
+
+    def runs_under(self, method: str, protocol: str) -> bool:
+        """Return whether a method or variant has runs of a protocol, as far as a variant says."""
+        variant = self.all_variants.get(method)
+        return variant is None or variant.protocol in (None, protocol)

@@ -19,12 +19,14 @@ from wsss.storage.files import write_text
 
 # The keys that stand in params.yaml: what a user is likely to change. A section stands for all its keys.
 USUAL = (
+    "preset",
     "datasets",
     "methods",
     "methods_path",
     "protocols",
     "seeds",
     "shards",
+    "results",
     "data",
     "classifier.backbone",
     "classifier.weights",
@@ -67,6 +69,7 @@ USUAL = (
     "evaluation.seed_threshold",
     "report.panels",
     "overrides",
+    "variants",
 )
 
 
@@ -200,7 +203,7 @@ def _limits(parameter: method_spec.HyperParameter) -> str:
 def json_schema() -> RawSettings:
     """Return the JSON schema of params.yaml, for editors and for Snakemake's validation.
 
-    An override that names one of the package's methods is held to that method's hyper-parameters.
+    An override or a variant that names one of the package's methods is held to that method's hyper-parameters.
     """
     schema = Params.model_json_schema()
     definitions = schema["$defs"]
@@ -214,12 +217,12 @@ def json_schema() -> RawSettings:
             networks[network] = {"properties": reference}
         if networks:
             conditions.append(_for_method(method, networks))
-    definitions["Override"]["allOf"] = conditions
+    definitions["Override"]["allOf"] = definitions["Variant"]["allOf"] = conditions
     return schema
 
 
 def _for_method(method: str, networks: RawSettings) -> RawSettings:
-    """Return the schema of an override that names a method: the properties of its networks."""
+    """Return the schema of an override or a variant that names a method: the properties of its networks."""
     changes = {"properties": {"networks": {"properties": networks}}}
     return {
         "if": {"properties": {"method": {"const": method}}, "required": ["method"]},

@@ -16,7 +16,14 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from wsss.errors import ConfigError
-from wsss.settings import MethodNetworkParams, Params, RunSections, method_spec
+from wsss.settings import (
+    MethodNetworkParams,
+    Params,
+    RunSections,
+    experiments,
+    method_spec,
+    variants,
+)
 from wsss.settings.base import RawSettings, merge
 from wsss.settings.layers import SECTIONS, Layer, layers_of_network, layers_of_run, merged
 from wsss.settings.thresholds import published_thresholds, with_numbers
@@ -97,8 +104,15 @@ def read_layers(paths: Sequence[Path]) -> list[Layer]:
         if set(content) == {STORED}:
             layers += [Layer(part["source"], part["settings"]) for part in content[STORED]]
         else:
-            layers.append(Layer(str(path), content))
+            layers += expanded(Layer(str(path), content))
     return layers
+
+
+def expanded(layer: Layer) -> list[Layer]:
+    """Return a layer after the preset that it names; alone, if it names none."""
+    file = experiments.preset_file(layer)
+    preset = read_yaml(file) if file else None
+    return [*experiments.with_preset(layer, preset, str(file))]
 
 
 def layers_text(layers: Sequence[Layer]) -> str:
@@ -152,6 +166,12 @@ def describe_problems(
         key = (prefix + ".".join(str(part) for part in item["loc"])).rstrip(".")
         if key in MOVED:
             problems.append(f"unknown key {key}; {MOVED[key]}")
+        elif item["type"] == "extra_forbidden" and "." in str(item["loc"][-1]):
+            *sections, name = str(item["loc"][-1]).split(".")
+            nested = f"{name}: {_short(item['input'])}"
+            for section in reversed(sections):
+                nested = f"{section}: {{{nested}}}"
+            problems.append(f"unknown key {key}; write {nested}")
         elif item["type"] == "extra_forbidden":
             siblings = list(_fields_at(model, item["loc"][:-1]))
             close = closest(str(item["loc"][-1]), siblings)
@@ -206,7 +226,8 @@ def _impossible(params: Params) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
         return
-    yield from _selection("methods", params.methods, methods)
+    yield from _selection("methods", params.methods, (*methods, *params.all_variants))
+    yield from variants.problems(params.variants, methods)
     yield from _selection("protocols", params.protocols, params.protocols)
     yield from _selection("seeds", params.seeds, params.seeds)
     for name in params.data.csv:
@@ -214,9 +235,7 @@ def _impossible(params: Params) -> Iterator[str]:
             yield f"data.csv.{name}: this name is taken by a built-in dataset"
         if not name.replace("-", "").replace("_", "").isalnum():
             yield f"data.csv.{name}: use letters, digits, '-' and '_' alone"
-    for name, override in params.overrides.items():
-        for problem in _unusable(override.set):
-            yield f"overrides.{name}.set: {problem}"
+    yield from _unusable_changes(params)
     for dataset, method, protocol in _combinations(params, datasets, methods):
         try:
             resolve_settings(params, dataset, method, protocol)
@@ -234,6 +253,17 @@ def _selection(key: str, chosen: Sequence[object], allowed: Sequence[object]) ->
         yield f"{key}: one is listed twice"
 
 
+def _unusable_changes(params: Params) -> Iterator[str]:
+    """Yield the problems of what overrides and variants change, as far as no run is needed."""
+    for name, override in params.overrides.items():
+        for problem in _unusable(override.set):
+            yield f"overrides.{name}.set: {problem}"
+    for name, variant in params.variants.items():
+        sections = {key.partition(".")[0]: None for key in variant.grid}
+        for problem in _unusable({**variant.set, **sections}):
+            yield f"variants.{name}: {problem}"
+
+
 def _unusable(changes: Mapping[str, object]) -> Iterator[str]:
     for key in changes:
         if key not in (*SECTIONS, "networks"):
@@ -245,9 +275,11 @@ def _combinations(
     params: Params, datasets: Sequence[str], methods: Sequence[str]
 ) -> Iterator[tuple[str, str, str]]:
     for dataset in params.datasets:
-        for method in params.methods:
-            if dataset in datasets and method in methods:
-                yield from ((dataset, method, protocol) for protocol in params.protocols)
+        for method in params.run_methods:
+            if dataset in datasets and params.base(method) in methods:
+                for protocol in params.protocols:
+                    if params.runs_under(method, protocol):
+                        yield dataset, method, protocol
 
 
 @functools.lru_cache(maxsize=512)
@@ -256,19 +288,20 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Run
     where = f"{dataset}/{method}/{protocol}"
     sections: RawSettings = params.model_dump(include=set(SECTIONS))
     layers, folders = layers_of_run(params, dataset, method, protocol), params.methods_path
-    changes, chain = merged(layers), method_spec.spec(method, folders).networks
-    _check_chain(changes.pop("networks", {}), chain, method, where)
+    base = params.base(method)
+    changes, chain = merged(layers), method_spec.spec(base, folders).networks
+    _check_chain(changes.pop("networks", {}), chain, base, where)
     shared = [Layer("the sections for all runs", sections)]
     problems: list[str] = []
     networks = {}
     for name, network in chain.items():
-        stack = layers_of_network(shared, layers, method, name, folders)
+        stack = layers_of_network(shared, layers, base, name, folders)
         networks[name] = _network(stack, network, f"networks.{name}.", problems)
     try:
         plain = {**merge(sections, changes), "networks": networks}
         settings = RunSettings.model_validate(plain)
         if not calibrates(settings, protocol):
-            numbers = with_numbers(settings, published_thresholds(method, folders))
+            numbers = with_numbers(settings, published_thresholds(base, folders))
             settings = RunSettings.model_validate(merge(plain, numbers))
     except ValidationError as error:
         problems = [*describe_problems(error, RunSettings), *problems]

@@ -25,7 +25,7 @@ from wsss.report.tables.rows import (
     table_rows,
 )
 from wsss.report.tables.selection import Selection
-from wsss.runs.run import RESULTS, Run
+from wsss.runs.run import Run
 from wsss.runs.staleness import verify
 from wsss.settings import Params
 from wsss.storage.files import replacing, write_json, write_text
@@ -38,17 +38,17 @@ CURVE_HEADS = (*EVALUATION, "threshold", "miou")
 
 
 def write_results(params: Params) -> str:
-    """Write everything under results/ and return the table in Markdown."""
-    runs = selection.runs(params, Selection())
+    """Write everything in the folder of results and return the table in Markdown."""
+    runs, folder = selection.runs(params, Selection()), Path(params.results)
     verify(*runs)
     scores = collect(runs)
-    text = write_tables(scores, RESULTS)
-    text += write_localization(localization.collect(runs), RESULTS)
-    write_json(RESULTS / "provenance.json", provenance(runs, table_rows(scores)))
-    write_losses(runs, RESULTS)
-    write_figures(scores, RESULTS / "figures")
+    text = write_tables(scores, folder)
+    text += write_localization(localization.collect(runs), folder)
+    write_json(folder / "provenance.json", provenance(runs, table_rows(scores)))
+    write_losses(runs, folder)
+    write_figures(scores, folder / "figures")
     for run in runs:
-        write_panels(run, RESULTS / "figures")
+        write_panels(run, folder / "figures")
     return text
 
 
@@ -151,7 +151,7 @@ def write_losses(runs: Sequence[Run], folder: Path) -> None:
     losses = loss_rows(runs)
     lines = [loss._asdict() for loss in losses]
     write_text(folder / "loss.csv", long.csv_text(lines, LOSS_HEADS))
-    titles = {str(run): (run.dataset, f"{run.spec.title}, {run.protocol}") for run in runs}
+    titles = {str(run): (run.dataset, f"{run.title}, {run.protocol}") for run in runs}
     charts.losses(losses, titles, folder / "figures" / "losses.svg")
 
 

@@ -16,7 +16,7 @@ from wsss.report.tables.rows import Score, read, stage_title
 from wsss.runs import staleness
 from wsss.runs.calibration import seed_threshold
 from wsss.runs.evaluation import Scoring
-from wsss.runs.run import RESULTS, VALIDATED, Run, scored_artifact
+from wsss.runs.run import VALIDATED, Run, scored_artifact
 from wsss.scores.bootstrap import read_images
 from wsss.scores.metrics import Counts, class_scores, erode, mean_iou, seed
 from wsss.scores.mistakes import mistakes
@@ -47,7 +47,7 @@ def titles(runs: Sequence[Run]) -> list[str]:
     has_seeds = len({run.seed for run in runs}) > 1
     names = []
     for run in runs:
-        words = [run.spec.title]
+        words = [run.title]
         words += [run.protocol] * has_protocols + [f"seed {run.seed}"] * has_seeds
         names.append(", ".join(words))
     return names
@@ -68,7 +68,7 @@ class Material:
         if run.spec.localizes:
             raise ConfigError(
                 f"{run} makes boxes, not masks, so it has no gallery. Its panels are in "
-                f"{RESULTS}/figures."
+                f"{run.results}/figures."
             )
         material = cls(run, title, index, frozenset(staleness.present(run)))
         if not material.columns:
