@@ -1,4 +1,4 @@
-# make demo | test | table | report | lint | parity | bench | faults | doctor: each sets up everything it needs first.
+# make demo | test | table | numbers | report | lint | parity | bench | faults | doctor: each sets up everything it needs first.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -28,13 +28,23 @@ TOY := --max-threads 1
 CHATTER := ^(Select jobs|Execute [0-9]+|Finished jobid|Using |Provided |Rules claiming|Conda env|Assuming|Config file|\[[A-Z][a-z]{2} )
 READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
 
-.PHONY: demo test table setup lint report parity bench faults doctor
+.PHONY: demo test table numbers setup lint report parity bench faults doctor
 
 demo: setup  ## the pipeline on drawn pictures
 	@$(SNAKEMAKE) $(TOY) $(READABLE)
 
 table: setup  ## every method under both protocols, three seeds
 	@$(SNAKEMAKE) $(TOY) --configfile params/embedded.yaml $(READABLE)
+
+# Tables that the README and docs/results.md quote, with their provenance, in docs/results/STUDY.
+NUMBERS ?= demo stamps methods
+PRESET_stamps := params/stamps.yaml
+PRESET_methods := params/embedded.yaml
+numbers: $(NUMBERS:%=numbers-%)  ## docs/results/: the numbers of the documentation (hours; NUMBERS=demo: minutes)
+
+numbers-%: setup
+	@$(SNAKEMAKE) $(TOY) $(PRESET_$*:%=--configfile %) $(READABLE)
+	@$(RUN) wsss table --output docs/results/$* $(PRESET_$*:%=--params params.yaml --params %)
 
 report: setup  ## one page with tables, figures and panels of the demo
 	@$(RUN) snakemake --report report.html --quiet

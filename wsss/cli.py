@@ -321,12 +321,14 @@ def adopt(context: typer.Context, params: ParamFiles = None) -> None:
 
     Further options are given to Snakemake.
     """
-    from wsss.runs.adopt import touch
+    from wsss.runs.adopt import keep_commits, touch
+    from wsss.runs.run import planned_runs
     from wsss.runs.verification import plan_mismatches
     from wsss.stages.table import write_results
 
     loaded = _params(params)
     _all_match(plan_mismatches(loaded))
+    keep_commits(planned_runs(loaded), Path(loaded.results, "provenance.json"))
     write_results(loaded)  # tables have no record; equal input gives equal bytes
     touch(_param_files(params), context.args)
     typer.echo("All files are the recorded ones, and Snakemake has nothing to make again.")
@@ -553,10 +555,12 @@ def show_params(
     elif schema:
         typer.echo(render.schema_text(), nl=False)
     elif write:
+        from wsss.datasets import downloads_page
         from wsss.runs import weights_page
 
         render.write_defaults(Path())
         weights_page.write(Path())
+        downloads_page.write(Path())
     elif run:
         typer.echo(_settings(_run(run, params), _param_files(params), why))
     elif why:

@@ -121,10 +121,9 @@ def test_the_provenance_has_once_per_run_what_it_ran_on(finished: Run) -> None:
 
 
 def test_where_code_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def present() -> origins.Origin:
-        for cached in (origins._commit, origins._lock):
-            cached.cache_clear()
-        return origins.origin()
+    def present() -> tuple[str | None, bool | None]:
+        origins.commit.cache_clear()
+        return origins.commit()
 
     def git(*arguments: str) -> str:
         names = ("-c", "user.name=test", "-c", "user.email=test@localhost")
@@ -132,19 +131,21 @@ def test_where_code_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     monkeypatch.setattr(origins, "CHECKOUT", tmp_path)
-    assert (present().commit, present().dirty, present().lock) == (None, None, None)
+    assert present() == (None, None)
     (tmp_path / "wsss").mkdir()
     (tmp_path / "wsss/a.py").write_text("")
     (tmp_path / "uv.lock").write_text("")
     git("init", "--quiet")
-    assert (present().commit, present().dirty) == (None, True)
+    assert present() == (None, True)
     git("add", "--all")
     git("commit", "--quiet", "--message", "code")
-    assert (present().commit, present().dirty) == (git("rev-parse", "HEAD"), False)
-    assert len(present().lock or "") == 64
+    assert present() == (git("rev-parse", "HEAD"), False)
     (tmp_path / "results.csv").write_text("")
-    assert present().dirty is False
+    assert present()[1] is False
     (tmp_path / "wsss/b.py").write_text("")
-    assert present().dirty is True
-    for cached in (origins._commit, origins._lock):
-        cached.cache_clear()
+    assert present()[1] is True
+    origins.commit.cache_clear()
+
+
+def test_the_lock_of_the_packages_is_known() -> None:
+    assert len(origins.origin().lock or "") == 64

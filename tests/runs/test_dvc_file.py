@@ -42,6 +42,19 @@ def test_every_run_of_a_preset_has_a_stage_and_no_file_has_two(folder: Path) -> 
     assert stages()["data-shapes"]["cmd"] == f"wsss verify data shapes {options}"
 
 
+def test_a_preset_in_params_yaml_names_its_own_folder_of_results(folder: Path) -> None:
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("preset: null", "preset: voc12"))
+    wsss("dvc").accepts()
+    pipeline = stages()["pipeline"]
+    assert pipeline["cmd"] == ["wsss dvc --check", "snakemake --cores all"]
+    assert pipeline["params"] == [{"params/voc12.yaml": None}, {"params.yaml": None}]
+    assert list(pipeline["metrics"][0]) == ["results/voc12/metrics.json"]
+    assert "voc12-cam-published-s2" in stages()
+    plots = yaml.safe_load(Path("dvc.yaml").read_text())["plots"]
+    assert list(plots[0]["training loss"]["y"]) == ["results/voc12/loss.csv"]
+
+
 def test_initial_weights_are_a_version_of_their_own(folder: Path) -> None:
     wsss("dvc", "--params", "params.yaml", "--params", "params/voc12.yaml").accepts()
     weights = {name: stage for name, stage in stages().items() if name.startswith("weights-")}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from wsss.errors import ConfigError, StaleError
 from wsss.runs.inputs import data_code, initial_weights, initial_weights_path, weights_code
-from wsss.runs.origin import origin
+from wsss.runs.origin import commit
 from wsss.runs.record import Acceptance, Record, read_record
 from wsss.runs.run import WORK, Run
 from wsss.runs.sources import stages_before
@@ -102,7 +102,7 @@ def _write(made: Made, record: Record, because: str) -> None:
         now=made.code,
         because=" ".join(because.split()),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        commit=origin().commit,
+        commit=commit()[0],
     )
     noted = _noted()
     codes = noted.setdefault(made.path.as_posix(), {})

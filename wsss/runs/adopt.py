@@ -6,11 +6,15 @@ DVC brings files with new times and without Snakemake's notes on them. Imports n
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wsss.errors import WsssError
+from wsss.runs.occasion import Occasion, read_occasion, write_occasion
 from wsss.runs.resume import command
+from wsss.runs.run import Run
+from wsss.runs.staleness import records
+from wsss.storage.files import read_json
 
 TOUCH = ("--touch", "--forceall", "--cores", "1", "--quiet", "all")
 
@@ -28,3 +32,21 @@ def touch(files: Sequence[Path], arguments: Sequence[str] = ()) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise WsssError(f"Snakemake did not take the files: {' '.join(lines[-3:]) or 'no message'}")
+
+
+def keep_commits(runs: Iterable[Run], provenance: Path) -> None:
+    """Note the commit at which each stage ran, as an earlier provenance file says of the same files.
+
+    provenance: the file of the checkout, which comes with Git; nothing is noted where there is none.
+    """
+    content = read_json(provenance) if provenance.is_file() else {}
+    for run in runs:
+        stages = content.get("runs", {}).get(str(run), {})
+        for group in content.get("made_with", {}).get(str(run), ()):
+            for stage, record in records(run).items():
+                path, digest = run.path(f"{stage}.json"), record.digest
+                is_same = stages.get(stage, {}).get("outputs") == record.outputs
+                is_known = read_occasion(path, digest) != Occasion()
+                if stage in group["stages"] and is_same and not is_known:
+                    occasion = Occasion(record=digest, commit=group["commit"], dirty=group["dirty"])
+                    write_occasion(path, occasion)

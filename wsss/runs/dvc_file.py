@@ -21,9 +21,9 @@ from wsss.runs.artifacts import (
     weights_names,
 )
 from wsss.runs.inputs import dataset_outputs, manifest_path
-from wsss.runs.run import RESULTS, Run, planned_runs
+from wsss.runs.run import Run, planned_runs
 from wsss.settings import Params
-from wsss.settings.resolve import load_params
+from wsss.settings.resolve import load_params, with_presets
 from wsss.storage.files import write_text
 from wsss.storage.plain_yaml import parse
 
@@ -34,20 +34,8 @@ HEAD = """\
 # protocols, seeds or a method's chain, write it again. Snakemake owns the pipeline and runs it in parallel;
 # the other stages verify what it has made, and record each file. On a cluster: SNAKEMAKE_PROFILE=slurm dvc repro
 """
-# In Git, not in DVC's cache.
+# In Git, not in DVC's cache. The provenance names the commit, so it would differ between equal runs.
 TABLES = ("table", "classes", "context", "phenomena", "curves", "loss")
-METRICS = RESULTS / "metrics.json"
-PLOTS: list[dict[str, object]] = [
-    {"training loss": {"x": "step", "y": {"results/loss.csv": "loss"}}},
-    {"threshold against mIoU": {"x": "threshold", "y": {"results/curves.csv": "miou"}}},
-    {
-        "IoU per class": {
-            "x": "class",
-            "y": {"results/classes.csv": "iou"},
-            "template": "bar_horizontal",
-        }
-    },
-]
 WIDTH = 10_000  # characters, so that no line is broken
 
 Stage = dict[str, object]
@@ -70,7 +58,7 @@ def dvc_text(files: Sequence[Path]) -> str:
             **{_name(run): _run_stage(run, options) for run in runs},
         },
         "artifacts": dict(entry for run in runs for entry in _artifacts(run)),
-        "plots": PLOTS,
+        "plots": _plots(Path(params.results)),
     }
     names = " and ".join(map(str, files))
     return HEAD.format(files=names) + yaml.safe_dump(content, sort_keys=False, width=WIDTH)
@@ -135,18 +123,31 @@ def _pipeline(params: Params, runs: Sequence[Run], files: Sequence[Path], option
     records = [data_record_path(dataset) for dataset in datasets_of(runs)]
     records += [weights_files(name)[1] for name in weights_names(runs)]
     records += [_last_record(run) for run in runs]
-    tables = [*(RESULTS / f"{name}.csv" for name in TABLES), RESULTS / "provenance.json"]
+    folder = Path(params.results)
     return {
         "cmd": [
             f"wsss dvc --check{options}",
             f"snakemake --cores all{f' --configfile{more}' if more else ''}",
         ],
         "deps": ["Snakefile", "uv.lock", "workflow", "wsss", *params.methods_path],
-        "params": [{str(file): None} for file in files],
+        "params": [{str(file): None} for file in with_presets(files)],
         "always_changed": True,
-        "outs": [*_outs(records), *_outs(tables, cache=False)],
-        "metrics": _outs([METRICS], cache=False),
+        "outs": [*_outs(records), *_outs([folder / f"{name}.csv" for name in TABLES], cache=False)],
+        "metrics": _outs([folder / "metrics.json"], cache=False),
     }
+
+
+def _plots(folder: Path) -> list[dict[str, object]]:
+    """Return what `dvc plots` draws of the tables in a folder."""
+    losses, curves, classes = (
+        (folder / f"{name}.csv").as_posix() for name in ("loss", "curves", "classes")
+    )
+    bars = {"x": "class", "y": {classes: "iou"}, "template": "bar_horizontal"}
+    return [
+        {"training loss": {"x": "step", "y": {losses: "loss"}}},
+        {"threshold against mIoU": {"x": "threshold", "y": {curves: "miou"}}},
+        {"IoU per class": bars},
+    ]
 
 
 def _data_stages(params: Params, runs: Sequence[Run], options: str) -> Iterator[tuple[str, Stage]]:

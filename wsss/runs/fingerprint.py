@@ -35,6 +35,7 @@ SILENT = {
     "runs.definitions",
     "runs.fingerprint",
     "runs.inputs",
+    "runs.occasion",
     "runs.origin",
     "runs.record",
     "runs.run",

@@ -26,14 +26,11 @@ SECONDS = 30  # until Git must have answered
 class Origin(BaseModel):
     """What a stage ran on; None: not known, or not there.
 
-    dirty: whether the code differs from the commit. lock: SHA-256 of uv.lock. driver: version of the
-    NVIDIA driver.
+    lock: SHA-256 of uv.lock. driver: version of the NVIDIA driver.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    commit: str | None = None
-    dirty: bool | None = None
     lock: str | None = None
     cuda: str | None = None
     driver: str | None = None
@@ -41,23 +38,14 @@ class Origin(BaseModel):
 
 def origin() -> Origin:
     """Return what this process runs on."""
-    commit, is_dirty = _commit()
     version = getattr(sys.modules.get("torch"), "version", None)
-    return Origin(
-        commit=commit,
-        dirty=is_dirty,
-        lock=_lock(),
-        cuda=getattr(version, "cuda", None),
-        driver=_driver(),
-    )
+    return Origin(lock=_lock(), cuda=getattr(version, "cuda", None), driver=_driver())
 
 
 @functools.cache
-def _commit() -> tuple[str | None, bool | None]:
+def commit() -> tuple[str | None, bool | None]:
     """Return the commit of the checkout, and whether its code differs from it; None outside Git."""
-    if not (
-        CHECKOUT / ".git"
-    ).exists():  # an installed package in another repository is not its code
+    if not (CHECKOUT / ".git").exists():  # a package that is installed in another repository
         return None, None
     command = ["git", "-C", str(CHECKOUT), "status", "--porcelain=v2", "--branch", "--", *CODE]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # several jobs may ask at the same time
@@ -69,8 +57,8 @@ def _commit() -> tuple[str | None, bool | None]:
         return None, None
     lines = done.stdout.splitlines()
     commits = [line.split()[-1] for line in lines if line.startswith("# branch.oid")]
-    commit = next((text for text in commits if text != "(initial)"), None)
-    return commit, any(not line.startswith("#") for line in lines)
+    number = next((text for text in commits if text != "(initial)"), None)
+    return number, any(not line.startswith("#") for line in lines)
 
 
 @functools.cache

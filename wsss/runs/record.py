@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
+import json
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -14,17 +16,15 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wsss.errors import MissingError, one_line
-from wsss.runs.origin import Origin, origin
-from wsss.runs.run import WORK, Run
+from wsss.runs.occasion import Occasion, write_occasion
+from wsss.runs.origin import Origin, commit, origin
+from wsss.runs.run import Run
 from wsss.storage.files import read_json, sha256, write_json
 
 PACKAGES = (  # they can change numbers
     *("torch", "timm", "numpy", "pillow", "pydensecrf2"),
     *("scipy", "pycocotools", "safetensors", "ijson"),
 )
-TIMES = Path(
-    "benchmarks"
-)  # folder of durations and speeds, with the paths that records have in work/
 VALUE_LENGTH = 40  # characters of a wrong value that a message shows
 
 
@@ -51,8 +51,8 @@ class Record(RecordModel):
     """What every record says about the stage that wrote it.
 
     params: the settings that the stage depends on. code: the fingerprint of its code. inputs,
-    outputs: SHA-256 of every file, by path. origin: what it ran on. accepted: later code whose results would be the same. Times are in a file of their own, so that equal runs have
-    equal records.
+    outputs: SHA-256 of every file, by path. origin: what it ran on. accepted: later code whose
+    results would be the same. Times and the commit are in the `Occasion`.
     """
 
     stage: str
@@ -69,6 +69,12 @@ class Record(RecordModel):
     def is_of(self, code: str) -> bool:
         """Return whether the stage ran with this code, or with code that was accepted as equal."""
         return code == self.code or any(code == acceptance.now for acceptance in self.accepted)
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits for all fields but the acceptances."""
+        content = json.dumps(self.model_dump(exclude={"accepted"}), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 Model = TypeVar("Model", bound=RecordModel)
@@ -126,11 +132,12 @@ class Recorder:
         path: Path,
         inputs: Iterable[Path],
         outputs: Iterable[Path],
+        images_per_s: float | None = None,
         **content: object,
     ) -> None:
-        """Write the record of the finished stage and its times; content: further keys, written last.
+        """Write the record of the finished stage and its occasion.
 
-        The key `images_per_s` is a speed, so it stands among the times.
+        images_per_s: speed of a training. content: further keys of the record, written last.
         """
         record = Record(
             stage=self.stage,
@@ -143,15 +150,21 @@ class Recorder:
             device=self.device,
             origin=origin(),
         )
-        wall_s = round(time.monotonic() - self.started, 2)
-        speed = {name: content.pop(name) for name in ("images_per_s",) if name in content}
-        write_json(times_path(path), {"wall_s": wall_s, **speed})
+        self._write_occasion(path, record.digest, images_per_s)
         write_json(path, {**record.model_dump(exclude={"accepted"}), **content})
 
-
-def times_path(record: Path) -> Path:
-    """Return the JSON file that says how long the stage of a record took, in seconds."""
-    return TIMES / record.relative_to(WORK).with_suffix(".time")
+    def _write_occasion(self, path: Path, digest: str, images_per_s: float | None) -> None:
+        wall_s, (number, is_dirty) = round(time.monotonic() - self.started, 2), commit()
+        write_occasion(
+            path,
+            Occasion(
+                record=digest,
+                wall_s=wall_s,
+                images_per_s=images_per_s,
+                commit=number,
+                dirty=is_dirty,
+            ),
+        )
 
 
 def recorder(run: Run, stage: str, device: str = "cpu") -> Recorder:

@@ -14,6 +14,7 @@ from wsss.settings import presets
 from wsss.settings.resolve import load_params
 from wsss.settings.weight_files import WeightFile, weight_files
 from wsss.storage.files import write_text
+from wsss.storage.markdown import table
 
 PAGE = Path("docs/weights.md")
 BEGINNING = """\
@@ -64,14 +65,17 @@ def page(folder: Path) -> str:
     whole = [_whole(name, file) for name, file in files.items() if file.whole]
     parts = [
         BEGINNING,
-        _table(
+        table(
             ("name", "network", "trained on", "MB", "from", "SHA-256", "licence", "needed by"),
             fetched,
+            right=("MB",),
         ),
         BY_HAND,
         *by_hand,
         WHOLE,
-        _table(("file", "network", "trained on", "MB", "offered at", "named in"), whole),
+        table(
+            ("file", "network", "trained on", "MB", "offered at", "named in"), whole, right=("MB",)
+        ),
     ]
     return "\n".join(parts)
 
@@ -143,9 +147,3 @@ def _whole(name: str, file: WeightFile) -> Sequence[object]:
     offered = ", ".join(f"[{number}]({page})" for number, page in enumerate(file.pages, 1))
     size = file.megabytes or ""
     return (f"`{name}`", file.network, ", ".join(file.trained_on), size, offered, file.source)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    aligned = ["--:" if head == "MB" else "---" for head in heads]
-    lines = [heads, aligned, *rows]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)

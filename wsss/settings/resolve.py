@@ -115,6 +115,12 @@ def expanded(layer: Layer) -> list[Layer]:
     return [*experiments.with_preset(layer, preset, str(file))]
 
 
+def with_presets(paths: Sequence[Path]) -> list[Path]:
+    """Return parameter files, each after the preset that it names."""
+    named = [(experiments.preset_file(Layer(str(path), read_yaml(path))), path) for path in paths]
+    return [path for pair in named for path in pair if path]
+
+
 def layers_text(layers: Sequence[Layer]) -> str:
     """Return layers as text for `read_layers`."""
     parts = [{"source": layer.source, "settings": layer.settings} for layer in layers]

@@ -53,11 +53,16 @@ def write_results(params: Params) -> str:
 
 
 def chosen(params: Params, subset: Selection, output: Path | None) -> str:
-    """Return the table of a subset in Markdown; write it with its figures to `output`, if not None."""
+    """Return the table of a subset in Markdown; write it to `output`, if not None.
+
+    Its figures and the provenance of all its runs are written with it.
+    """
     runs = selection.runs(params, subset)
     verify(*runs)
     scores = [score for score in collect(runs) if subset.has_stage(score.what)]
     box_scores = localization.collect(runs) if subset.has_stage("boxes") else []
+    if output is not None:
+        write_json(output / "provenance.json", provenance(runs, table_rows(scores)))
     return _printed(scores, box_scores, compared(table_rows(scores), scores), output)
 
 

@@ -18,6 +18,7 @@ from wsss.runs.acceptance import acceptances
 from wsss.runs.chain import digest
 from wsss.runs.evaluation import Description, Evaluation, Protocol
 from wsss.runs.knowledge import is_more_than_labels
+from wsss.runs.occasion import read_occasion
 from wsss.runs.origin import Origin
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import Run, stage_kind
@@ -443,7 +444,7 @@ def provenance(runs: Iterable[Run], table: Iterable[Row] = ()) -> dict[str, obje
         data[run.dataset] = _record_fields(data_record(run.dataset))
         of_run = records(run)
         stages[str(run)] = {name: _record_fields(record) for name, record in of_run.items()}
-        made_with[str(run)] = _made_with(of_run)
+        made_with[str(run)] = _made_with(run, of_run)
     return {
         "data": data,
         "runs": stages,
@@ -452,12 +453,18 @@ def provenance(runs: Iterable[Run], table: Iterable[Row] = ()) -> dict[str, obje
     }
 
 
-def _made_with(stages: Mapping[str, Record]) -> list[dict[str, object]]:
+def _made_with(run: Run, stages: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return what the stages of a run ran on, once for all stages that share it."""
     groups: list[dict[str, object]] = []
     names: list[list[str]] = []
     for stage, record in stages.items():
-        place = {**(record.origin or Origin()).model_dump(), "versions": record.versions}
+        occasion = read_occasion(run.path(f"{stage}.json"), record.digest)
+        place = {
+            "commit": occasion.commit,
+            "dirty": occasion.dirty,
+            **(record.origin or Origin()).model_dump(),
+            "versions": record.versions,
+        }
         if place not in groups:
             groups.append(place)
             names.append([])
