@@ -16,7 +16,7 @@ S3 = f"{FLOW}_share.py::test_a_clone_has_every_artifact_from_s3"
 
 # A command, as a pattern for the whole line: the test that runs it (at smoke size), or why none does.
 COVERED = {
-    r"make (demo|test|table|report)": "no test: CI calls them themselves; they install everything",
+    r"make (demo|test|table|numbers|report)": "no test: CI calls them themselves; they install everything",
     r"make (lint|doctor|setup)": "no test: they install, check or print, and write no result",
     r"make parity": "tests/test_parity_page.py::test_the_summary_has_a_row_per_set_and_the_listing_a_row_per_case",
     r"make faults": "tests/faults/test_campaign.py::test_a_short_campaign_is_survived",
@@ -64,6 +64,14 @@ COVERED = {
     r"wsss resume( --cancel)?": f"{SLURM}_end.py::test_resume_cancels_what_a_killed_head_left_and_goes_on",
     r"wsss resume --dead": (
         "tests/runs/test_resume.py::test_a_head_elsewhere_is_resumed_only_if_the_user_knows_it_is_dead"
+    ),
+    r"snakemake --cores 2 --(directory study|snakefile ../wsss/Snakefile)": (
+        f"{FLOW}_elsewhere.py::test_a_study_in_another_folder_has_the_settings_of_the_checkout"
+    ),
+    r"wsss accept .*": "tests/runs/test_acceptance.py::test_old_code_is_refused_until_it_is_accepted",
+    r"dvc dag": f"{FLOW}_dvc.py::test_the_page_on_versions_shows_the_stages",
+    r"git diff dvc.lock": (
+        f"{FLOW}_dvc.py::test_an_experiment_changes_one_runs_labels_and_what_follows"
     ),
     r"dvc repro( .*)?": f"{FLOW}_dvc.py::test_a_changed_threshold_runs_only_what_depends_on_it",
     r"dvc metrics show": f"{FLOW}_dvc.py::test_dvc_shows_the_metrics_of_the_table",

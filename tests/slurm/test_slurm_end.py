@@ -5,7 +5,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -52,8 +53,23 @@ def overtime(
         yield checkout, head
 
 
+def processes(checkout: Checkout) -> list[psutil.Process]:
+    """Return the processes that train the classifier of a checkout, on whatever command."""
+    training = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            is_training = "train" in words and "classifier" in words
+            if is_training and Path(process.cwd()) == checkout.folder:
+                training.append(process)
+    return training
+
+
 class Story:
-    """A run whose head is stopped, killed and resumed while its classifier is trained."""
+    """A run whose head is stopped, killed and resumed while its classifier is trained.
+
+    The training is held in between, so that it does not end while a busy machine answers.
+    """
 
     def __init__(self, checkout: Checkout, heads: ExitStack) -> None:
         self.checkout = checkout
@@ -76,6 +92,14 @@ class Story:
             return bool(since) and state.exists() and state.stat().st_mtime > since[0]
 
         until(saved, "a saved state", self.checkout)
+        self.signal_training(signal.SIGSTOP)
+
+    def signal_training(self, sent: signal.Signals) -> None:
+        """Hold the training, or let it go on."""
+        held = processes(self.checkout)
+        assert held
+        for process in held:
+            process.send_signal(sent)
 
     def end(self, sent: signal.Signals) -> int:
         """Send the head a signal and wait for its end."""
@@ -133,8 +157,9 @@ def test_resume_waits_for_the_jobs_of_a_killed_head(story: Story) -> None:
     story.end(signal.SIGKILL)
     [left] = active(story.checkout)
     story.head = story.heads.enter_context(start(story.checkout, *WSSS, "resume"))
+    story.wait(lambda: f"waiting for: {left} rule_train" in said(story.checkout), "its waiting")
+    story.signal_training(signal.SIGCONT)
     assert story.head.wait(SECONDS) == 0, said(story.checkout)
-    assert f"waiting for: {left} rule_train" in said(story.checkout)
     assert (story.checkout.folder / RUN / "cam.zip").is_file()
     states = [entry.state for entry in trainings(story.checkout)]
     assert states == ["CANCELLED"] * 2 + ["COMPLETED"], "it is not submitted a second time"

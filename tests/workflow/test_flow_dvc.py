@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from checkout import RUN, Checkout, ran, repro
+from checkout import ROOT, RUN, Checkout, ran, repro
 from test_flow_plan import SEGMENTED, rules
 
 FILES = ("results/table.csv", "results/metrics.json", "dvc.lock")
@@ -58,6 +58,12 @@ def recorded_files(checkout: Checkout) -> dict[str, str]:
 def test_dvc_shows_the_metrics_of_the_table(recorded: Checkout) -> None:
     assert shown(recorded) == written(recorded)
     assert 0 <= written(recorded)["shapes"]["cam"]["common"]["seed"]["miou"] <= 1
+
+
+def test_the_page_on_versions_shows_the_stages(recorded: Checkout) -> None:
+    page = (ROOT / "docs/versions.md").read_text(encoding="utf-8")
+    drawn = recorded.call("dvc", "dag", "--mermaid").stdout.strip()
+    assert f"```mermaid\n{drawn}\n```" in page
 
 
 def test_git_tracks_no_artifact(recorded: Checkout) -> None:
