@@ -27,7 +27,7 @@ DATA, WEIGHTS = "data", "weights"
 
 
 @dataclass(frozen=True)
-class Made:
+class Target:
     """The record of a stage, a dataset or initial weights, with the present code behind it."""
 
     name: str
@@ -46,41 +46,45 @@ def accept(run: Run, because: str, stage: str | None = None) -> list[str]:
     """
     if not because.strip():
         raise ConfigError("--because is empty. Say why the new code gives the same results.")
-    present = list(_made(run))
-    chosen = [made for made in present if stage in (None, made.name.split(" ")[0])]
+    present = list(_targets(run))
+    chosen = [target for target in present if stage in (None, target.name.split(" ")[0])]
     if not chosen:
-        names = ", ".join(dict.fromkeys(made.name.split(" ")[0] for made in present))
+        names = ", ".join(dict.fromkeys(target.name.split(" ")[0] for target in present))
         raise ConfigError(f"{run} has no finished stage {stage}; there are: {names or 'none'}.")
-    records = {made: read_record(made.path, Record) for made in chosen}
+    records = {target: read_record(target.path, Record) for target in chosen}
     _refuse_others(run, records)
-    changed = {made: record for made, record in records.items() if not record.is_of(made.code)}
-    for made, record in changed.items():
-        _write(made, record, because)
-    return [f"{run} {made.name}: {code_change(rec, made.code)}" for made, rec in changed.items()]
+    changed = {
+        target: record for target, record in records.items() if not record.is_of(target.code)
+    }
+    for target, record in changed.items():
+        _write(target, record, because)
+    return [
+        f"{run} {target.name}: {code_change(rec, target.code)}" for target, rec in changed.items()
+    ]
 
 
-def _made(run: Run) -> Iterator[Made]:
+def _targets(run: Run) -> Iterator[Target]:
     """Yield the records that a run rests on, if they are there."""
     names = {
         name for stage in run.trained for name in initial_weights(run.settings, stage).values()
     }
     weights = {name: initial_weights_path(name).with_suffix(".json") for name in sorted(names)}
     everything = [
-        Made(DATA, WORK / run.dataset / "data.json", data_code(run.dataset)),
-        *(Made(f"{WEIGHTS} {name}", path, weights_code()) for name, path in weights.items()),
-        *(Made(stage, run.path(f"{stage}.json"), run.code(stage)) for stage in run.stages()),
+        Target(DATA, WORK / run.dataset / "data.json", data_code(run.dataset)),
+        *(Target(f"{WEIGHTS} {name}", path, weights_code()) for name, path in weights.items()),
+        *(Target(stage, run.path(f"{stage}.json"), run.code(stage)) for stage in run.stages()),
     ]
-    yield from (made for made in everything if made.path.is_file())
+    yield from (target for target in everything if target.path.is_file())
 
 
-def _refuse_others(run: Run, records: dict[Made, Record]) -> None:
+def _refuse_others(run: Run, records: dict[Target, Record]) -> None:
     """Stop if more than the code differs from what the records say."""
-    stages = {made.name for made in records} - {DATA}
+    stages = {target.name for target in records} - {DATA}
     reasons = [*differences(run, partly=True, stages=stages)]
-    if any(made.name == DATA for made in records):
+    if any(target.name == DATA for target in records):
         reasons += data_differences(run)
     of_code = {
-        (made.path, f": {code_change(record, made.code)}") for made, record in records.items()
+        (target.path, f": {code_change(record, target.code)}") for target, record in records.items()
     }
     others = [
         str(reason)
@@ -95,23 +99,23 @@ def _refuse_others(run: Run, records: dict[Made, Record]) -> None:
         )
 
 
-def _write(made: Made, record: Record, because: str) -> None:
+def _write(target: Target, record: Record, because: str) -> None:
     """Add the acceptance to a record, whose time stays, and to what Snakemake is told."""
     acceptance = Acceptance(
         was=record.code,
-        now=made.code,
+        now=target.code,
         because=" ".join(because.split()),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         commit=commit()[0],
     )
     noted = _noted()
-    codes = noted.setdefault(made.path.as_posix(), {})
-    codes[made.code] = codes.get(record.code, record.code)
+    codes = noted.setdefault(target.path.as_posix(), {})
+    codes[target.code] = codes.get(record.code, record.code)
     write_json(NOTED, noted)
-    status, content = made.path.stat(), read_json(made.path)
+    status, content = target.path.stat(), read_json(target.path)
     accepted = [item.model_dump() for item in (*record.accepted, acceptance)]
-    write_json(made.path, {**content, "accepted": accepted})
-    os.utime(made.path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    write_json(target.path, {**content, "accepted": accepted})
+    os.utime(target.path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _noted() -> dict[str, dict[str, str]]:
@@ -128,10 +132,10 @@ def acceptances(run: Run, stage: str) -> dict[str, tuple[Acceptance, ...]]:
     """Return what was accepted of a stage and of all that it depends on, by name."""
     names = {stage, DATA, *stages_before(run, stage)}
     return {
-        made.name: record.accepted
-        for made in _made(run)
-        if made.name in names or made.name.startswith(f"{WEIGHTS} ")
-        if (record := read_record(made.path, Record)).accepted
+        target.name: record.accepted
+        for target in _targets(run)
+        if target.name in names or target.name.startswith(f"{WEIGHTS} ")
+        if (record := read_record(target.path, Record)).accepted
     }
 
 
@@ -140,8 +144,8 @@ def accepted_texts(run: Run) -> list[str]:
     if not NOTED.is_file():
         return []
     texts = (
-        f"{made.path}:{acceptance.now}:{acceptance.because}"
-        for made in _made(run)
-        for acceptance in read_record(made.path, Record).accepted
+        f"{target.path}:{acceptance.now}:{acceptance.because}"
+        for target in _targets(run)
+        for acceptance in read_record(target.path, Record).accepted
     )
     return sorted(texts)

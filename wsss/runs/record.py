@@ -118,13 +118,17 @@ def versions() -> dict[str, str]:
 
 @dataclass
 class Recorder:
-    """The record of a stage that is running; its clock starts when it is created."""
+    """The record of a stage that is running; its clock starts when it is created.
+
+    images_per_s: speed of a training, if the stage is one.
+    """
 
     stage: str
     params: Mapping[str, object]
     code: str
     seed: int | None = None
     device: str = "cpu"
+    images_per_s: float | None = None
     started: float = field(default_factory=time.monotonic)
 
     def write(
@@ -132,12 +136,11 @@ class Recorder:
         path: Path,
         inputs: Iterable[Path],
         outputs: Iterable[Path],
-        images_per_s: float | None = None,
         **content: object,
     ) -> None:
         """Write the record of the finished stage and its occasion.
 
-        images_per_s: speed of a training. content: further keys of the record, written last.
+        content: further keys of the record, written last.
         """
         record = Record(
             stage=self.stage,
@@ -150,17 +153,17 @@ class Recorder:
             device=self.device,
             origin=origin(),
         )
-        self._write_occasion(path, record.digest, images_per_s)
+        self._write_occasion(path, record.digest)
         write_json(path, {**record.model_dump(exclude={"accepted"}), **content})
 
-    def _write_occasion(self, path: Path, digest: str, images_per_s: float | None) -> None:
+    def _write_occasion(self, path: Path, digest: str) -> None:
         wall_s, (number, is_dirty) = round(time.monotonic() - self.started, 2), commit()
         write_occasion(
             path,
             Occasion(
                 record=digest,
                 wall_s=wall_s,
-                images_per_s=images_per_s,
+                images_per_s=self.images_per_s,
                 commit=number,
                 dirty=is_dirty,
             ),

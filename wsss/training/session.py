@@ -117,12 +117,12 @@ def train_network(
     training = Training(objective, images, params.train, run.seed, weights, about, finish)
     metrics = fit(training, runtime)
     if runtime.is_main:
-        speed = metrics.pop("images_per_s")
+        record.images_per_s = metrics.pop("images_per_s")
         metrics |= measure()
         path, files = run.path(f"{stage}.json"), [*index_files(run, stage), *inputs]
         size = _size(objective.net, images_seen(params.train, len(entries)), runtime)
         outputs = [weights, training.log]
-        record.write(path, files, outputs, images_per_s=speed, metrics=metrics, **size)
+        record.write(path, files, outputs, metrics=metrics, **size)
         values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         log.info("%s done: %s -> %s", stage, values, weights)
 
