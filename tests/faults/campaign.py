@@ -3,8 +3,7 @@
 python tests/faults/campaign.py [--kills 36] [--seed 0]
 
 Prints a line for each kill and at the end how many were survived; exits 1 if any was not. What has
-to be equal, byte by byte, is every file under work/ and results/. Of records, `wall_s` and
-`images_per_s` are left out, and of training logs the column images_per_s: they say how long it took.
+to be equal, byte by byte, is every file under work/ and results/.
 """
 
 import argparse

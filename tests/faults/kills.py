@@ -1,6 +1,5 @@
 """Kill a stage at some moment, run it again, and compare all it has made with an undisturbed run."""
 
-import json
 import os
 import random
 import shutil
@@ -10,7 +9,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 from checkout import ONE_THREAD, RUN, Checkout
@@ -46,8 +44,6 @@ STAGES: dict[str, list[str]] = {
 KINDS = ("train", "cam", "crf", "walk", "segment", "table")  # one of each, before any twice
 OTHERS = ("data", "affinity", "pseudo", "masks", "score", "gather", "calibrate")
 HEAD_KINDS = ("head", "head alone")
-# What says when and how fast, and so differs between any two runs.
-TIMES = ("wall_s", "images_per_s")
 MADE = ("work", "results")
 PATIENCE_S = 900.0
 TRIES = 6  # moments that are drawn until one comes before the end
@@ -152,8 +148,10 @@ def snapshot_after(done: Whole, kind: str) -> Path:
 def halves(found: Path, before: Path, after: Path) -> Iterator[str]:
     """Yield the files that are neither as before the stage nor as after it."""
     for name in paths(found):
-        content = readable(found / name)
-        options = [readable(each / name) for each in (before, after) if (each / name).is_file()]
+        content = (found / name).read_bytes()
+        options = [
+            (each / name).read_bytes() for each in (before, after) if (each / name).is_file()
+        ]
         if content not in options:
             yield f"{name} is neither old nor new"
 
@@ -164,7 +162,7 @@ def differences(expected: Path, found: Path) -> Iterator[str]:
     yield from (f"{name} is missing" for name in sorted(wanted - there))
     yield from (f"{name} is left over" for name in sorted(there - wanted))
     for name in sorted(wanted & there):
-        if readable(expected / name) != readable(found / name):
+        if (expected / name).read_bytes() != (found / name).read_bytes():
             yield f"{name} has other bytes"
 
 
@@ -176,22 +174,6 @@ def paths(folder: Path, hidden: bool = False) -> set[str]:
         for path in files
         if hidden or not (path.name.startswith(".") or path.parent.name == "state")
     }
-
-
-def readable(path: Path) -> Any:
-    """Return what has to be equal: the bytes of a file; of records and logs all but times."""
-    if path.suffix == ".json":
-        return timeless(json.loads(path.read_text(encoding="utf-8")))
-    if path.suffix == ".csv" and path.with_suffix(".safetensors").is_file():
-        return [line.rpartition(",")[0] for line in path.read_text().splitlines()]  # images/s
-    return path.read_bytes()
-
-
-def timeless(content: Any) -> Any:
-    """Return a record without times, at any depth."""
-    if isinstance(content, dict):
-        return {key: timeless(value) for key, value in content.items() if key not in TIMES}
-    return [timeless(value) for value in content] if isinstance(content, list) else content
 
 
 def head(targets: tuple[str, ...] = ()) -> list[str]:

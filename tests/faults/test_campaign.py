@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from campaign import campaign, plan
-from kills import HEAD_KINDS, KINDS, OTHERS, halves, timeless
+from kills import HEAD_KINDS, KINDS, OTHERS, halves
 
 
 def test_a_campaign_kills_each_kind_before_any_twice() -> None:
@@ -24,11 +24,6 @@ def test_a_half_written_file_is_found(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("found", "before", "after")]
     assert list(halves(*folders)) == ["work/x.zip is neither old nor new"]
     assert list(halves(folders[1], *folders[1:])) == []
-
-
-def test_times_are_no_results() -> None:
-    record = {"wall_s": 3, "metrics": {"images_per_s": 2, "loss": 1}, "inputs": [{"a": 1}]}
-    assert timeless(record) == {"metrics": {"loss": 1}, "inputs": [{"a": 1}]}
 
 
 @pytest.mark.slow
