@@ -21,8 +21,8 @@ EDITS = {
     "the table": ("wsss/report/tables/long.py", 'GAIN = "gain', 'GAIN = "the gain', END),
     "a function that no stage uses": (
         "wsss/storage/files.py",
-        "\ndef ",
-        "\ndef unused() -> int:\n    return 1\n\n\ndef ",
+        "\ndef read_json(",
+        "\ndef unused() -> int:\n    return 1\n\n\ndef read_json(",
         set(),
     ),
 }

@@ -93,7 +93,8 @@ class Row:
     paper's number. gain: mIoU minus the mIoU of the baseline, with a 95 % interval over seeds and
     images if both have several runs; gain_by_seed: the same of each seed. extra, pretraining,
     parameters, images_seen: as in `Description`. settings: digest of the settings of all stages.
-    accepted: why results of earlier code count. torch to precision: the versions, devices and precisions that the row was made with.
+    accepted: why results of earlier code count. torch to precision: the versions, devices and
+    precisions that the row was made with.
     """
 
     dataset: str
