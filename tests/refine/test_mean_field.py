@@ -19,7 +19,7 @@ AGREE = 0.999  # share of the pixels of a photograph that have the same label
 @pytest.mark.parametrize("crf_set", CRF_SETS)
 def test_every_set_gives_the_labels_of_the_library_on_photographs(crf_set: str) -> None:
     pytest.importorskip("pydensecrf")
-    assert min(shares(samples((75, 100)), 3, crf_set)) >= AGREE
+    assert min(shares(samples((60, 80))[:1], 3, crf_set)) >= AGREE
 
 
 @pytest.mark.slow

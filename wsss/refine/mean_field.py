@@ -71,7 +71,7 @@ def posteriors(
     for picture in pictures:
         height, width = picture.shape[:2]
         part = beliefs[first : first + height * width]
-        results.append(part.permute(1, 2, 0).unflatten(2, (height, width)))
+        results.append(part.permute(1, 2, 0).reshape(*part.shape[1:], height, width))
         first += height * width
     return results
 
