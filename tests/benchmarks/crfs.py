@@ -101,7 +101,7 @@ def _considered(preset: str) -> Row:
     picture = np.array(Image.fromarray(load_sample_image("flower.jpg")).resize((width, height)))
     both = compare(
         lambda: crf.refine_scores(picture, scores, preset).argmax(0),
-        lambda: crf.decide(crf.candidates("", picture, scores), preset)[1],
+        lambda: crf.refine(crf.score_task("", picture, scores), preset).after[0],
         rounds=5,
     )
     other = float((both[0].result != both[1].result).mean())

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from crfs import PRESENT, SIZE, jobs, present
+from crfs import PRESENT, jobs, present
 from measure import Row, compare, difference, row
 from numpy.typing import NDArray
 
 from wsss.machine.runtime import Runtime
 from wsss.nets.build import build_backbone
 from wsss.refine import crf
-from wsss.refine.permutohedral import Lattice
-from wsss.settings.base import CRF_SETS
 
 ALIKE = 0.995  # share of labels that another back end of the CRF has to give as well
 PICTURES, UPDATES = 2, 10
@@ -61,7 +59,7 @@ def compiled() -> Iterator[Row]:
 
 
 def lattices() -> Iterator[Row]:
-    """Refine scores by the CRF's mean field in PyTorch, which would batch and run on a GPU."""
+    """Refine scores by the CRF's mean field in PyTorch, which runs on a GPU, on the CPU."""
     for preset in ("psa", "deeplab_msc"):
         with tempfile.TemporaryDirectory() as folder:
             yield _lattice(preset, jobs(Path(folder), preset, PICTURES))
@@ -82,21 +80,7 @@ def _lattice(preset: str, work: list[Path]) -> Row:
 
 
 def mean_field(preset: str, path: Path) -> NDArray[np.uint8]:
-    """Return the labels of one image, with both kernels on lattices of PyTorch."""
+    """Return the labels of one image, by the CRF of a GPU on the CPU."""
     with np.load(path) as own:
-        picture = torch.from_numpy(own["picture"]).float()
-        energy = torch.from_numpy(crf.scores_unary(own["scores"])).T
-    kernels = CRF_SETS[preset]
-    rows, columns = torch.meshgrid(torch.arange(SIZE[0]), torch.arange(SIZE[1]), indexing="ij")
-    places = torch.stack((columns, rows), 2).flatten(0, 1).float()
-    colours = picture.flatten(0, 1) / kernels.pair_grey
-    near = Lattice(places / kernels.position_px)
-    alike = Lattice(torch.cat((places / kernels.pair_px, colours), 1))
-    pairs = []
-    for lattice, weight in ((near, kernels.position_weight), (alike, kernels.pair_weight)):
-        pairs.append((lattice, lattice.blur(torch.ones(len(places), 1)).rsqrt(), weight))
-    beliefs = (-energy).softmax(1)
-    for _ in range(kernels.iterations):
-        spread = [weight * scale * grid.blur(scale * beliefs) for grid, scale, weight in pairs]
-        beliefs = (torch.stack(spread).sum(0) - energy).softmax(1)
-    return np.array(PRESENT, np.uint8)[beliefs.argmax(1).reshape(SIZE).numpy()]
+        chosen = crf.refine_scores(own["picture"], own["scores"], preset, "cpu").argmax(0)
+        return np.array(PRESENT, np.uint8)[chosen]

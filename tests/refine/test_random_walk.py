@@ -1,9 +1,11 @@
 """Laws of the random walk and of the pairs it goes along."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from wsss.refine.affinity import (
@@ -18,9 +20,16 @@ from wsss.refine.affinity import (
     reduce_labels,
     windows,
 )
-from wsss.refine.random_walk import cells, random_walk, transition, with_background
+from wsss.refine.random_walk import (
+    cells,
+    random_walk,
+    random_walks,
+    transition,
+    transition_rows,
+    with_background,
+)
 from wsss.settings import AffinityParams, WalkParams
-from wsss.stages.walk import neighbours, spread_cam
+from wsss.stages.walk import neighbours, neighbours_of_images, spread_cam, spread_cams
 from wsss.storage.cam_archive import Cam
 
 SIZE = (9, 12)
@@ -177,11 +186,85 @@ def test_labels_are_reduced_at_the_middle_of_cells() -> None:
     assert reduce_labels(labels, (2, 2)).tolist() == [[18, 22], [50, 54]]
 
 
-def test_the_walk_of_torch_equals_the_walk_of_scipy() -> None:
-    step = transition(random_affinities(), *SIZE, beta=2.0)
-    maps = np.random.default_rng(2).random((4, *SIZE))
-    one, other = random_walk(maps, step, 32), random_walk(maps, step, 32, device="cpu:0")
-    assert np.abs(one - other).max() < 1e-12
+def stacked(margin: int, radius: int = 4) -> list[tuple[tuple[int, int], torch.Tensor]]:
+    """Return the affinities of three images: 0 and 1 among them, and too small to count."""
+    generator = torch.Generator().manual_seed(margin)
+    pairs = []
+    for offset in offsets(radius):
+        here, _ = windows(*SIZE, offset, margin)
+        values = torch.rand(3, *np.zeros(SIZE)[here].shape, generator=generator)
+        pairs.append((offset, values.mul(1.4).sub(0.2).clamp(0, 1)))
+        pairs[-1][1][0] *= 1e-12
+    return pairs
+
+
+def gathered(pairs: list[tuple[tuple[int, int], np.ndarray]], beta: float, margin: int) -> Any:
+    """Return the matrix of one image, put together pair by pair."""
+    grid = np.arange(SIZE[0] * SIZE[1]).reshape(SIZE)
+    matrix = scipy.sparse.lil_array((grid.size, grid.size))
+    matrix.setdiag(1.0)
+    for offset, affinity in pairs:
+        here, there = windows(*SIZE, offset, margin)
+        for first, second, value in zip(
+            grid[here].flat, grid[there].flat, affinity.astype(np.float64).flat, strict=True
+        ):
+            if value**beta > 1e-30:
+                matrix[first, second] = matrix[second, first] = value**beta
+    matrix = matrix.tocsr()
+    return scipy.sparse.diags_array(1 / matrix.sum(1)) @ matrix
+
+
+@pytest.mark.parametrize("margin", [0, 3])
+def test_the_matrix_equals_the_one_put_together_pair_by_pair(margin: int) -> None:
+    pairs, cells_per_image = stacked(margin), SIZE[0] * SIZE[1]
+    rows = transition_rows(pairs, *SIZE, 3.0, margin)
+    size = 3 * cells_per_image
+    together = scipy.sparse.csr_array(
+        (rows.values.numpy(), rows.columns.numpy(), rows.starts.numpy()), shape=(size, size)
+    )
+    assert together.has_sorted_indices
+    for image in range(3):
+        one_image = [(offset, values[image].numpy()) for offset, values in pairs]
+        expected = gathered(one_image, 3.0, margin)
+        step = transition(one_image, *SIZE, 3.0, margin)
+        block = slice(image * cells_per_image, (image + 1) * cells_per_image)
+        assert step.nnz == expected.nnz == together[block].nnz
+        for matrix in (step, together[block, block]):
+            assert abs(matrix - expected).max() < 1e-10
+
+
+def test_images_that_walk_together_in_torch_walk_as_in_scipy() -> None:
+    pairs = stacked(0)
+    generator = np.random.default_rng(2)
+    maps = [generator.random((count, *SIZE)) for count in (4, 1, 2)]
+    together = random_walks(maps, transition_rows(pairs, *SIZE, 2.0), 32)
+    for image, (part, walked) in enumerate(zip(maps, together, strict=True)):
+        step = transition([(at, values[image]) for at, values in pairs], *SIZE, 2.0)
+        assert np.abs(random_walk(part, step, 32) - walked).max() < 1e-10
+
+
+def test_without_offsets_and_on_one_column_the_walk_stays_in_its_cells() -> None:
+    maps = np.random.default_rng(3).random((2, 5, 1))
+    assert np.array_equal(random_walk(maps, transition([], 5, 1, 2.0), 8), maps)
+    below = [((1, 0), np.ones((4, 1))), ((0, 1), np.ones((5, 0))), ((1, -1), np.ones((4, 0)))]
+    walked = random_walk(maps, transition(below, 5, 1, 2.0), 1)
+    assert np.allclose(walked[:, 0, 0], maps[:, :2, 0].mean(1), rtol=0, atol=1e-15)
+
+
+def test_cams_that_walk_together_are_those_that_walk_alone() -> None:
+    params = WalkParams(normalise="image", background="constant", background_value=0.4)
+    generator = np.random.default_rng(4)
+    cams = [
+        Cam(np.arange(count), generator.random((count, 5, 6), np.float32), (40, 48), 8)
+        for count in (2, 0, 1)
+    ]
+    features = torch.rand(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    near = neighbours_of_images(features, 8, AffinityParams(stride=8), params)
+    together = spread_cams(cams, near, params, device="cpu:0")
+    for cam, output, walked in zip(cams, features, together, strict=True):
+        alone = spread_cam(cam, neighbours(output, 8, AffinityParams(stride=8), params), params)
+        assert np.abs(alone.cam.astype(float) - walked.cam).max(initial=0) < 1e-3  # of float16
+        assert (alone.background is None) == (walked.background is None)
 
 
 def test_the_published_margin_leaves_ten_cells_without_any_pair() -> None:

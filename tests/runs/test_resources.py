@@ -6,7 +6,14 @@ from types import SimpleNamespace
 import pytest
 
 from wsss.errors import ConfigError
-from wsss.runs.resources import SMALL_MB, check_arrays, executor_limits, lift_rate_limit, memory
+from wsss.runs.resources import (
+    SMALL_MB,
+    check_arrays,
+    crf_gpus,
+    executor_limits,
+    lift_rate_limit,
+    memory,
+)
 from wsss.runs.run import Run, planned_runs
 from wsss.settings.resolve import validate_params
 
@@ -71,3 +78,16 @@ def test_a_snakemake_without_these_attributes_is_left_alone() -> None:
 def test_this_snakemake_has_the_limit_that_is_lifted() -> None:
     snakemake = pytest.importorskip("snakemake.scheduling.job_scheduler")
     assert "job_rate_limiter" in Path(snakemake.__file__).read_text(encoding="utf-8")
+
+
+def test_jobs_of_labels_ask_for_a_gpu_if_their_crf_may_run_there() -> None:
+    usual, kept = run_of(), run_of(crf={"device": "cpu"})
+    refined = run_of(pseudo={"crf": "psa"}, crf={"device": "gpu"})
+    assert [crf_gpus(usual, stage) for stage in ("confident", "pseudo")] == [1, 0]
+    assert [crf_gpus(kept, stage) for stage in ("confident", "pseudo")] == [0, 0]
+    assert [crf_gpus(refined, stage) for stage in ("confident", "pseudo")] == [1, 1]
+
+
+def test_where_the_crf_runs_is_no_reason_to_make_results_again() -> None:
+    usual, kept = run_of(), run_of(crf={"device": "cpu"})
+    assert all(usual.slice(stage) == kept.slice(stage) for stage in usual.stages())

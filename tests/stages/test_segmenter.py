@@ -16,6 +16,7 @@ from wsss.data.normalisation import Normalisation
 from wsss.errors import MissingError
 from wsss.nets.build import build_backbone
 from wsss.nets.deeplab import HEADS
+from wsss.refine import crf
 from wsss.runs.flow import Flow
 from wsss.runs.run import Run, stage_slice
 from wsss.settings import Params, SegmenterTestParams
@@ -129,8 +130,9 @@ def test_the_crf_gets_probabilities(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, join: str, softmax: bool
 ) -> None:
     given: list[Any] = []
-    keep = lambda picture, scores, name: given.append(scores) or scores  # noqa: E731
-    monkeypatch.setattr("wsss.refine.crf.refine_scores", keep)
+    task = crf.score_task
+    keep = lambda name, picture, scores: given.append(scores) or task(name, picture, scores)  # noqa: E731
+    monkeypatch.setattr("wsss.refine.crf.score_task", keep)
     seen = torch.rand(1, 3, 12, 15)
     params = SegmenterTestParams(scales=(1.0, 2.0), mirror=True, merge=join, crf="psa")
     decide(pictures(tmp_path, 1), seen, params, IMAGENET)
@@ -147,14 +149,26 @@ def test_processes_share_the_crf_of_all_batches(tmp_path: Path) -> None:
     alone, shared = (
         list(predicted_labels(batches, params, IMAGENET, processes)) for processes in (1, 2)
     )
-    assert [name for name, _ in shared] == ["0", "1", "2", "3", "4"]
+    assert [image.name for image in shared] == ["0", "1", "2", "3", "4"]
     assert all(
-        np.array_equal(ours, theirs) for (_, ours), (_, theirs) in zip(shared, alone, strict=True)
+        np.array_equal(ours.after[0], theirs.after[0])
+        for ours, theirs in zip(shared, alone, strict=True)
     )
-    assert any(
-        (labels != look.argmax(0).numpy()).any()
-        for (_, labels), look in zip(alone, looks, strict=True)
+    for image, look in zip(alone, looks, strict=True):
+        assert np.array_equal(image.before[0], look.argmax(0).numpy())
+    assert any((image.after[0] != image.before[0]).any() for image in alone)
+
+
+def test_the_crf_in_pytorch_gives_the_labels_of_the_library(tmp_path: Path) -> None:
+    pytest.importorskip("pydensecrf")
+    entries = pictures(tmp_path, 3)
+    looks = 3 * torch.randn(3, 4, 12, 15, generator=torch.Generator().manual_seed(0))
+    params = SegmenterTestParams(scales=(1.0,), mirror=False, crf="deeplab_msc")
+    library, ours = (
+        np.stack(decide(entries, looks, params, IMAGENET, device)) for device in (None, "cpu")
     )
+    assert (ours == library).mean() > 0.999
+    assert (ours != looks.argmax(1).numpy()).any()
 
 
 def test_the_crf_sees_what_is_asked_for() -> None:

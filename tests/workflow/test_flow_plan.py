@@ -123,6 +123,9 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     ("boxes, which no method of the demo makes", NOTHING, {
         "boxes.threshold": 0.2, "boxes.batch": 3,
     }),
+    ("where CRFs run, which decides about 0.1 % of the pixels at most", NOTHING, {
+        "crf.device": "cpu",
+    }),
     ("another seed", {"train"} | LOCALIZED, {"seeds": [0, 1]}),
     ("shards", SHARDED, {"shards": 2}),
     ("overrides that match no run", NOTHING, {

@@ -42,6 +42,7 @@ rule confident:
         "../../envs/wsss.yaml"
     threads: 8
     resources:
+        gpu=flow.crf_gpus("confident"),
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 120 * attempt,
     params:
@@ -210,6 +211,7 @@ rule pseudo:
         "../../envs/wsss.yaml"
     threads: 8
     resources:
+        gpu=flow.crf_gpus("pseudo"),
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=lambda w, attempt: 120 * attempt,
     params:

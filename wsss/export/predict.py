@@ -20,6 +20,7 @@ from wsss.inference.cam_maps import merged_cam
 from wsss.inference.multiscale import ImageViews, multiscale
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.inference.views import cam_augmentation, segmenter_augmentation
+from wsss.machine.accelerator import crf_device
 from wsss.machine.runtime import Runtime
 from wsss.methods.base import build_method
 from wsss.nets.deeplab import build_deeplab
@@ -126,6 +127,7 @@ class Segmenter:
         path = run.path("segmenter.safetensors")
         self.classes = checkpoint.classes(path)
         self._params, self._runtime = run.settings.segmenter, runtime
+        self._device = crf_device(run.settings.crf.device)
         self._net = restore(
             lambda: build_deeplab(run.settings.segmenter, len(self.classes)), path, runtime
         )
@@ -137,7 +139,7 @@ class Segmenter:
         views = ImageViews([[entry]], normalise, augmentation)[0]
         forward = without_gradients(self._net)
         (merged,) = multiscale(forward, views, augmentation, entry.size, self._runtime)
-        return decide([entry], merged, test, normalise)[0]
+        return decide([entry], merged, test, normalise, self._device)[0]
 
 
 class CamNetwork:

@@ -1,14 +1,21 @@
-"""Random walk: class maps spread along affinities, by a sparse matrix in float64."""
+"""Random walk: class maps spread along affinities, by a sparse matrix in float64.
+
+On a CPU scipy multiplies with the matrix, on a GPU PyTorch does, for several images at once.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import scipy.sparse
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wsss.refine.affinity import windows
 
@@ -17,69 +24,136 @@ SMALLEST = 1e-30  # smaller affinities count as 0; denormal numbers would be slo
 Maps = NDArray[np.floating]
 Scores = NDArray[np.float64]
 Step = scipy.sparse.csr_array[np.float64, tuple[int, int]]
-Offsets = Iterable[tuple[tuple[int, int], Maps]]
+Offsets = Iterable[tuple[tuple[int, int], Maps | Tensor]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A sparse square matrix of float64 by rows, on any device.
+
+    starts: int32 (rows + 1,), where each row begins in the other two. columns: int32 (entries,),
+    increasing in each row. values: (entries,).
+    """
+
+    starts: Tensor
+    columns: Tensor
+    values: Tensor
 
 
 def transition(affinities: Offsets, height: int, width: int, beta: float, margin: int = 0) -> Step:
-    """Return the matrix S (cells, cells) of one step; the step is S @ scores.
+    """Return the matrix S (cells, cells) of one step on the CPU; the step is S @ scores.
 
     affinities: offsets (dy, dx), each with the affinities (rows, columns) of its pairs, in [0, 1]. They
     are raised to the power `beta`; a cell has affinity 1 to itself. Row j of S holds the affinities of
     cell j divided by their sum, so a new score is an average over neighbours. margin: as in
     `affinity.windows`; cells without pairs keep their scores.
     """
-    cells = np.arange(height * width).reshape(height, width)
-    firsts, seconds, values = [cells.ravel()], [cells.ravel()], [np.ones(cells.size)]
-    for offset, affinity in affinities:
-        here, there = windows(height, width, offset, margin)
-        first, second = cells[here].ravel(), cells[there].ravel()
-        value = affinity.astype(np.float64).ravel() ** beta
-        is_relevant = value > SMALLEST
-        firsts += [first[is_relevant], second[is_relevant]]
-        seconds += [second[is_relevant], first[is_relevant]]
-        values += [value[is_relevant]] * 2
-    positions = (np.concatenate(firsts), np.concatenate(seconds))
-    shape = (cells.size, cells.size)
-    matrix = scipy.sparse.csr_array((np.concatenate(values), positions), shape=shape)
-    step = scipy.sparse.csr_array(scipy.sparse.diags_array(1.0 / matrix.sum(axis=1)) @ matrix)
-    step.sort_indices()  # memory is then read in the order of the image
-    return step
+    one_image = ((offset, _tensor(values)[None]) for offset, values in affinities)
+    rows = transition_rows(one_image, height, width, beta, margin)
+    parts = (rows.values.numpy(), rows.columns.numpy(), rows.starts.numpy())
+    return scipy.sparse.csr_array(parts, shape=(height * width, height * width))
 
 
-def random_walk(maps: Maps, step: Step, steps: int, device: str = "cpu") -> NDArray[np.float64]:
+def _tensor(values: Maps | Tensor) -> Tensor:
+    return values.cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+
+
+def transition_rows(
+    affinities: Iterable[tuple[tuple[int, int], Tensor]],
+    height: int,
+    width: int,
+    beta: float,
+    margin: int = 0,
+) -> Rows:
+    """Return the matrix of `transition` for several images, on the device of the affinities.
+
+    affinities: (images, rows, columns) of the pairs of each offset. The matrix acts on the cells of all
+    images, those of the first image first; cells of unlike images have no affinity.
+    """
+    stencils, steps = _stencils(affinities, height, width, beta, margin)
+    values = stencils.permute(0, 2, 3, 1).reshape(-1, len(steps))
+    is_present = values > 0
+    values /= values.sum(1, keepdim=True)
+    cells = torch.arange(len(values), dtype=torch.int32, device=values.device)
+    columns = _chosen(cells[:, None] + steps, is_present)
+    starts = F.pad(is_present.sum(1).cumsum(0), (1, 0))
+    return Rows(starts.int(), columns, _chosen(values, is_present))
+
+
+def _stencils(
+    affinities: Iterable[tuple[tuple[int, int], Tensor]],
+    height: int,
+    width: int,
+    beta: float,
+    margin: int,
+) -> tuple[Tensor, Tensor]:
+    """Return the affinity (images, S, height, width) of each cell to S cells around it.
+
+    The second result int32 (S,) is the difference between the numbers of the two cells. The S cells are
+    in the order of their numbers, and a cell is among its own S. The affinity is 0 where there is no
+    pair.
+    """
+    pairs = list(affinities)
+    order = [offset for offset, _ in pairs] + [(-dy, -dx) for (dy, dx), _ in pairs] + [(0, 0)]
+    place = {offset: number for number, offset in enumerate(sorted(order))}
+    images, device = (len(pairs[0][1]), pairs[0][1].device) if pairs else (1, None)
+    shape = (images, len(place), height, width)
+    stencils = torch.zeros(shape, dtype=torch.float64, device=device)
+    for (dy, dx), affinity in pairs:
+        here, there = windows(height, width, (dy, dx), margin)
+        powers = affinity.double().pow(beta)
+        powers.masked_fill_(powers <= SMALLEST, 0.0)
+        stencils[:, place[dy, dx], here[0], here[1]] = powers
+        stencils[:, place[-dy, -dx], there[0], there[1]] = powers
+    stencils[:, place[0, 0]] = 1.0
+    steps = [dy * width + dx for dy, dx in place]
+    return stencils, torch.tensor(steps, dtype=torch.int32, device=device)
+
+
+def _chosen(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the values at which the mask is true, in order."""
+    if values.device.type == "cpu":  # NumPy takes a fifth of PyTorch's time
+        return torch.from_numpy(values.numpy()[mask.numpy()])
+    return values.masked_select(mask)
+
+
+def random_walk(maps: Maps, step: Step, steps: int) -> Scores:
     """Return class maps (K, h, w) after `steps` steps with the matrix of `transition`.
 
     The result equals a product with the matrix to the power `steps`, which would be dense (cells**2
-    entries). device: `cpu` or a torch device.
+    entries).
     """
     flat = np.ascontiguousarray(maps.reshape(len(maps), -1).T, np.float64)
-    walked = (
-        _walk_cpu(flat, step, steps) if device == "cpu" else _walk_gpu(flat, step, steps, device)
-    )
-    return np.ascontiguousarray(walked.T, np.float64).reshape(*maps.shape)
-
-
-def _walk_cpu(flat: Scores, step: Step, steps: int) -> Scores:
     for _ in range(steps):
         flat = np.asarray(step @ flat)
-    return flat
+    return np.ascontiguousarray(flat.T, np.float64).reshape(*maps.shape)
 
 
-def _walk_gpu(flat: Scores, step: Step, steps: int, device: str) -> Scores:
-    import torch  # noqa: PLC0415  # a walk on the CPU does not need it
+def random_walks(maps: Sequence[Maps], rows: Rows, steps: int) -> list[Scores]:
+    """Return class maps (K, h, w) of several images of one size after `steps` steps.
 
-    rows, columns, values = (
-        torch.from_numpy(part).to(device) for part in (step.indptr, step.indices, step.data)
-    )
+    The images may have different K. rows: from `transition_rows`; its device does the work.
+    """
+    device, count = rows.values.device, len(rows.starts) - 1
     with warnings.catch_warnings():  # torch warns that its sparse tensors are in beta
         warnings.simplefilter("ignore", UserWarning)
         matrix = torch.sparse_csr_tensor(
-            rows, columns, values, size=step.shape, check_invariants=True
+            rows.starts, rows.columns, rows.values, size=(count, count), check_invariants=False
         )
-    scores = torch.from_numpy(flat).to(device)
+    scores = torch.zeros(
+        (len(maps), count // len(maps), max(map(len, maps))), dtype=torch.float64, device=device
+    )
+    for place, image in zip(scores, maps, strict=True):
+        flat = np.ascontiguousarray(image.reshape(len(image), -1).T, np.float64)
+        place[:, : len(image)] = torch.from_numpy(flat).to(device)
+    flat_scores = scores.flatten(0, 1)
     for _ in range(steps):
-        scores = matrix @ scores
-    return np.asarray(scores.cpu().numpy())
+        flat_scores = matrix @ flat_scores
+    walked = flat_scores.view_as(scores).transpose(1, 2).cpu().numpy()
+    return [
+        np.ascontiguousarray(part[: len(image)]).reshape(image.shape)
+        for part, image in zip(walked, maps, strict=True)
+    ]
 
 
 def with_background(

@@ -185,6 +185,10 @@ class Flow:
 
         return mem_mb
 
+    def crf_gpus(self, stage: str) -> Callable[[Wildcards], int]:
+        """Return the function that gives a job of labels the number of GPUs that its CRF runs on."""
+        return lambda wildcards: resources.crf_gpus(self.run(wildcards), stage)
+
     def check_arrays(self, arrays: str | None, jobs: int | None) -> None:
         """Stop if job arrays would hang. arrays, jobs: the options --slurm-array-jobs and --jobs."""
         resources.check_arrays(self.runs, self.params.shards, arrays, jobs)

@@ -30,6 +30,13 @@ def memory(run: Run, stage: str | None, megabytes: int) -> Callable[[int], int]:
     return lambda attempt: first * attempt
 
 
+def crf_gpus(run: Run, stage: str) -> int:
+    """Return how many GPUs a job of affinity labels or pseudo labels asks for: one, for its CRF."""
+    settings = run.settings
+    crf = {"confident": settings.affinity.confident.crf, "pseudo": settings.pseudo.crf}[stage]
+    return int(crf != "none" and settings.crf.device != "cpu")
+
+
 def executor_limits(workflow: object) -> tuple[str | None, int | None]:
     """Return the settings `slurm-array-jobs` and `jobs` of a Snakemake workflow.
 

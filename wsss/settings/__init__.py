@@ -27,6 +27,7 @@ from wsss.settings.params import EvaluationParams, Params, RunSections
 from wsss.settings.refinement import (
     AffinityLabelParams,
     AffinityParams,
+    CrfParams,
     IrnParams,
     PseudoParams,
     SaliencyParams,
@@ -43,6 +44,7 @@ __all__ = [
     "ClassifierParams",
     "CocoParams",
     "AffinityLabelParams",
+    "CrfParams",
     "CsvParams",
     "CubParams",
     "DataParams",

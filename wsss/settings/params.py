@@ -13,7 +13,7 @@ from wsss.settings.base import CALIBRATED, Calibrated, Fraction, RawSettings, St
 from wsss.settings.cams import CamParams
 from wsss.settings.data import DataParams
 from wsss.settings.networks import ClassifierParams
-from wsss.settings.refinement import AffinityParams, PseudoParams, WalkParams
+from wsss.settings.refinement import AffinityParams, CrfParams, PseudoParams, WalkParams
 from wsss.settings.segmenter import DecodeParams, SegmenterParams
 from wsss.settings.variants import Variant, expanded
 
@@ -156,6 +156,7 @@ class RunSections(Strict):
     affinity: AffinityParams = AffinityParams()
     walk: WalkParams = WalkParams()
     pseudo: PseudoParams = PseudoParams()
+    crf: CrfParams = CrfParams()
     segmenter: SegmenterParams = SegmenterParams()
     decode: DecodeParams = DecodeParams()
     calibration: CalibrationParams = CalibrationParams()

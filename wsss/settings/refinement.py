@@ -169,6 +169,17 @@ class SaliencyParams(Strict):
     )
 
 
+class CrfParams(Strict):
+    """Where the CRFs of a run are computed; the stages that use one name its set."""
+
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto",
+        description="where CRFs run. auto: in PyTorch on a GPU where there is one, else in pydensecrf; cpu: "
+        "in pydensecrf, and jobs of labels ask for no GPU; gpu: on a GPU, or the stage stops. Labels of the "
+        "two differ in less than 0.1 % of the pixels, so nothing is made again when this changes",
+    )
+
+
 class PseudoParams(Strict):
     """From maps to pseudo labels; if a background walked along, the highest map wins."""
 

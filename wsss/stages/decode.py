@@ -7,6 +7,7 @@ from wsss.errors import ConfigError
 from wsss.inference.multiscale import inference, plan_batches, shard_batches
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.inference.views import decode_augmentation
+from wsss.machine.accelerator import crf_device
 from wsss.machine.runtime import Runtime
 from wsss.methods.base import build_method
 from wsss.progress import progress
@@ -27,8 +28,8 @@ def decode(run: Run, shard: Shard | None, workers: int = 0) -> None:
         raise ConfigError(f"{run.method} has no decoder of its own: use `wsss masks`.")
     verify_sources(run, "decode", checksums=shard is None)
     index, params = load_index(run.index, *index_parts(run, "decode")), run.settings.decode
-    if params.crf != "none":
-        crf.check_installed()
+    device = crf_device(run.settings.crf.device)
+    crf.check_installed(params.crf, device)
     runtime, name = Runtime.start("auto"), str(run.spec.cam_network)
     method = build_method(run, len(index.classes))
     net = restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
@@ -40,4 +41,4 @@ def decode(run: Run, shard: Shard | None, workers: int = 0) -> None:
     results = inference(forward, batches, augmentation, normalise, runtime, workers)
     shown = progress(results, f"decoder {number}/{count}", len(batches))
     with shard_writer(run, "decode", shard) as writer:
-        write_masks(writer, shown, params, normalise)
+        write_masks(writer, shown, params, normalise, device)

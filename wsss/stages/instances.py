@@ -16,13 +16,12 @@ from wsss.nets.irn import IRN, edge_displacement
 from wsss.progress import progress
 from wsss.refine.affinity import path_affinities
 from wsss.refine.instances import Instance, clusters, detections, per_object
-from wsss.refine.random_walk import random_walk, transition
 from wsss.runs.calibration import pseudo_params
 from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
 from wsss.stages.gather import WHOLE, Shard, shard_writer
-from wsss.stages.walk import BATCH, on_grid
+from wsss.stages.walk import BATCH, Neighbours, on_grid, walk_maps
 from wsss.storage.archive import pack_arrays
 from wsss.storage.cam_archive import Cam, CamReader, enlarge
 
@@ -81,10 +80,8 @@ def detect(run: Run, cam: Cam, output: Tensor, stride: int, device: str) -> list
     objects = clusters(field)
     maps = on_grid(cam, stride, params)[-len(cam.labels) :] * (1 - edges[0].cpu().numpy())
     radius = params.radius or run.settings.affinity.radius
-    pairs = ((at, values[0].cpu().numpy()) for at, values in path_affinities(edges, radius))
-    height, width = objects.shape
-    step = transition(pairs, height, width, params.beta)
-    walked = random_walk(per_object(maps, objects), step, 2**params.log2_steps, device)
+    near = Neighbours([*path_affinities(edges, radius)], objects.shape, stride)
+    (walked,) = walk_maps([per_object(maps, objects)], [0], near, params, device)
     scores = enlarge(walked, cam.size, stride)
     scores /= scores.max() or 1.0
     return detections(scores, cam.labels.tolist(), int(objects.max()) + 1, threshold)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from wsss.data.normalisation import Normalisation
 from wsss.inference.multiscale import inference, plan_batches, shard_batches
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.inference.views import segmenter_augmentation
+from wsss.machine.accelerator import crf_device
 from wsss.machine.runtime import Runtime
 from wsss.nets.deeplab import build_deeplab
 from wsss.progress import progress
@@ -37,8 +37,8 @@ def masks(run: Run, shard: Shard | None, workers: int = 0) -> None:
     verify_sources(run, "masks", checksums=shard is None)
     settings, index = run.settings.segmenter, load_index(run.index, *index_parts(run, "masks"))
     params, classes = settings.test, len(index.classes)
-    if params.crf != "none":
-        crf.check_installed()
+    device = crf_device(run.settings.crf.device)
+    crf.check_installed(params.crf, device)
     runtime, weights = Runtime.start("auto"), run.path("segmenter.safetensors")
     net = restore(lambda: build_deeplab(settings, classes), weights, runtime)
     number, count = shard or WHOLE
@@ -49,7 +49,7 @@ def masks(run: Run, shard: Shard | None, workers: int = 0) -> None:
     results = inference(forward, batches, augmentation, normalise, runtime, workers)
     shown = progress(results, f"masks {number}/{count}", len(batches))
     with shard_writer(run, "masks", shard) as writer:
-        write_masks(writer, shown, params, normalise)
+        write_masks(writer, shown, params, normalise, device)
 
 
 def write_masks(
@@ -57,20 +57,19 @@ def write_masks(
     results: Iterable[tuple[list[Entry], list[Tensor]]],
     params: SegmenterTestParams,
     normalise: Normalisation,
+    device: str | None = None,
 ) -> None:
     """Write the labels of batches of images from what `inference` yields at the images' own size.
 
-    With a CRF the labels before it are written too, so that both can be scored.
+    With a CRF the labels before it are written too, so that both can be scored. device: of the CRF, as
+    in `crf.refined`.
     """
     processes = len(os.sched_getaffinity(0))
     merged = ((entries, logits) for entries, (logits,) in results)
-
-    def keep(name: str, unary: NDArray[np.float32]) -> None:
-        labels = unary.argmax(0).astype(np.uint8)
-        writer.add(archive.before_crf(name), labelmap.encode(labels))
-
-    for name, labels in predicted_labels(merged, params, normalise, processes, keep):
-        writer.add(f"{name}.png", labelmap.encode(labels))
+    for image in predicted_labels(merged, params, normalise, processes, device):
+        if params.crf != "none":
+            writer.add(archive.before_crf(image.name), labelmap.encode(image.before[0]))
+        writer.add(f"{image.name}.png", labelmap.encode(image.after[0]))
 
 
 def predicted_labels(
@@ -78,35 +77,43 @@ def predicted_labels(
     params: SegmenterTestParams,
     normalise: Normalisation,
     processes: int = 1,
-    keep: Callable[[str, NDArray[np.float32]], None] | None = None,
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield the name and the labels (H, W) of each image from merged maps (B, classes, H, W).
+    device: str | None = None,
+) -> Iterator[crf.Refined]:
+    """Yield the labels (H, W) of each image from merged maps (B, classes, H, W).
 
-    processes: the CRF runs in so many processes, while the network works on the next images. keep: is
-    given the name and the probabilities (classes, H, W) of each image before its CRF.
+    processes: without a device the CRF runs in so many processes, while the network works on the next
+    images. device: of the CRF, as in `crf.refined`.
     """
     if params.crf == "none":
         for entries, merged in results:
             labels = scores(merged, params).argmax(1).to("cpu").numpy().astype(np.uint8)
-            yield from zip((entry.name for entry in entries), labels, strict=True)
+            for entry, image in zip(entries, labels, strict=True):
+                yield crf.Refined(entry.name, [image], [image])
         return
 
-    def images() -> Iterator[crf.Candidates]:
+    def tasks() -> Iterator[crf.CrfTask]:
         for entries, merged in results:
             for entry, unary in zip(entries, probabilities(merged, params), strict=True):
-                if keep is not None:
-                    keep(entry.name, unary)
                 picture = crf_picture(load_entry(entry), params.crf_picture, normalise)
-                yield crf.candidates(entry.name, picture, unary)
+                yield crf.score_task(entry.name, picture, unary)
 
-    yield from crf.spread(functools.partial(crf.decide, crf_set=params.crf), images(), processes)
+    preparing = processes if device is None else 1  # a task is prepared already
+    yield from crf.refined(crf.unchanged, tasks(), params.crf, preparing, device)
 
 
 def decide(
-    entries: Sequence[Entry], merged: Tensor, params: SegmenterTestParams, normalise: Normalisation
+    entries: Sequence[Entry],
+    merged: Tensor,
+    params: SegmenterTestParams,
+    normalise: Normalisation,
+    device: str | None = None,
 ) -> list[NDArray[np.uint8]]:
-    """Return the labels (H, W) of images from their merged maps (B, classes, H, W)."""
-    return [labels for _, labels in predicted_labels([(entries, merged)], params, normalise)]
+    """Return the labels (H, W) of images from their merged maps (B, classes, H, W).
+
+    device: of the CRF, as in `crf.refined`.
+    """
+    images = predicted_labels([(entries, merged)], params, normalise, device=device)
+    return [image.after[0] for image in images]
 
 
 def scores(merged: Tensor, params: SegmenterTestParams) -> Tensor:

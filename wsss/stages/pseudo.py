@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from wsss.data.images import load_entry, load_saliency
 from wsss.data.index import Entry, Index, load_index
 from wsss.datasets.unlisted import missing_labels
 from wsss.errors import DatasetError
+from wsss.machine.accelerator import crf_device, device_name
 from wsss.progress import progress
 from wsss.refine import crf
 from wsss.refine.saliency import attention_image, keep_agreed
 from wsss.runs.calibration import pseudo_params
 from wsss.runs.inputs import index_parts
-from wsss.runs.record import Recorder
+from wsss.runs.record import recorder
 from wsss.runs.run import Run
 from wsss.runs.sources import source_files, verify_sources
 from wsss.scores.metrics import seed
@@ -35,25 +37,20 @@ def pseudo(run: Run, processes: int = 1) -> None:
         DatasetError: `saliency.use` is set, but an image has no saliency map.
     """
     params = pseudo_params(run)
-    if params.crf != "none":
-        crf.check_installed()
+    device = crf_device(run.settings.crf.device) if params.crf != "none" else None
+    crf.check_installed(params.crf, device)
     verify_sources(run, "pseudo")
     index = load_index(run.index, *index_parts(run, "pseudo"))
     target = run.path("pseudo.zip")
     entries, maps = index.training(), run.path(f"{params.source}.zip")
     check_saliency(entries, params.saliency)
-    record = Recorder("pseudo", run.slice("pseudo"), run.code("pseudo"), run.seed)
-    cams = run.path("cam.zip") if params.saliency.use else None
-    work = functools.partial(pseudo_labels, index, maps, cams, params)
-    slow = params.crf != "none" or params.saliency.use
-    results = crf.spread(work, entries, processes if slow else 1)
+    record = recorder(run, "pseudo", device_name(device))
+    results = pseudo_labels(run, index, maps, processes, device)
     with archive.Writer(target) as writer:
-        for entry, (labels, rough) in zip(
-            entries, progress(results, "pseudo labels", len(entries)), strict=True
-        ):
-            writer.add(f"{entry.name}.png", labelmap.encode(labels))
-            if rough is not None:
-                writer.add(archive.before_crf(entry.name), labelmap.encode(rough))
+        for image in progress(results, "pseudo labels", len(entries)):
+            writer.add(f"{image.name}.png", labelmap.encode(image.after[0]))
+            if params.crf != "none":
+                writer.add(archive.before_crf(image.name), labelmap.encode(image.before[0]))
     record.write(run.path("pseudo.json"), source_files(run, "pseudo"), [target])
 
 
@@ -69,25 +66,33 @@ def check_saliency(entries: list[Entry], params: SaliencyParams) -> None:
 
 
 def pseudo_labels(
-    index: Index, maps: Path, cams: Path | None, params: PseudoParams, entry: Entry
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Return the pseudo label (H, W) of one image and, with a CRF, the one that it has without."""
-    labels = pseudo_label(index, maps, cams, params, entry)
-    if params.crf == "none":
-        return labels, None
-    rough = params.model_copy(update={"crf": "none"})
-    return labels, pseudo_label(index, maps, cams, rough, entry)
+    run: Run, index: Index, maps: Path, processes: int, device: str | None
+) -> Iterator[crf.Refined]:
+    """Yield the pseudo labels (H, W) of every training image, before and after the CRF.
 
-
-def pseudo_label(
-    index: Index, maps: Path, cams: Path | None, params: PseudoParams, entry: Entry
-) -> NDArray[np.uint8]:
-    """Return the pseudo label (H, W) of one image from the archive of maps.
-
-    cams: archive of CAMs; if it is given, pixels where CAM and saliency disagree become 255.
+    maps: archive of maps. device: of the CRF, as in `crf.refined`. Where saliency is used, pixels at
+    which CAM and saliency disagree become 255.
     """
-    labels = label(maps, params, len(index.classes) + 1, entry)
-    return labels if cams is None else agreed(index, cams, params.saliency, entry, labels)
+    params, entries = pseudo_params(run), index.training()
+    prepare = functools.partial(label_task, maps, params, len(index.classes) + 1)
+    refining = processes if params.crf != "none" else 1
+    images = crf.refined(prepare, entries, params.crf, refining, device)
+    if not params.saliency.use:
+        yield from images
+        return
+    keep = functools.partial(_agreed_labels, index, run.path("cam.zip"), params.saliency)
+    yield from crf.spread(keep, zip(entries, images, strict=True), processes)
+
+
+def _agreed_labels(
+    index: Index, cams: Path, params: SaliencyParams, job: tuple[Entry, crf.Refined]
+) -> crf.Refined:
+    entry, image = job
+    before, after = (
+        [agreed(index, cams, params, entry, labels) for labels in part]
+        for part in (image.before, image.after)
+    )
+    return crf.Refined(image.name, before, after)
 
 
 def agreed(
@@ -105,21 +110,30 @@ def agreed(
     return keep_agreed(labels, load_saliency(entry), attention)
 
 
-def label(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> NDArray[np.uint8]:
+def label(
+    maps: Path, params: PseudoParams, classes: int, entry: Entry, device: str | None = None
+) -> NDArray[np.uint8]:
     """Return the label (H, W) of one image before saliency. classes: their number, with background."""
+    prepare = functools.partial(label_task, maps, params, classes)
+    (image,) = crf.refined(prepare, [entry], params.crf, 1, device)
+    return image.after[0]
+
+
+def label_task(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> crf.CrfTask:
+    """Return the label (H, W) of one image for the CRF. classes: their number, with background."""
     cam = cam_reader(maps)[entry.name]
+    level = float(params.threshold)
+    before = [seed(cam.full(), cam.labels, cam.full_background(level)[0])]
     if params.crf == "none" or not len(cam.labels):
-        return seed(cam.full(), cam.labels, cam.full_background(float(params.threshold))[0])
+        return crf.CrfTask(entry.name, before)
     picture, cam = crf_input(load_entry(entry), cam, params.crf_picture)
-    scores, labels = cam.full(), cam.labels
-    background = cam.full_background(float(params.threshold))
+    scores, labels, background = cam.full(), cam.labels, cam.full_background(level)
     unary = crf.scores_unary(np.concatenate([background, scores]))
     if params.unary == "labels":
         compact = seed(scores, range(len(labels)), background[0])
         unary = crf.labels_unary(compact, len(labels) + 1, crf.counted(params, labels, classes))
-    chosen = crf.infer(picture, [unary], params.crf)[0].argmax(0)
     names = np.array([0, *(labels + 1)], np.uint8)
-    return np.asarray(names[chosen][: entry.size[0], : entry.size[1]])
+    return crf.CrfTask(entry.name, before, crf.CrfInput(picture, unary[None], names))
 
 
 def crf_input(image: NDArray[np.uint8], cam: Cam, kind: str) -> tuple[NDArray[np.uint8], Cam]:

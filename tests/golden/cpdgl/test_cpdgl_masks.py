@@ -88,7 +88,7 @@ def _decoder_as_cam(golden: Golden, net: Any, wanted: Any, stride: int, folder: 
     golden.close("toco decoder as CAM", seen, wanted, **FORWARD)
 
 
-def test_crfs(golden: Golden) -> None:
+def test_crfs(golden: Golden, crf_device: str | None) -> None:
     expected, scene = golden.arrays("crf.npz"), Scene(golden, "labels")
     cams = scene.cams[0].double()
     logits = torch.cat([torch.full_like(cams[:1], 3.0), 6 * cams])
@@ -96,7 +96,7 @@ def test_crfs(golden: Golden) -> None:
     blobs = [0, *(int(blob[0]) + 1 for blob in scene.case["images"][0]["blobs"])]
     step = given(golden, "strides", "crf")
     for name, key in (("toco_seg", "seg"), ("toco_cam", "camlabel")):
-        found = crf.refine_scores(scene.pictures[0], scores, name)
+        found = crf.refine_scores(scene.pictures[0], scores, name, crf_device)
         golden.same(f"crf {key}, labels", found.argmax(0), expected[f"argmax_{key}"], 0.995)
         golden.close(f"crf {key}, Q", found[blobs][:, ::step, ::step], expected[f"q_{key}"],
                      absolute=1e-3, share=0.99)  # fmt: skip

@@ -41,12 +41,12 @@ def irn(golden: Golden) -> IRN:
     return net.eval()
 
 
-def test_relation_labels(golden: Golden) -> None:
+def test_relation_labels(golden: Golden, crf_device: str | None) -> None:
     expected, case = golden.arrays("ir_label.npz"), golden.case("ir_label")
     confident = PUBLISHED.affinity.confident
     golden.same("levels", [confident.foreground, confident.background], [case["fg"], case["bg"]])
     image = fill.image(*case["size"], case["seed"])
-    compare_relations(golden, image, expected["cams"], expected["keys"], "")
+    compare_relations(golden, image, expected["cams"], expected["keys"], "", crf_device)
     compact = seed(expected["cams"], range(len(expected["keys"])), confident.foreground)
     energy = crf.labels_unary(compact, len(expected["keys"]) + 1)
     flat = np.asarray(energy).reshape(len(expected["keys"]) + 1, -1)
@@ -55,14 +55,19 @@ def test_relation_labels(golden: Golden) -> None:
     golden.close("energies, thinned", flat[:, ::every], wanted, **ENERGY)
 
 
-def test_relation_labels_of_the_network(golden: Golden) -> None:
+def test_relation_labels_of_the_network(golden: Golden, crf_device: str | None) -> None:
     maps, case = golden.arrays("cam_multi_scale.npz"), golden.case("cam_multi_scale")
     image = fill.image(*case["size"], case["seed"])
-    compare_relations(golden, image, maps["high_res"], maps["keys"], "net_")
+    compare_relations(golden, image, maps["high_res"], maps["keys"], "net_", crf_device)
 
 
 def compare_relations(
-    golden: Golden, image: NDArray[np.uint8], maps: NDArray[Any], keys: Any, prefix: str
+    golden: Golden,
+    image: NDArray[np.uint8],
+    maps: NDArray[Any],
+    keys: Any,
+    prefix: str,
+    crf_device: str | None,
 ) -> None:
     expected, confident = golden.arrays("ir_label.npz"), PUBLISHED.affinity.confident
     names, found = np.array([0, *(keys + 1)]), {}
@@ -71,7 +76,7 @@ def compare_relations(
         before = expected[f"{prefix}{kind}_argmax"]
         golden.same(f"{prefix}{kind} before the CRF", names[compact], before)
         unary = crf.labels_unary(compact, len(keys) + 1)
-        found[kind] = crf.infer(image, [unary], confident.crf)[0].argmax(0)
+        found[kind] = crf.infer(image, [unary], confident.crf, crf_device)[0].argmax(0)
         after = expected[f"{prefix}{kind}_crf"]
         golden.same(f"{prefix}{kind} after the CRF", names[found[kind]], after, CRF_LABELS)
     labels = from_thresholds(found["fg"], found["bg"], keys.tolist())

@@ -86,7 +86,7 @@ def test_the_rates(golden: Golden) -> None:
     golden.close("rates", found, list(kept.values()), rtol=1e-9)
 
 
-def test_the_crf(golden: Golden) -> None:
+def test_the_crf(golden: Golden, crf_device: str | None) -> None:
     expected, case = golden.arrays("deeplab_crf.npz"), golden.case("deeplab_crf")
     net, image = (
         build_deeplab(PUBLISHED.segmenter, CLASSES),
@@ -98,7 +98,7 @@ def test_the_crf(golden: Golden) -> None:
     golden.same("picture of the CRF", wrapped, expected["image_as_upstream_u8"])
     for kind, key in (("wrapped", "upstream"), ("bgr", "true_image")):
         picture = crf_picture(image, kind, normalisation(net))
-        posterior = refine_scores(picture, scores, "deeplab_msc")
+        posterior = refine_scores(picture, scores, "deeplab_msc", crf_device)
         labels = posterior.argmax(0)
         golden.same(f"labels of the CRF, {kind}", labels, expected[f"label_{key}"], 0.995)
         wanted, every = thinned(expected, f"q_{key}")

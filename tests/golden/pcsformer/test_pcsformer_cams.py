@@ -140,7 +140,7 @@ def test_seeds_of_sp(golden: Golden, tmp_path: Path) -> None:
         golden.close(f"sp {case} seed {number}", found, expected[f"{case}_cam_{number}"], **STORED)
 
 
-def test_labels_for_affinities(golden: Golden) -> None:
+def test_labels_for_affinities(golden: Golden, crf_device: str | None) -> None:
     expected, params = golden.arrays("sp_cam_ms.npz"), PUBLISHED.affinity.confident
     for case, picture in golden.case("pictures").items():
         labels = present(expected, case)
@@ -149,7 +149,7 @@ def test_labels_for_affinities(golden: Golden) -> None:
         for level in (params.foreground, params.background):
             compact = seed(maps, range(len(labels)), level)
             unary = crf.labels_unary(compact, len(labels) + 1, among)
-            (scores,) = crf.infer(fill.image(*picture), [unary], params.crf)
+            (scores,) = crf.infer(fill.image(*picture), [unary], params.crf, crf_device)
             found = np.array([0, *(n + 1 for n in labels)])[scores.argmax(0)]
             wanted = expected[f"{case}_crf_{level:.2f}"]
             golden.same(f"{case} labels at {level}", found, wanted, CRF_LABELS)

@@ -192,12 +192,12 @@ def test_the_optimiser_of_affinities(golden: Golden) -> None:
     golden.close("affinity steps", after, case["parameter_after_each_step"], rtol=1e-6)
 
 
-def test_labels_before_and_after_the_crf(golden: Golden) -> None:
+def test_labels_before_and_after_the_crf(golden: Golden, crf_device: str | None) -> None:
     expected, picture = golden.arrays("crf_label.npz"), fill.image(*golden.case("crf"))
     params, labels = AFFINITY.confident, expected["labels"]
     unary = crf.labels_unary(labels, CLASSES + 1, crf.counted(params, (), CLASSES + 1))
     golden.close("crf energies", np.unique(unary), np.sort(expected["unary_values"]), **LOSS)
-    found = crf.infer(picture, [unary], params.crf)[0].argmax(0)
+    found = crf.infer(picture, [unary], params.crf, crf_device)[0].argmax(0)
     golden.same("crf labels", found, expected["out"], CRF_LABELS)
 
 
@@ -242,7 +242,7 @@ def from_matrix(
     return found, 0
 
 
-def test_labels_after_the_walk(golden: Golden, tmp_path: Path) -> None:
+def test_labels_after_the_walk(golden: Golden, tmp_path: Path, crf_device: str | None) -> None:
     expected, (height, width, number) = (
         golden.arrays("random_walk.npz"),
         golden.case("walk", "picture"),
@@ -256,5 +256,5 @@ def test_labels_after_the_walk(golden: Golden, tmp_path: Path) -> None:
         cam = Cam(names, walked[1:], (height, width), STRIDE, background=walked[:1])
         with archive.Writer(tmp_path / f"{kind}.zip") as writer:
             writer.add("picture.npz", pack(cam))
-        found = label(tmp_path / f"{kind}.zip", PUBLISHED.pseudo, CLASSES + 1, item)
+        found = label(tmp_path / f"{kind}.zip", PUBLISHED.pseudo, CLASSES + 1, item, crf_device)
         golden.same(f"pseudo labels {kind}", found, expected[f"{kind}_label_crf"], CRF_LABELS)

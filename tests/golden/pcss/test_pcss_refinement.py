@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from golden import Golden
+from golden import CRF_DEVICES, Golden
 from numpy.typing import NDArray
 from pictures import CPU, normalised
 from PIL import Image
@@ -59,14 +59,14 @@ def norms(net: nn.Module, total: Tensor, names: Iterable[str], layout: Any) -> l
     return [gradient.norm().item() for gradient in found]
 
 
-def test_crf(golden: Golden) -> None:
+def test_crf(golden: Golden, crf_device: str | None) -> None:
     expected = golden.arrays("crf.npz")
     image = fill.image(*golden.case("crf", "image"))
     maps = np.stack([value for key, value in expected.items() if key.startswith("cam/")])
     labels = np.array(golden.case("crf", "labels"))
     for name in dict.fromkeys(key.partition("/")[0] for key in expected if "alpha" in key):
         background = (1 - maps.max(0, keepdims=True)) ** int(name.removeprefix("alpha"))
-        found = crf.refine_scores(image, np.concatenate([background, maps]), "psa")
+        found = crf.refine_scores(image, np.concatenate([background, maps]), "psa", crf_device)
         wanted = expected[f"{name}/prob_sub"]
         golden.close(f"pcss crf {name}", thinned(found, wanted), wanted, **CRF)
         chosen = labels[found.argmax(0)]
@@ -233,9 +233,11 @@ def test_segmentation_at_several_scales(golden: Golden, tmp_path: Path) -> None:
     wanted = expected["prob_max_sub"]
     golden.close("pcss segmentation, maximum", thinned(seen[0], wanted), wanted, **CRF)
     for name in ("none", test.crf):
-        labels = decide([entry], seen, test.model_copy(update={"crf": name}), normalise)[0]
-        key = f"label_crf{name != 'none'}"
-        golden.same(f"pcss segmentation {key}", labels, expected[key], 0.995)
-    refined = crf.refine_scores(fill.image(*case), seen[0].numpy(), test.crf)
+        key, chosen = f"label_crf{name != 'none'}", test.model_copy(update={"crf": name})
+        for golden.suffix, device in CRF_DEVICES.items():
+            labels = decide([entry], seen, chosen, normalise, device)[0]
+            golden.same(f"pcss segmentation {key}", labels, expected[key], 0.995)
     sub = expected["crf_sub"]
-    golden.close("pcss segmentation, CRF", thinned(refined, sub), sub, **CRF)
+    for golden.suffix, device in CRF_DEVICES.items():
+        refined = crf.refine_scores(fill.image(*case), seen[0].numpy(), test.crf, device)
+        golden.close("pcss segmentation, CRF", thinned(refined, sub), sub, **CRF)

@@ -182,7 +182,7 @@ def stored(folder: Path, maps: NDArray[Any], case: dict[str, Any]) -> tuple[Path
     return folder / "maps.zip", entry
 
 
-def test_affinity_labels(golden: Golden, tmp_path: Path) -> None:
+def test_affinity_labels(golden: Golden, tmp_path: Path, crf_device: str | None) -> None:
     expected, cases = golden.arrays("labels.npz"), golden.json("labels.json")
     params = PUBLISHED.affinity.confident
     assert (params.foreground, params.background) == (0.11, 0.15)
@@ -196,11 +196,11 @@ def test_affinity_labels(golden: Golden, tmp_path: Path) -> None:
             own = params.model_copy(
                 update=dict(zip(("foreground", "background"), levels, strict=True))
             )
-            found = confident.label(index, maps, own, entry)
+            found = confident.label(index, maps, own, entry, crf_device)
             golden.same(key, found, expected[key], CRF_LABELS)
 
 
-def test_pseudo_labels(golden: Golden, tmp_path: Path) -> None:
+def test_pseudo_labels(golden: Golden, tmp_path: Path, crf_device: str | None) -> None:
     expected, cases = golden.arrays("labels.npz"), golden.json("labels.json")
     names = {"0": "none", "1": PUBLISHED.pseudo.crf, "10": PUBLISHED.affinity.confident.crf}
     for number, case in cases.items():
@@ -211,5 +211,5 @@ def test_pseudo_labels(golden: Golden, tmp_path: Path) -> None:
             threshold, iterations = key.removeprefix(start).split("_crf")
             changes = {"threshold": float(threshold), "crf": names[iterations]}
             params = PUBLISHED.pseudo.model_copy(update=changes)
-            found = pseudo.label(maps, params, CLASSES + 1, entry)
+            found = pseudo.label(maps, params, CLASSES + 1, entry, crf_device)
             golden.same(key, found, expected[key], 1.0 if iterations == "0" else CRF_LABELS)

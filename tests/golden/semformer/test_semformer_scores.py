@@ -8,7 +8,7 @@ import fill
 import numpy as np
 import pytest
 import torch
-from golden import FORWARD, Golden
+from golden import CRF_DEVICES, FORWARD, Golden
 from networks import CLASSES, PUBLISHED, thin
 from numpy.typing import NDArray
 from pictures import CPU, normalised
@@ -108,12 +108,15 @@ def test_maps_at_every_threshold_with_erosion(golden: Golden, tmp_path: Path) ->
             golden.same(f"eroded labels {entry.name}", eroded, wanted)
 
 
-def test_maps_after_a_crf(golden: Golden, tmp_path: Path) -> None:
+def test_maps_after_a_crf(golden: Golden, tmp_path: Path, crf_device: str | None) -> None:
     pictures = Pictures(golden, tmp_path)
     for name, case in pictures.cases.items():
         if level := re.fullmatch(r"npy_threshold([\d.]+)_crf1", name):
             own = PUBLISHED.pseudo.model_copy(update={"threshold": float(level[1])})
-            found = [pseudo.label(pictures.maps, own, CLASSES + 1, e) for e in pictures.entries]
+            found = [
+                pseudo.label(pictures.maps, own, CLASSES + 1, e, crf_device)
+                for e in pictures.entries
+            ]
             miou = metrics.mean_iou(pictures.counts(found), PUBLISHED.evaluation.convention)
             golden.close("mIoU after the CRF", 100 * miou, case["mIoU"], **CRF_MIOU)
 
@@ -171,18 +174,19 @@ def compare_tests(golden: Golden, entry: Entry, maps: torch.Tensor, net: DeepLab
     )
     plain = test.model_copy(update={"crf": "none"})
     for name, chosen in (("label_nocrf", plain), ("label_crf1", test)):
-        labels = decide([entry], maps, chosen, normalisation(net))[0]
-        golden.same(f"segmenter {name}", labels, expected[name], CRF_LABELS)
+        for golden.suffix, device in CRF_DEVICES.items():
+            labels = decide([entry], maps, chosen, normalisation(net), device)[0]
+            golden.same(f"segmenter {name}", labels, expected[name], CRF_LABELS)
 
 
-def test_the_crf_of_the_segmenter(golden: Golden) -> None:
+def test_the_crf_of_the_segmenter(golden: Golden, crf_device: str | None) -> None:
     expected, case = golden.arrays("deeplabv1.npz"), golden.json("deeplabv1.json")
     maps = expected["crf_maps"].astype(np.float32)
     logits = np.zeros((CLASSES + 1, *maps.shape[1:]), np.float32)
     logits[case["crf_classes"]] = 4 * maps
     scores = torch.from_numpy(logits).softmax(0).numpy()
     image = fill.image(case["height"], case["width"], case["image_seed"])
-    found = crf.refine_scores(image, scores, PUBLISHED.segmenter.test.crf)
+    found = crf.refine_scores(image, scores, PUBLISHED.segmenter.test.crf, crf_device)
     kept = thin(found[case["crf_classes"]], golden.case("strides", "deeplabv1", "crf_prob"))
     golden.close("segmenter CRF", kept, expected["crf_prob"], **MULTISCALE)
     golden.same("segmenter CRF labels", found.argmax(0), expected["crf_label"], CRF_LABELS)

@@ -9,7 +9,7 @@ import fill
 import numpy as np
 import pytest
 import torch
-from golden import Golden
+from golden import CRF_DEVICES, Golden
 from numpy.typing import NDArray
 from pictures import CPU, normalised
 from PIL import Image
@@ -105,8 +105,10 @@ def compare_decisions(
     plain = test.model_copy(update={"crf": "none"})
     for key, params in (("ms_pred", plain), ("ms_crf_pred", test)):
         if key in expected:
-            found = decide([entry], maps, params, normalisation(net))[0]
-            golden.same(f"{manifest} {key}", found, expected[key], LABELS)
+            for golden.suffix, device in CRF_DEVICES.items():
+                found = decide([entry], maps, params, normalisation(net), device)[0]
+                golden.same(f"{manifest} {key}", found, expected[key], LABELS)
+    golden.suffix = ""
 
 
 def compare_thinned(

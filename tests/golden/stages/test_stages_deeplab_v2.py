@@ -4,7 +4,7 @@ import fill
 import numpy as np
 import pytest
 import torch
-from golden import FORWARD, Golden
+from golden import CRF_DEVICES, FORWARD, Golden
 from numpy.typing import NDArray
 from pictures import normalised
 from segmenters import CLASSES, GRADIENT, LABELS, LOSS, Arrays, batch, gradients, load, settings
@@ -54,12 +54,13 @@ def compare_crf(
         picture = crf_picture(image, kind, normalisation(net))
         if kind == "wrapped":
             golden.same("deeplabv2 wrapped picture", picture, expected["crf_wrapped_image"])
-        posterior = refine_scores(picture, scores, "deeplab_msc")
-        wanted = expected[f"crf_pred_{key}"]
-        golden.same(f"deeplabv2 crf {kind}", posterior.argmax(0), wanted, LABELS)
-        if kind == "bgr":
-            top = expected["crf_Q_bgr_top"]
-            golden.close("deeplabv2 crf Q", posterior.max(0), top, absolute=1e-3, share=0.99)
+        wanted, top = expected[f"crf_pred_{key}"], expected["crf_Q_bgr_top"]
+        for golden.suffix, device in CRF_DEVICES.items():
+            posterior = refine_scores(picture, scores, "deeplab_msc", device)
+            golden.same(f"deeplabv2 crf {kind}", posterior.argmax(0), wanted, LABELS)
+            if kind == "bgr":
+                golden.close("deeplabv2 crf Q", posterior.max(0), top, absolute=1e-3, share=0.99)
+    golden.suffix = ""
 
 
 def compare_training(golden: Golden, expected: Arrays, net: DeepLab) -> None:

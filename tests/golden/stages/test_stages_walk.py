@@ -98,7 +98,7 @@ def test_irn_labels_of_pairs(golden: Golden) -> None:
     golden.same("irn pair counts", [pairs.sum() for pairs in found], expected["lab_counts"])
 
 
-def test_irn_relation_labels(golden: Golden) -> None:
+def test_irn_relation_labels(golden: Golden, crf_device: str | None) -> None:
     expected = golden.arrays("irn_steps.npz")
     case = golden.case("irn", "conf")
     maps, image = cams(case), fill.image(*case)
@@ -107,7 +107,7 @@ def test_irn_relation_labels(golden: Golden) -> None:
         golden.same(f"{name} foreground before the CRF", compact[0], expected[f"fg_in_{name}"])
         golden.same(f"{name} background before the CRF", compact[1], expected[f"bg_in_{name}"])
         unaries = [crf.labels_unary(part, len(maps) + 1) for part in compact]
-        posteriors = crf.infer(image, unaries, "irn_label")
+        posteriors = crf.infer(image, unaries, "irn_label", crf_device)
         found = from_thresholds(posteriors[0].argmax(0), posteriors[1].argmax(0), (3, 14))
         golden.same(f"{name} relation labels", found, expected[f"conf_{name}"], 0.995)
 
