@@ -90,19 +90,23 @@ def _elevated(points: Tensor) -> Tensor:
 
 def _numbered(vertices: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distinct vertices (m, d), sorted, and the row of each input vertex in them (n,)."""
+    low, span, strides = _digits(vertices)
     keys, where = torch.unique(_packed(vertices, vertices), return_inverse=True)
-    first = torch.full_like(keys, len(vertices))
-    first.scatter_reduce_(0, where, torch.arange(len(vertices), device=keys.device), "amin")
-    return vertices[first], where
+    return keys[:, None] // strides % span + low, where
 
 
 def _packed(vertices: Tensor, reference: Tensor) -> Tensor:
     """Return one integer (n,) per vertex (n, d), unique within the range of `reference` (m, d)."""
+    low, _, strides = _digits(reference)
+    return ((vertices - low) * strides).sum(1)
+
+
+def _digits(reference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the smallest coordinate, the number of coordinates and the place value of each axis (d,)."""
     d = reference.shape[1]
     low, high = reference.amin(0) - d, reference.amax(0) + d
     span = high - low + 1
-    strides = F.pad(span.flip(0).cumprod(0).flip(0)[1:], (0, 1), value=1)
-    return ((vertices - low) * strides).sum(1)
+    return low, span, F.pad(span.flip(0).cumprod(0).flip(0)[1:], (0, 1), value=1)
 
 
 def _neighbours(keys: Tensor, d: int) -> list[tuple[Tensor, Tensor]]:
