@@ -18,10 +18,10 @@ from wsss.nets.backbone import Network
 from wsss.nets.irn import IRN, measure_mean
 from wsss.refine.affinity import (
     affinity_loss,
+    cell_pixels,
     displacement_loss,
     pair_affinities,
     path_affinities,
-    reduce_labels,
 )
 from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
@@ -75,9 +75,10 @@ def pair_margin(params: AffinityParams) -> int:
 
 def labels_at_cells(masks: Tensor, features: Tensor, params: AffinityParams) -> Tensor:
     """Return masks (B, H, W) at the size and on the device of features (B, C, h, w)."""
-    height, width = features.shape[2:]
-    small = reduce_labels(masks.cpu().numpy(), (height, width), params.label_cell)
-    return torch.from_numpy(small).to(features.device)
+    size, cells = (masks.shape[1], masks.shape[2]), (features.shape[2], features.shape[3])
+    rows, columns = map(torch.from_numpy, cell_pixels(size, cells, params.label_cell))
+    masks = masks.to(features.device)
+    return masks[:, rows.to(masks.device)[:, None], columns.to(masks.device)]
 
 
 def affinity(run: Run) -> None:
