@@ -80,7 +80,7 @@ def gpu_count() -> int:
     if torch.cuda.is_available():
         return torch.cuda.device_count()
     try:
-        torch.cuda.init()  # raises what is_available() leaves to a warning
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # raises what is_available() leaves to a warning
     except RuntimeError as error:
         if "too old" in str(error):
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # stages without a network use this module, and do not need t
     from wsss.refine.pair_distance import Window
 
     Pairs = Iterable[tuple[tuple[int, int], Tensor]]
+
+Labels = TypeVar("Labels", NDArray[np.uint8], "Tensor")
 
 SMALLEST = 1e-5  # keeps logarithms and divisions finite (PSA and IRNet code)
 WEIGHTS = {
@@ -242,27 +244,18 @@ def from_thresholds(
 
 
 def reduce_labels(
-    labels: NDArray[np.uint8],
+    labels: Labels,
     size: tuple[int, int],
     pixel: Literal["centre", "corner"] = "centre",
-) -> NDArray[np.uint8]:
+) -> Labels:
     """Return labels (..., H, W) reduced to `size` (h, w): one pixel stands for each cell.
 
     pixel: the cell's centre (Pillow's nearest, IRNet) or its upper left corner (OpenCV's nearest).
     """
-    rows, columns = cell_pixels((labels.shape[-2], labels.shape[-1]), size, pixel)
-    return labels[..., rows[:, None], columns]
-
-
-def cell_pixels(
-    size: tuple[int, int], cells: tuple[int, int], pixel: Literal["centre", "corner"]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the row (h,) and the column (w,) of the pixel that stands for each cell.
-
-    size: of the image (H, W). cells: of the grid (h, w). pixel: as in `reduce_labels`.
-    """
     shift = 0.5 if pixel == "centre" else 0.0
-    return _picked(size[0], cells[0], shift), _picked(size[1], cells[1], shift)
+    rows = _picked(labels.shape[-2], size[0], shift)
+    columns = _picked(labels.shape[-1], size[1], shift)
+    return labels[..., rows[:, None], columns]
 
 
 def _picked(length: int, cells: int, shift: float) -> NDArray[np.intp]:

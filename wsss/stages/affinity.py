@@ -18,10 +18,10 @@ from wsss.nets.backbone import Network
 from wsss.nets.irn import IRN, measure_mean
 from wsss.refine.affinity import (
     affinity_loss,
-    cell_pixels,
     displacement_loss,
     pair_affinities,
     path_affinities,
+    reduce_labels,
 )
 from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
@@ -75,10 +75,8 @@ def pair_margin(params: AffinityParams) -> int:
 
 def labels_at_cells(masks: Tensor, features: Tensor, params: AffinityParams) -> Tensor:
     """Return masks (B, H, W) at the size and on the device of features (B, C, h, w)."""
-    size, cells = (masks.shape[1], masks.shape[2]), (features.shape[2], features.shape[3])
-    rows, columns = map(torch.from_numpy, cell_pixels(size, cells, params.label_cell))
-    masks = masks.to(features.device)
-    return masks[:, rows.to(masks.device)[:, None], columns.to(masks.device)]
+    cells = (features.shape[2], features.shape[3])
+    return reduce_labels(masks.to(features.device), cells, params.label_cell)
 
 
 def affinity(run: Run) -> None:
