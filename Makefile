@@ -1,4 +1,4 @@
-# make demo | test | table | numbers | report | lint | parity | bench | faults | doctor: each sets up everything it needs first.
+# make demo | test | table | numbers | report | lint | parity | bench | gpu | faults | doctor: each sets up everything it needs first.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -28,7 +28,7 @@ TOY := --max-threads 1
 CHATTER := ^(Select jobs|Execute [0-9]+|Finished jobid|Using |Provided |Rules claiming|Conda env|Assuming|Config file|\[[A-Z][a-z]{2} )
 READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
 
-.PHONY: demo test table numbers setup lint report parity bench faults doctor
+.PHONY: demo test table numbers setup lint report parity bench gpu faults doctor
 
 demo: setup  ## the pipeline on drawn pictures
 	@$(SNAKEMAKE) $(TOY) $(READABLE)
@@ -66,6 +66,9 @@ parity: setup  ## docs/parity.md: how close the published code is; parity/cases.
 
 bench: setup  ## docs/speed.md: our ways against the field's plain ones, time and memory (90 minutes; it may be stopped)
 	@$(RUN) python tests/benchmarks/run.py --page docs/speed.md --rows .bench.jsonl && rm .bench.jsonl
+
+gpu: setup  ## docs/gpu.md: every stage of every method, rates, parity and equal bytes on this GPU (8 minutes)
+	@$(RUN) python tests/gpu/run.py --page docs/gpu.md
 
 faults: setup  ## kills, bad input, laws: what was tried and what was survived (a quarter of an hour)
 	@$(RUN) python tests/faults/run.py

@@ -86,7 +86,8 @@ def test_a_dataset_has_a_cost(tmp_path: Path) -> None:
     counted = tmp_path / "counted.json"
     arguments = ("--method", "supervised", "--counted", str(counted))
     call("cost.py", "voc12", *arguments, "--page", str(page))
-    heading, training, masks, total = cells(page.read_text())
+    *rates, heading, training, masks, total = cells(page.read_text())
+    assert len(rates) == 5  # a heading and four rates
     assert heading[1:] == ["stage", "PFLOP", "GPU hours", "core hours"]
     assert training[1] == "training segmenter"
     assert masks[1] == "segmentation"
@@ -96,6 +97,6 @@ def test_a_dataset_has_a_cost(tmp_path: Path) -> None:
     own = read_json(counted)
     assert abs(sum(own["voc12 supervised"].values()) - parts) <= 1
     write_json(counted, {"voc12 supervised": {"training segmenter": 7.0}})  # a call that goes on
-    _, training, masks, total = cells(call("cost.py", "voc12", *arguments))
+    *_, training, masks, total = cells(call("cost.py", "voc12", *arguments))
     assert training[2] == total[2] == "7"
     assert float(masks[4]) > 0

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from wsss.errors import ConfigError, DatasetError, StaleError, WsssError, one_line
+from wsss.machine.gpus import explained
 from wsss.machine.launch import start
 from wsss.progress import fail, log, setup
 from wsss.runs.checkout import params_file
@@ -636,6 +637,11 @@ def main() -> None:
         app()
     except WsssError as error:
         fail(str(error))
+    except RuntimeError as error:
+        line = explained(error)
+        if line is None:
+            raise
+        fail(line)
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         reason = error.strerror or str(error) or type(error).__name__

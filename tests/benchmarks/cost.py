@@ -3,8 +3,8 @@
     python tests/benchmarks/cost.py voc12 coco14 [--method METHOD] [--page PAGE]
 
 prints a table for each, and writes it into a page. The arithmetic is exact, from the settings of
-params/<dataset>.yaml under `common`, for images of a typical size; it is turned into hours by what a GPU is
-taken to reach. The CRF, the walk and the scores are timed here (processor time), on one core and photographs
+params/<dataset>.yaml under `common`, for images of a typical size; it is turned into hours by the rates that
+stages of the same family have reached on a GPU (gpu_rates.py). The CRF, the walk and the scores are timed here (processor time), on one core and photographs
 of that size, after all arithmetic has been counted. --counted FILE keeps the counts, which no load of the
 machine changes, so that the same call goes on and only times again.
 """
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from gpu_rates import rate_of, sentences, tflops
 from page import machine, rewritten
 from PIL import Image
 from pydantic import BaseModel
@@ -59,7 +60,6 @@ from wsss.training.batches import Schedule, Squares, TrainingImages, batches
 ROOT = Path(__file__).parents[2]
 PAIR = 2  # images that arithmetic is counted on
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")  # of scikit-learn
-GPU_TFLOPS = 50.0  # a sustained rate that a reader replaces by that of the own machine
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,11 @@ ORDER = (  # of the stages that follow the networks' training
 
 @dataclass(frozen=True)
 class Line:
-    """The cost of a stage: petaflops of networks, seconds of one core."""
+    """The cost of a stage: petaflops of networks, hours of a GPU, seconds of one core."""
 
     stage: str
     petaflop: float
+    gpu_h: float
     core_s: float
 
 
@@ -407,14 +408,22 @@ def lines(dataset: str, run: Run, petaflop: Mapping[str, float]) -> list[Line]:
         core_s = dict(Clock(run, DATASETS[dataset], Path(folder)).stages())
     first = [name for name in petaflop if name not in ORDER]
     rest = [name for name in ORDER if name in petaflop or name in core_s]
-    found = [Line(name, petaflop.get(name, 0.0), core_s.get(name, 0.0)) for name in first + rest]
+    found = [
+        Line(name, petaflop.get(name, 0.0), gpu_hours(run, name, petaflop), core_s.get(name, 0.0))
+        for name in first + rest
+    ]
     print(f"{dataset} {run.method}: {sum(line.core_s for line in found) / 3600:.1f} core hours")
     return found
 
 
+def gpu_hours(run: Run, stage: str, petaflop: Mapping[str, float]) -> float:
+    """Return the hours of a GPU for the arithmetic of a stage, at a measured rate of its family."""
+    return petaflop.get(stage, 0.0) * 1e3 / tflops(rate_of(run, stage)) / 3600
+
+
 def page(datasets: Mapping[str, Mapping[str, list[Line]]]) -> str:
     """Return the tables in Markdown."""
-    said = [machine(), ""]
+    said = [machine(), "", *sentences(), ""]
     for dataset, methods in datasets.items():
         data = DATASETS[dataset]
         said += [
@@ -427,7 +436,7 @@ def page(datasets: Mapping[str, Mapping[str, list[Line]]]) -> str:
             everything = [*own, total(own)]
             said += [
                 f"| {title} | {line.stage} | {line.petaflop:,.0f} "
-                f"| {line.petaflop * 1e3 / GPU_TFLOPS / 3600:.1f} | {line.core_s / 3600:.1f} |"
+                f"| {line.gpu_h:.1f} | {line.core_s / 3600:.1f} |"
                 for line in everything
             ]
         walks = [line for own in methods.values() for line in own if line.stage == "random walk"]
@@ -452,7 +461,8 @@ def shards(walk: Line) -> list[str]:
 
 def total(lines: list[Line]) -> Line:
     """Return the sum of a method's stages."""
-    return Line("**all**", sum(line.petaflop for line in lines), sum(line.core_s for line in lines))
+    sums = (sum(getattr(line, name) for line in lines) for name in ("petaflop", "gpu_h", "core_s"))
+    return Line("**all**", *sums)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def test_gpus_of_one_machine_share_a_training() -> None:
     said = command(["train", RUN, "classifier"], 4, 1, {})
     assert said is not None
     assert said[2:] == [
-        *("torch.distributed.run", "--nproc-per-node=4", "--standalone"),
+        *("wsss.machine.torchrun", "--nproc-per-node=4", "--standalone"),
         *("-m", "wsss", "train", RUN, "classifier"),
     ]
 

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from wsss.machine.gpus import explained, gpu_count
+
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 
 Finding = tuple[str, str, str]  # state (ok, missing, broken), item, version or advice
@@ -35,16 +37,16 @@ def _torch() -> Iterator[Finding]:
         yield "broken", "torch", f"{error}. Run `make setup`."
         return
     built = torch.version.cuda or "none"
-    if torch.cuda.is_available():
-        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    try:
+        gpus = gpu_count()
+    except RuntimeError as error:
+        yield "broken", "torch", explained(error) or str(error)
+        return
+    if gpus:
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(gpus))
         yield "ok", "torch", f"{torch.__version__}, CUDA {built}: {names}"
     else:
-        driver = "the driver is too old for it" if shutil.which("nvidia-smi") else "no driver"
-        yield (
-            "ok",
-            "torch",
-            f"{torch.__version__}, built for CUDA {built}; {driver}: runs on the CPU",
-        )
+        yield "ok", "torch", f"{torch.__version__}, built for CUDA {built}; no GPU: runs on the CPU"
 
 
 def _torchvision() -> Iterator[Finding]:

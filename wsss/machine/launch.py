@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from wsss.errors import ConfigError
+from wsss.machine.gpus import check_gpu_count, gpu_count
 
 PORT = 29500  # first of 1000 rendezvous ports; the job number selects one
 
@@ -28,7 +29,7 @@ def command(
         raise ConfigError(
             f"{gpus} GPUs cannot be shared out among {nodes} nodes. Set the rule's gpu to a multiple."
         )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={gpus // nodes}"]
+    torchrun = [sys.executable, "-m", "wsss.machine.torchrun", f"--nproc-per-node={gpus // nodes}"]
     stage = ["-m", "wsss", *arguments]
     if nodes == 1:
         return [*torchrun, "--standalone", *stage]
@@ -61,6 +62,7 @@ def start(gpus: int, nodes: int) -> None:
     """Replace this process by torchrun if a training needs several processes; else return."""
     torchrun = command(_without_counts(sys.argv[1:]), gpus, nodes, os.environ)
     if torchrun is not None:
+        check_gpu_count(gpus // nodes, gpu_count())
         sys.stdout.flush()
         sys.stderr.flush()
         os.execvp(torchrun[0], torchrun)  # noqa: S606  # this process becomes torchrun

@@ -12,7 +12,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from wsss.machine.gpus import check_gpu_count, gpu_count
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CUBLAS_WORKSPACE = ":4096:8"  # CUBLAS_WORKSPACE_CONFIG under which products are deterministic (NVIDIA's documentation)
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,11 @@ class Runtime:
     def start(cls, precision: str = "fp32") -> Runtime:
         """Join the process group of torchrun, if there is one; choose device and precision."""
         rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        device = torch.device("cpu")
-        if torch.cuda.is_available():
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        device, gpus = torch.device("cpu"), gpu_count()
+        if gpus:
+            place = int(os.environ.get("LOCAL_RANK", 0))
+            check_gpu_count(int(os.environ.get("LOCAL_WORLD_SIZE", place + 1)), gpus)
+            device = torch.device("cuda", place)
             torch.cuda.set_device(device)
         if world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -110,6 +115,26 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
         return DTYPES[precision]
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.bfloat16 if fast else torch.float32
+
+
+@contextlib.contextmanager
+def deterministic(enabled: bool) -> Iterator[None]:
+    """Run the block with algorithms that give equal bytes in every run on one GPU, if `enabled`.
+
+    cuBLAS reads its variable when a process multiplies on the GPU for the first time.
+    """
+    if not enabled:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACE)
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
 
 
 @contextlib.contextmanager

@@ -265,7 +265,10 @@ def pixel_loss(
     if reduce:
         masks = reduce_labels(masks, logits.shape[2:])
     full = resize(logits.float(), masks.shape[1:], align_corners)
-    total = F.cross_entropy(full, masks, ignore_index=IGNORE, reduction="sum")
+    # On GPUs, PyTorch sums pixels in any order; the sum of their own tensor has a fixed order.
+    repeatable = torch.are_deterministic_algorithms_enabled()
+    reduction = "none" if repeatable else "sum"
+    total = F.cross_entropy(full, masks, ignore_index=IGNORE, reduction=reduction).sum()
     return total / (masks != IGNORE).sum().clamp(min=1)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # stages without a network use this module, and do not need t
     from wsss.refine.pair_distance import Window
 
     Pairs = Iterable[tuple[tuple[int, int], Tensor]]
+
+Labels = TypeVar("Labels", NDArray[np.uint8], "Tensor")
 
 SMALLEST = 1e-5  # keeps logarithms and divisions finite (PSA and IRNet code)
 WEIGHTS = {
@@ -109,6 +111,15 @@ def path_affinities(edges: Tensor, radius: int, margin: int = 0) -> Pairs:
     Eq. 3).
     """
     height, width = edges.shape[1:]
+    if edges.requires_grad:
+        from wsss.refine.pair_paths import Strongest  # noqa: PLC0415  # imports torch
+
+        lines = paths(radius)
+        near = [windows(height, width, offset, margin) for offset, _ in lines]
+        strongest_edges = Strongest.apply(edges, [cells for _, cells in lines], near)
+        for (offset, _), strongest in zip(lines, strongest_edges, strict=True):
+            yield offset, 1 - strongest
+        return
     for offset, cells in paths(radius):
         (rows, columns), _ = windows(height, width, offset, margin)
         crossed = [
@@ -127,8 +138,10 @@ def affinity_loss(pairs: Pairs, labels: Tensor, margin: int = 0) -> dict[str, Te
     """
     height, width = labels.shape[1:]
     sums: dict[str, list[Any]] = {name: [0.0, 0.0] for name in WEIGHTS}  # total, count
-    for offset, alike in pairs:
-        background, foreground, unlike = _kinds(labels, windows(height, width, offset, margin))
+    for offsets_of_shape, affinities in _by_shape(pairs).values():
+        alike = _stack(affinities)
+        places = [windows(height, width, offset, margin) for offset in offsets_of_shape]
+        background, foreground, unlike = _kinds(labels, places)
         terms = (
             ("background", background, -(alike + SMALLEST).log()),
             ("foreground", foreground, -(alike + SMALLEST).log()),
@@ -142,10 +155,32 @@ def affinity_loss(pairs: Pairs, labels: Tensor, margin: int = 0) -> dict[str, Te
     }
 
 
-def _kinds(labels: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-    """Return masks of the pairs with equal background, equal foreground and unlike labels."""
-    (rows, columns), (far_rows, far_columns) = window
-    first, second = labels[:, rows, columns], labels[:, far_rows, far_columns]
+def _by_shape(
+    pairs: Pairs,
+) -> dict[tuple[int, ...], tuple[list[tuple[int, int]], list[Tensor]]]:
+    """Return offsets and affinities by the shape of the affinities; with a margin, there is one."""
+    groups: dict[tuple[int, ...], tuple[list[tuple[int, int]], list[Tensor]]] = {}
+    for offset, alike in pairs:
+        offsets_of_shape, affinities = groups.setdefault(tuple(alike.shape), ([], []))
+        offsets_of_shape.append(offset)
+        affinities.append(alike)
+    return groups
+
+
+def _stack(maps: Sequence[Tensor]) -> Tensor:
+    """Return maps of one shape as one tensor, the maps first."""
+    import torch  # noqa: PLC0415  # slow to import
+
+    return torch.stack(list(maps))
+
+
+def _kinds(labels: Tensor, places: Sequence[Window]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return masks (P, B, rows, columns) of pairs with equal background, equal foreground, unlike labels.
+
+    places: windows of one shape.
+    """
+    first = _stack([labels[:, rows, columns] for (rows, columns), _ in places])
+    second = _stack([labels[:, rows, columns] for _, (rows, columns) in places])
     both_labelled = (first != IGNORE) & (second != IGNORE)
     same = both_labelled & (first == second)
     return same & (first == 0), same & (first > 0), both_labelled & (first != second)
@@ -161,19 +196,35 @@ def displacement_loss(
     """
     height, width = labels.shape[1:]
     sums: dict[str, list[Any]] = {"moves": [0.0, 0.0], "rests": [0.0, 0.0]}
-    for offset, _ in paths(radius):
-        window = windows(height, width, offset, margin)
-        (rows, columns), (far_rows, far_columns) = window
-        background, foreground, _ = _kinds(labels, window)
-        difference = field[:, :, rows, columns] - field[:, :, far_rows, far_columns]
-        towards = difference - difference.new_tensor(offset)[:, None, None]
+    from wsss.refine.pair_paths import Neighbours  # noqa: PLC0415  # imports torch
+
+    for offsets_of_shape, places in _windows_by_shape(height, width, radius, margin):
+        background, foreground, _ = _kinds(labels, places)
+        near = Neighbours.apply(field, [(far, here) for here, far in places])
+        difference = near - Neighbours.apply(field, places)
+        towards = difference - difference.new_tensor(offsets_of_shape)[:, None, :, None, None]
         for name, chosen, error in (
             ("moves", foreground, towards),
             ("rests", background, difference),
         ):
-            sums[name][0] = sums[name][0] + (error.abs() * chosen[:, None]).sum()
+            sums[name][0] = sums[name][0] + (error.abs() * chosen[:, :, None]).sum()
             sums[name][1] = sums[name][1] + chosen.sum()
     return {name: 0.5 * total / (2 * count + SMALLEST) for name, (total, count) in sums.items()}
+
+
+def _windows_by_shape(
+    height: int, width: int, radius: int, margin: int
+) -> Iterator[tuple[list[tuple[int, int]], list[Window]]]:
+    """Yield offsets with their windows, those whose windows have one shape together."""
+    groups: dict[tuple[int, int], tuple[list[tuple[int, int]], list[Window]]] = {}
+    for offset, _ in paths(radius):
+        window = windows(height, width, offset, margin)
+        (rows, columns), _ = window
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        offsets_of_shape, places = groups.setdefault(shape, ([], []))
+        offsets_of_shape.append(offset)
+        places.append(window)
+    yield from groups.values()
 
 
 def from_thresholds(
@@ -193,10 +244,10 @@ def from_thresholds(
 
 
 def reduce_labels(
-    labels: NDArray[np.uint8],
+    labels: Labels,
     size: tuple[int, int],
     pixel: Literal["centre", "corner"] = "centre",
-) -> NDArray[np.uint8]:
+) -> Labels:
     """Return labels (..., H, W) reduced to `size` (h, w): one pixel stands for each cell.
 
     pixel: the cell's centre (Pillow's nearest, IRNet) or its upper left corner (OpenCV's nearest).

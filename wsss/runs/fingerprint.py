@@ -28,6 +28,7 @@ ROOT = "wsss"
 # on their own.
 SILENT = {
     "errors",
+    "machine.gpus",
     "machine.lock",
     "machine.slurm",
     "progress",

@@ -246,6 +246,11 @@ class TrainParams(Strict):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="arithmetic; auto: bf16 on a GPU that supports it, else fp32"
     )
+    deterministic: bool = Field(
+        False,
+        description="whether two trainings on one GPU end with equal bytes, one of them killed and resumed "
+        "too; slower. On processors they always do",
+    )
     workers: Annotated[int, Field(ge=0)] = Field(
         0, description="number of processes that load images; 0: the training process loads them"
     )

@@ -75,9 +75,8 @@ def pair_margin(params: AffinityParams) -> int:
 
 def labels_at_cells(masks: Tensor, features: Tensor, params: AffinityParams) -> Tensor:
     """Return masks (B, H, W) at the size and on the device of features (B, C, h, w)."""
-    height, width = features.shape[2:]
-    small = reduce_labels(masks.cpu().numpy(), (height, width), params.label_cell)
-    return torch.from_numpy(small).to(features.device)
+    cells = (features.shape[2], features.shape[3])
+    return reduce_labels(masks.to(features.device), cells, params.label_cell)
 
 
 def affinity(run: Run) -> None:

@@ -15,7 +15,7 @@ from wsss.data.workers import Batch, to_device
 from wsss.errors import ConfigError
 from wsss.inference.multiscale import ImageViews, plan_batches
 from wsss.inference.trained import normalisation, restore
-from wsss.machine.runtime import Runtime, evaluating
+from wsss.machine.runtime import Runtime, deterministic, evaluating
 from wsss.methods.base import Computed, Method, build_method
 from wsss.nets.backbone import Network
 from wsss.progress import log, progress
@@ -143,7 +143,8 @@ def compute(
         shown = progress(ordered, f"{name}: images", -(-len(squares.entries) // batch))
         return (to_device(pictures, runtime) for pictures in shown)
 
-    with torch.inference_mode(), runtime.autocast():
+    repeatable = deterministic(run.settings.networks[name].train.deterministic)
+    with torch.inference_mode(), runtime.autocast(), repeatable:
         tensors = method.compute(name, earlier, images)
     write_computed(run, name, tensors, index, record)
     runtime.wait()

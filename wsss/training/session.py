@@ -13,7 +13,8 @@ from wsss.data.index import Entry, Index, load_index
 from wsss.data.index_parts import TRAINING
 from wsss.errors import DatasetError
 from wsss.inference.trained import normalisation
-from wsss.machine.runtime import Runtime
+from wsss.machine.gpus import advising
+from wsss.machine.runtime import Runtime, deterministic
 from wsss.nets.backbone import Network
 from wsss.nets.build import load_backbone, published_layout
 from wsss.progress import log
@@ -115,10 +116,14 @@ def train_network(
     images = TrainingImages(index, entries, params.augment, normalise, run.seed, masks)
     weights, about = run.path(f"{stage}.safetensors"), header(run, stage, index)
     training = Training(objective, images, params.train, run.seed, weights, about, finish)
-    metrics = fit(training, runtime)
+    advice = (
+        f"Set train.accumulate of the {stage} to a larger divisor of its batch of {params.train.batch}, "
+        "which needs less memory and learns the same but for BatchNorm, or use a GPU with more memory."
+    )
+    with deterministic(params.train.deterministic), advising(advice):
+        metrics = fit(training, runtime) | (measure() if runtime.is_main else {})
     if runtime.is_main:
         record.images_per_s = metrics.pop("images_per_s")
-        metrics |= measure()
         path, files = run.path(f"{stage}.json"), [*index_files(run, stage), *inputs]
         size = _size(objective.net, images_seen(params.train, len(entries)), runtime)
         outputs = [weights, training.log]

@@ -80,7 +80,7 @@ def _supervised(scores: Tensor, alike: Tensor, others: Tensor) -> Tensor:
 
 def _mean(values: Tensor, chosen: Tensor) -> Tensor:
     """Return the mean of the values where `chosen` is true; 0 if there are none."""
-    return torch.where(chosen, values, 0.0).sum() / max(1, int(chosen.sum()))
+    return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp(min=1)
 
 
 def prototype_loss(

@@ -68,7 +68,7 @@ def tagged_crops(label_maps: Tensor, rule: CropRule) -> tuple[Tensor, Tensor]:
     classes from 1, 0 for background, -1 for mixed.
     """
     corners, tags = [], []
-    for labels in label_maps:
+    for labels in label_maps.cpu():  # one wait for the GPU instead of several for each crop
         unsure = labels == UNSURE
         corners.append(places(unsure, rule))
         tags.append(_tags(labels, unsure, corners[-1], rule))
@@ -111,6 +111,7 @@ def flagged_crops(regions: Tensor, rule: CropRule) -> tuple[Tensor, Tensor]:
 
     regions: (B, H, W), from `online_labels.regions`. The flags of the global views are always 1.
     """
+    regions = regions.cpu()  # one wait for the GPU instead of one for each crop
     corners = torch.stack([places(region <= REGION_UNSURE, rule) for region in regions])
     flags = torch.ones(len(regions), 2 + rule.count, dtype=torch.long)
     for flag, region, positions in zip(flags, regions, corners, strict=True):
