@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +18,8 @@ from wsss.data.normalisation import Normalisation
 from wsss.inference.multiscale import inference, plan_batches, shard_batches
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.inference.views import segmenter_augmentation
-from wsss.machine.runtime import Runtime
+from wsss.machine.runtime import Runtime, fetch
+from wsss.machine.threads import in_threads, one_ahead
 from wsss.nets.deeplab import build_deeplab
 from wsss.progress import progress
 from wsss.refine import crf
@@ -42,10 +44,10 @@ def masks(run: Run, shard: Shard | None, workers: int = 0) -> None:
     runtime, weights = Runtime.start("auto"), run.path("segmenter.safetensors")
     net = restore(lambda: build_deeplab(settings, classes), weights, runtime)
     number, count = shard or WHOLE
-    plan = plan_batches(index.split("val", "test"), params.batch)
+    augmentation, entries = segmenter_augmentation(settings), index.split("val", "test")
+    plan = plan_batches(entries, params.batch, augmentation, params.batch_megapixels)
     batches = shard_batches(plan, (number, count))
     forward, normalise = without_gradients(net), normalisation(net)
-    augmentation = segmenter_augmentation(settings)
     results = inference(forward, batches, augmentation, normalise, runtime, workers)
     shown = progress(results, f"masks {number}/{count}", len(batches))
     with shard_writer(run, "masks", shard) as writer:
@@ -69,8 +71,16 @@ def write_masks(
         labels = unary.argmax(0).astype(np.uint8)
         writer.add(archive.before_crf(name), labelmap.encode(labels))
 
-    for name, labels in predicted_labels(merged, params, normalise, processes, keep):
-        writer.add(f"{name}.png", labelmap.encode(labels))
+    for name, content in in_threads(
+        _encoded, predicted_labels(merged, params, normalise, processes, keep)
+    ):
+        writer.add(f"{name}.png", content)
+
+
+def _encoded(labelled: tuple[str, NDArray[np.uint8]]) -> tuple[str, bytes]:
+    """Return the name of an image and its labels as the bytes of a PNG."""
+    name, labels = labelled
+    return name, labelmap.encode(labels)
 
 
 def predicted_labels(
@@ -86,9 +96,12 @@ def predicted_labels(
     given the name and the probabilities (classes, H, W) of each image before its CRF.
     """
     if params.crf == "none":
-        for entries, merged in results:
-            labels = scores(merged, params).argmax(1).to("cpu").numpy().astype(np.uint8)
-            yield from zip((entry.name for entry in entries), labels, strict=True)
+        copies = (
+            (entries, fetch(scores(merged, params).argmax(1).to(torch.uint8)))
+            for entries, merged in results
+        )
+        for entries, wait in one_ahead(copies):
+            yield from zip((entry.name for entry in entries), wait().numpy(), strict=True)
         return
 
     def images() -> Iterator[crf.Candidates]:
