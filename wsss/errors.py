@@ -26,6 +26,10 @@ class TrainingError(WsssError):
     """Training cannot continue, for example because the loss is not a number."""
 
 
+class DeviceMemoryError(WsssError):
+    """The memory of the GPU does not suffice."""
+
+
 class MissingError(WsssError):
     """A file or program that a stage needs does not exist."""
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from wsss.inference.cam_maps import high_size, merged_cam, to_cam
+from wsss.inference.cam_maps import high_size, merged_cam, merged_cams, to_cam
 from wsss.inference.views import cam_augmentation
 from wsss.settings import CamParams
 from wsss.storage.cam_archive import Cam, pack, unpack
@@ -63,6 +63,19 @@ def test_maps_of_a_square_reach_from_0_to_1_there_and_fit_the_image() -> None:
     assert np.allclose(scores.max((1, 2)), 1, atol=1e-3)
     empty = merged_cam([maps], [], (20, 33), params)
     assert empty.cam.shape == (0, 5, 9)
+
+
+@pytest.mark.parametrize("extra", [{}, {"square_px": 16, "normalise": "stretch"}, {"clip": "sum"}])
+def test_cams_of_a_batch_are_those_of_its_images(extra: dict[str, object]) -> None:
+    params = CamParams.model_validate({"high_res": True, **extra})
+    sizes = [rule((20, 33)) for rule in cam_augmentation(params).map_sizes]
+    maps = [torch.randn(3, 4, *size) for size in sizes]
+    labels = [[0, 2], [], [3]]
+    cams = merged_cams(maps, labels, (20, 33), params)()
+    for image, cam in enumerate(cams):
+        alone = merged_cam([scores[image] for scores in maps], labels[image], (20, 33), params)
+        assert cam.labels.tolist() == labels[image]
+        assert pack(cam) == pack(alone)
 
 
 def test_negative_scores_count_until_views_are_summed() -> None:

@@ -6,10 +6,11 @@ import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
+from wsss.machine.runtime import fetch
 from wsss.settings import CamParams
 from wsss.storage.cam_archive import Cam, grid
 
@@ -75,34 +76,10 @@ def to_cam(
     labels: numbers of the present classes. high: maps of `high_size`, if they are stored too; they
     are cut to the image. normalise: a key of NORMALISERS.
     """
-    scores = _present(maps, labels, normalise)
-    cut = None if high is None else _present(high[:, : size[0], : size[1]], labels, normalise)
-    return Cam(np.array(labels, np.int16), scores, size, stride, cut)
-
-
-def _present(maps: Tensor, labels: Sequence[int], normalise: str) -> NDArray[np.float16]:
-    return _stored(NORMALISERS[normalise](maps[list(labels)]) if labels else maps[:0])
-
-
-def _stored(maps: Tensor) -> NDArray[np.float16]:
-    return np.asarray(maps.cpu().numpy(), np.float16)
-
-
-def square_cam(
-    maps: Tensor, labels: Sequence[int], size: tuple[int, int], params: CamParams
-) -> Cam:
-    """Return the CAM of an image of `size` (h, w) from its maps (C, s, s) at a square.
-
-    The maps are normalised at the square and then resized.
-    """
-    sizes = [grid(size, params.stride), *([size] if params.high_res else [])]
-    if labels:
-        square = NORMALISERS[params.normalise](maps[list(labels)])[None]
-        resized = [F.interpolate(square, target, mode="bilinear")[0] for target in sizes]
-    else:
-        resized = [maps.new_zeros(0, *target) for target in sizes]
-    scores, *high = map(_stored, resized)
-    return Cam(np.array(labels, np.int16), scores, size, params.stride, *high)
+    params = CamParams.model_validate(
+        {"stride": stride, "normalise": normalise, "high_res": high is not None}
+    )
+    return merged_cam([maps] if high is None else [maps, high], labels, size, params)
 
 
 def merged_cam(
@@ -112,12 +89,65 @@ def merged_cam(
 
     maps: (C, h', w') at each of the `map_sizes` of `views.cam_augmentation`.
     """
+    (cam,) = merged_cams([scores[None] for scores in maps], [labels], size, params)()
+    return cam
+
+
+def merged_cams(
+    maps: Sequence[Tensor],
+    labels: Sequence[Sequence[int]],
+    size: tuple[int, int],
+    params: CamParams,
+) -> Callable[[], list[Cam]]:
+    """Return a function that waits for the CAMs of a batch of images and returns them.
+
+    The CAMs are computed and copied on the device meanwhile. maps: (B, C, h', w') at each of the
+    `map_sizes` of `views.cam_augmentation`. labels: numbers of the classes present in each image.
+    size: (h, w) of the images.
+    """
+    copies = [fetch(scores) for scores in _stored_maps(maps, labels, size, params)]
+    counts = [len(numbers) for numbers in labels]
+
+    def wait() -> list[Cam]:
+        rows = [np.split(copy().numpy(), np.cumsum(counts)[:-1]) for copy in copies]
+        return [
+            Cam(np.array(numbers, np.int16), scores, size, params.stride, *high)
+            for numbers, scores, *high in zip(labels, *rows, strict=True)
+        ]
+
+    return wait
+
+
+def _stored_maps(
+    maps: Sequence[Tensor],
+    labels: Sequence[Sequence[int]],
+    size: tuple[int, int],
+    params: CamParams,
+) -> list[Tensor]:
+    """Return the maps (N, h', w') of the N classes present in all images, normalised, as float16.
+
+    With `high_res` the second of the tensors has the size of the images.
+    """
+    present = [_present(scores, labels) for scores in maps]
     if params.clip == "sum":
-        maps = [F.relu(scores) for scores in maps]
-    if params.at_square:
-        return square_cam(maps[0], labels, size, params)
-    high = maps[1] if params.high_res else None
-    return to_cam(maps[0], labels, size, params.stride, high, params.normalise)
+        present = [F.relu(scores) for scores in present]
+    normalise = NORMALISERS[params.normalise]
+    if not params.at_square:
+        cut = (slice(None), slice(size[0]), slice(size[1]))
+        stored = [present[0], *([present[1][cut]] if params.high_res else [])]
+        return [normalise(scores).half() for scores in stored]
+    targets = [grid(size, params.stride), *([size] if params.high_res else [])]
+    if not len(present[0]):
+        return [present[0].new_zeros(0, *target).half() for target in targets]
+    square = normalise(present[0])[None]
+    return [F.interpolate(square, target, mode="bilinear")[0].half() for target in targets]
+
+
+def _present(maps: Tensor, labels: Sequence[Sequence[int]]) -> Tensor:
+    """Return the maps (N, h, w) of the N classes present in images (B, C, h, w), image by image."""
+    places = [(image, number) for image, numbers in enumerate(labels) for number in numbers]
+    chosen = torch.tensor(places, dtype=torch.long).view(-1, 2).to(maps.device, non_blocking=True)
+    return maps[chosen[:, 0], chosen[:, 1]]
 
 
 def cam_size(stride: int) -> SizeRule:

@@ -1,10 +1,16 @@
-"""Multi-scale inference: images of one size together, every view of them in turn."""
+"""Multi-scale inference: images of one size together, every view of them in turn.
+
+Images leave the loader once, with 8 bits, and one by one; batches, views and their normalisation are
+made on the device.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,17 +20,40 @@ from wsss.data.images import load_entry
 from wsss.data.index import Entry
 from wsss.data.normalisation import Normalisation
 from wsss.data.workers import with_short_errors
+from wsss.errors import DeviceMemoryError
 from wsss.inference.views import TestTimeAugmentation
-from wsss.machine.runtime import Runtime
+from wsss.machine.runtime import Runtime, release_memory
+from wsss.progress import log
 
 Forward = Callable[[Tensor], Tensor]  # images (B, 3, h, w) -> maps (B, C, h', w')
+Size = tuple[int, int]  # height, width
+Item = TypeVar("Item")
+ONE_VIEW = TestTimeAugmentation()
 
 
-def plan_batches(entries: Sequence[Entry], batch: int) -> list[list[Entry]]:
-    """Return batches of up to `batch` images of equal size; they do not depend on the shards."""
+def plan_batches(
+    entries: Sequence[Entry],
+    batch: int,
+    augmentation: TestTimeAugmentation = ONE_VIEW,
+    megapixels: float = math.inf,
+) -> list[list[Entry]]:
+    """Return batches of images of equal size; they do not depend on the shards.
+
+    A batch has up to `batch` images, and its largest forward pass up to `megapixels` million pixels,
+    unless one image alone has more.
+    """
     ordered = sorted(entries, key=lambda entry: (entry.size, entry.name))
-    groups = (list(group) for _, group in itertools.groupby(ordered, key=lambda entry: entry.size))
-    return [group[at : at + batch] for group in groups for at in range(0, len(group), batch)]
+    batches: list[list[Entry]] = []
+    for size, group in itertools.groupby(ordered, key=lambda entry: entry.size):
+        images = list(group)
+        count = int(min(batch, 1e6 * megapixels / augmentation.pixels(size)))
+        batches += _cut(images, max(1, count))
+    return batches
+
+
+def _cut(items: Sequence[Item], count: int) -> list[list[Item]]:
+    """Return items in lists of up to `count`."""
+    return [list(items[start : start + count]) for start in range(0, len(items), count)]
 
 
 def shard_batches(batches: Sequence[list[Entry]], shard: tuple[int, int]) -> list[list[Entry]]:
@@ -51,11 +80,73 @@ class ImageViews(Dataset[list[Tensor]]):
         return (self[number] for number in range(len(self)))
 
 
+@dataclass(frozen=True)
+class Pictures(Dataset[list[Tensor]]):
+    """The 8-bit pictures (h, w, 3) of each image that `TestTimeAugmentation.pictures` returns."""
+
+    entries: Sequence[Entry]
+    augmentation: TestTimeAugmentation
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, number: int) -> list[Tensor]:
+        image = load_entry(self.entries[number])
+        return [torch.from_numpy(picture) for picture in self.augmentation.pictures(image)]
+
+
+class Halving:
+    """Inference that goes on with smaller batches where the memory of a GPU is exhausted."""
+
+    def __init__(self) -> None:
+        self._limit = math.inf  # largest number of pixels of the images of a batch
+
+    def __call__(
+        self, maps: Callable[[Sequence[Item]], list[Tensor]], images: Sequence[Item], size: Size
+    ) -> list[Tensor]:
+        """Return `maps(images)`, computed in parts if the memory does not suffice for all images.
+
+        maps: returns tensors with a row for each image. size: (h, w) of the images.
+
+        Raises:
+            DeviceMemoryError: the memory does not suffice for one image.
+        """
+        pixels = size[0] * size[1]
+        while True:
+            count = int(max(1, min(len(images), self._limit // pixels)))
+            parts = _unless_out_of_memory(maps, _cut(images, count))
+            if parts is not None:
+                return (
+                    parts[0] if len(parts) == 1 else list(map(torch.cat, zip(*parts, strict=True)))
+                )
+            if count == 1:
+                raise DeviceMemoryError(
+                    f"The GPU has too little free memory for one image of {size[1]} x {size[0]} px. End "
+                    "other programs on it, lower the largest of the scales, or make large images smaller."
+                )
+            release_memory()
+            self._limit = count // 2 * pixels
+            log.info("the GPU's memory is exhausted: going on with %d images at a time", count // 2)
+
+
+def _unless_out_of_memory(
+    maps: Callable[[Sequence[Item]], list[Tensor]], parts: Sequence[Sequence[Item]]
+) -> list[list[Tensor]] | None:
+    """Return `maps` of each part, or None if the memory of the GPU was exhausted.
+
+    The tensors of the failed pass are free only outside of this function.
+    """
+    try:
+        return [maps(part) for part in parts]
+    except torch.OutOfMemoryError:
+        return None
+
+
 def multiscale(
     forward: Forward,
-    views: Sequence[Tensor],
+    views: Iterable[Tensor],
     augmentation: TestTimeAugmentation,
-    size: tuple[int, int],
+    size: Size,
     runtime: Runtime,
 ) -> list[Tensor]:
     """Return the merged maps of all views, a tensor (B, C, h, w) for each of the `map_sizes`.
@@ -88,9 +179,39 @@ def inference(
 ) -> Iterator[tuple[list[Entry], list[Tensor]]]:
     """Yield each batch of images with the maps that `multiscale` returns for it.
 
-    workers: processes that read the next batches meanwhile.
+    workers: processes that read the next images meanwhile, until the last batch.
+
+    Raises:
+        DeviceMemoryError: the memory of the device does not suffice for one image.
     """
-    images = ImageViews(batches, normalise, augmentation)
-    loader: DataLoader[list[Tensor]] = DataLoader(images, batch_size=None, num_workers=workers)
-    for entries, views in zip(batches, with_short_errors(loader), strict=True):
-        yield entries, multiscale(forward, views, augmentation, entries[0].size, runtime)
+    loaded = _loaded(batches, augmentation, runtime, workers)
+    halving = Halving()
+    for entries in batches:
+        size = entries[0].size
+
+        def maps(pictures: Sequence[list[Tensor]], size: Size = size) -> list[Tensor]:
+            pixels = [runtime.stack(scale) for scale in zip(*pictures, strict=True)]
+            views = augmentation.views_on_device(pixels, normalise)
+            return multiscale(forward, views, augmentation, size, runtime)
+
+        pictures = list(itertools.islice(loaded, len(entries)))
+        yield entries, halving(maps, pictures, size)
+
+
+def _loaded(
+    batches: Sequence[list[Entry]],
+    augmentation: TestTimeAugmentation,
+    runtime: Runtime,
+    workers: int,
+) -> Iterator[list[Tensor]]:
+    """Yield the pictures of the images of all batches; two batches are loaded ahead."""
+    entries = list(itertools.chain.from_iterable(batches))
+    ahead = math.ceil(2 * max(map(len, batches), default=1) / max(1, workers))
+    loader: DataLoader[list[Tensor]] = DataLoader(
+        Pictures(entries, augmentation),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=max(2, ahead) if workers else None,
+        pin_memory=runtime.device.type == "cuda",
+    )
+    return with_short_errors(loader)

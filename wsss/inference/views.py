@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from wsss.data.normalisation import Normalisation
+from wsss.data.pixels import normalised, resized
 from wsss.data.resize import resize_by
 from wsss.inference.cam_maps import SizeRule, cam_size, high_size
 from wsss.settings import CamParams, DecodeParams, SegmenterParams, SegmenterTestParams
@@ -24,9 +25,10 @@ from wsss.settings.cams import Resize
 class ViewResizing:
     """How images are resized to a scale.
 
-    kernel: `picture` resizes the 8-bit image with Pillow's antialiased bicubic; the others resize the
-    normalised tensor without antialiasing: `bicubic` (OpenCV's), `bilinear`, or `bilinear_corners`
-    (with aligned corners). floor: round a scaled side down instead of to the nearest integer.
+    kernel: `picture` resizes the 8-bit image with Pillow's antialiased bicubic, in the loader;
+    `picture_gpu` gives the same bytes on the device; the others resize the
+    normalised tensor there without antialiasing: `bicubic` (OpenCV's), `bilinear`, or
+    `bilinear_corners` (with aligned corners). floor: round a scaled side down instead of to the nearest integer.
     multiple: then round each side up to a multiple of it, or down with `multiple_down`.
     square_px, long_side_px: scales are relative to a square of this side, or to the image with a long
     side of this length. via_base: resize to that base size first, then to the scale.
@@ -62,19 +64,45 @@ class ViewResizing:
             return max(self.multiple, side - side % self.multiple)
         return side + -side % self.multiple
 
+    def pictures(
+        self, image: NDArray[np.uint8], scales: Sequence[float]
+    ) -> list[NDArray[np.uint8]]:
+        """Return the 8-bit pictures of an image (h, w, 3) that leave the loader.
+
+        The kernel `picture` gives one for each scale; the others work on the device and need the image.
+        """
+        if self.kernel != "picture":
+            return [image]
+        size = image.shape[:2]
+        return [functools.reduce(_resize_picture, self._sizes(size, s), image) for s in scales]
+
+    def on_device(self, pixels: Tensor, scale: float, normalise: Normalisation) -> Tensor:
+        """Return a batch of pictures (B, h, w, 3) at a scale, normalised (B, 3, h', w').
+
+        pixels: 8 bits, on any device; with the kernel `picture` they have this scale already.
+        """
+        if self.kernel == "picture":
+            return normalised(pixels, normalise)
+        size = (pixels.shape[1], pixels.shape[2])
+        sizes = self._sizes(size, scale)
+        if self.kernel == "picture_gpu":
+            return normalised(functools.reduce(resized, sizes, pixels), normalise)
+        batch = normalised(pixels, normalise).contiguous()
+        for target in sizes:
+            batch = self._resize_tensor(batch, target, scale)
+        return batch
+
     def view(
         self, images: Sequence[NDArray[np.uint8]], scale: float, normalise: Normalisation
     ) -> Tensor:
         """Return images (h, w, 3) of one size at a scale, normalised (B, 3, h', w')."""
-        target = self.size(images[0].shape[:2], scale)
-        sizes = [self.base(images[0].shape[:2]), target] if self.via_base else [target]
-        if self.kernel == "picture":
-            images = [functools.reduce(_resize_picture, sizes, image) for image in images]
-        batch = torch.from_numpy(np.stack([normalise(image) for image in images]))
-        if self.kernel != "picture":
-            for size in sizes:
-                batch = self._resize_tensor(batch, size, scale)
-        return batch
+        pictures = [self.pictures(image, [scale])[0] for image in images]
+        return self.on_device(torch.from_numpy(np.stack(pictures)), scale, normalise)
+
+    def _sizes(self, size: tuple[int, int], scale: float) -> list[tuple[int, int]]:
+        """Return the sizes that an image of `size` takes one after another."""
+        target = self.size(size, scale)
+        return [self.base(size), target] if self.via_base else [target]
 
     def _resize_tensor(self, images: Tensor, size: tuple[int, int], scale: float) -> Tensor:
         """Return normalised images (B, 3, h, w) at `size`.
@@ -96,7 +124,7 @@ class ViewResizing:
 def _resize_picture(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     if image.shape[:2] == size:
         return image
-    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
 @dataclass(frozen=True)
@@ -162,6 +190,26 @@ class TestTimeAugmentation:
     def views(self, images: Sequence[NDArray[np.uint8]], normalise: Normalisation) -> list[Tensor]:
         """Return images (h, w, 3) of one size at each scale, normalised (B, 3, h', w')."""
         return [self.resizing.view(images, scale, normalise) for scale in self.scales]
+
+    def pictures(self, image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """Return the 8-bit pictures of an image (h, w, 3) that leave the loader."""
+        return self.resizing.pictures(image, self.scales)
+
+    def views_on_device(
+        self, pixels: Sequence[Tensor], normalise: Normalisation
+    ) -> Iterator[Tensor]:
+        """Yield batches of images at each scale, normalised (B, 3, h', w'), on their device.
+
+        pixels: a batch (B, h, w, 3) for each of the `pictures`, in their order.
+        """
+        repeated = pixels if len(pixels) == len(self.scales) else list(pixels) * len(self.scales)
+        for batch, scale in zip(repeated, self.scales, strict=True):
+            yield self.resizing.on_device(batch, scale, normalise)
+
+    def pixels(self, size: tuple[int, int]) -> int:
+        """Return the pixels of the largest forward pass of one image of `size` (h, w)."""
+        sizes = [self.resizing.size(size, scale) for scale in self.scales]
+        return max(height * width for height, width in sizes) * (2 if self.mirror else 1)
 
 
 def cam_augmentation(params: CamParams) -> TestTimeAugmentation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +74,10 @@ class Runtime:
         """Move images (B, 3, H, W) to the device in channels-last memory format."""
         return images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
 
+    def stack(self, pictures: Sequence[Tensor]) -> Tensor:
+        """Return tensors of one shape as a batch on the device; pinned ones move asynchronously."""
+        return torch.stack([picture.to(self.device, non_blocking=True) for picture in pictures])
+
     def parallel(self, module: nn.Module) -> nn.Module:
         """Place a module on the device and average its gradients over the processes.
 
@@ -99,6 +103,31 @@ class Runtime:
         """Wait until all processes reach this point."""
         if self.world > 1:
             dist.barrier()
+
+
+def fetch(tensor: Tensor) -> Callable[[], Tensor]:
+    """Start to copy a tensor to the processor's memory; return a function that waits for the copy.
+
+    A GPU goes on with later work meanwhile, and any thread may wait.
+    """
+    if tensor.device.type != "cuda":
+        return lambda: tensor
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    copy.copy_(tensor, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record(torch.cuda.current_stream(tensor.device))
+
+    def wait() -> Tensor:
+        arrived.synchronize()
+        return copy
+
+    return wait
+
+
+def release_memory() -> None:
+    """Give cached memory of the GPU back, so that pieces of it can be used for larger tensors."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def gather(values: Tensor) -> Tensor:

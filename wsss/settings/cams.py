@@ -8,11 +8,16 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from wsss.settings.base import Strict
 
-Resize = Literal["picture", "bicubic", "bilinear", "bilinear_corners"]
+Resize = Literal["picture", "picture_gpu", "bicubic", "bilinear", "bilinear_corners"]
 RESIZE = (
-    "how images are resized. picture: Pillow's bicubic on 8 bits, antialiased; the others "
-    "resize the normalised image: OpenCV's bicubic, bilinear, or bilinear with aligned "
-    "corners"
+    "how images are resized. picture: Pillow's bicubic on 8 bits, antialiased, in the processes "
+    "that load images; picture_gpu: the same bytes, computed on the GPU; the others "
+    "resize the normalised image: OpenCV's bicubic, bilinear, or bilinear with aligned corners"
+)
+BATCH_MEGAPIXELS = (
+    "largest size of a forward pass, in millions of pixels over all images at the largest scale, "
+    "mirrored ones too: larger batches are cut. If the GPU's memory is exhausted all the same, the "
+    "batch is halved. Results depend on neither, up to rounding"
 )
 
 
@@ -78,7 +83,10 @@ class CamParams(Strict):
         "resized and merged with the mirror image (ToCo); sum: after all views are summed "
         "(TransCAM, PCSformer)",
     )
-    batch: PositiveInt = Field(32, description="images of equal size in one forward pass")
+    batch: PositiveInt = Field(
+        32, description="largest number of images of equal size in one forward pass"
+    )
+    batch_megapixels: PositiveFloat = Field(64.0, description=BATCH_MEGAPIXELS)
 
     @model_validator(mode="after")
     def _one_base(self) -> CamParams:

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from wsss.settings import presets
 from wsss.settings.base import CrfName, Strict
-from wsss.settings.cams import RESIZE, Resize
+from wsss.settings.cams import BATCH_MEGAPIXELS, RESIZE, Resize
 from wsss.settings.networks import PretrainedParams
 from wsss.settings.training import AugmentParams, TrainParams
 
@@ -38,7 +38,10 @@ class SegmenterTestParams(Strict):
         "(DeepLab-v1); wrapped: the image less its mean, wrapped around to 8 bits, as "
         "published (DeepLab-v2)",
     )
-    batch: PositiveInt = Field(32, description="images of equal size in one forward pass")
+    batch: PositiveInt = Field(
+        32, description="largest number of images of equal size in one forward pass"
+    )
+    batch_megapixels: PositiveFloat = Field(64.0, description=BATCH_MEGAPIXELS)
 
 
 class DecodeParams(SegmenterTestParams):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from wsss.data.index import Entry, Index, load_index
 from wsss.data.normalisation import Normalisation
 from wsss.errors import ConfigError
-from wsss.inference.cam_maps import merged_cam
+from wsss.inference.cam_maps import merged_cams
 from wsss.inference.multiscale import Forward, inference, plan_batches, shard_batches
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.inference.views import cam_augmentation
 from wsss.machine.runtime import Runtime
+from wsss.machine.threads import in_threads
 from wsss.methods.base import Method, build_method
 from wsss.nets.backbone import Network
 from wsss.progress import progress
@@ -21,6 +22,8 @@ from wsss.runs.sources import verify_sources
 from wsss.settings import CamParams
 from wsss.stages.gather import WHOLE, Shard, shard_writer
 from wsss.storage.cam_archive import Cam, pack
+
+Pending = tuple[list[Entry], Callable[[], list[Cam]]]  # a batch of images; waits for their CAMs
 
 
 def cam(run: Run, shard: Shard | None, workers: int = 0, network: str | None = None) -> None:
@@ -42,13 +45,16 @@ def cam(run: Run, shard: Shard | None, workers: int = 0, network: str | None = N
     method = build_method(run, len(index.classes))
     net = restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
     number, count = shard or WHOLE
-    batches = shard_batches(plan_batches(index.training(), params.batch), (number, count))
+    augmentation = cam_augmentation(params)
+    plan = plan_batches(index.training(), params.batch, augmentation, params.batch_megapixels)
+    batches = shard_batches(plan, (number, count))
     forward = cam_forward(method, net, params)
-    results = cams(forward, batches, index, params, normalisation(net), runtime, workers)
+    results = pending_cams(forward, batches, index, params, normalisation(net), runtime, workers)
+    shown = progress(results, f"{artifact} {number}/{count}", len(batches))
     with shard_writer(run, artifact, shard) as writer:
-        for entries, batch in progress(results, f"{artifact} {number}/{count}", len(batches)):
-            for entry, cam in zip(entries, batch, strict=True):
-                writer.add(f"{entry.name}.npz", pack(cam))
+        for members in in_threads(_packed, shown):
+            for name, content in members:
+                writer.add(name, content)
 
 
 def cam_forward(method: Method, net: Network, params: CamParams) -> Forward:
@@ -67,12 +73,27 @@ def cams(
     workers: int = 0,
 ) -> Iterator[tuple[list[Entry], list[Cam]]]:
     """Yield each batch of images with their CAMs."""
+    pending = pending_cams(forward, batches, index, params, normalise, runtime, workers)
+    return ((entries, wait()) for entries, wait in pending)
+
+
+def pending_cams(
+    forward: Forward,
+    batches: Sequence[list[Entry]],
+    index: Index,
+    params: CamParams,
+    normalise: Normalisation,
+    runtime: Runtime,
+    workers: int = 0,
+) -> Iterator[Pending]:
+    """Yield each batch of images with a function that waits for their CAMs."""
     augmentation = cam_augmentation(params)
     for entries, maps in inference(forward, batches, augmentation, normalise, runtime, workers):
-        yield (
-            entries,
-            [
-                merged_cam(sizes, index.numbers(entry.labels), entry.size, params)
-                for entry, *sizes in zip(entries, *maps, strict=True)
-            ],
-        )
+        labels = [index.numbers(entry.labels) for entry in entries]
+        yield entries, merged_cams(maps, labels, entries[0].size, params)
+
+
+def _packed(pending: Pending) -> list[tuple[str, bytes]]:
+    """Return the names and the bytes of the archive's members of a batch of images."""
+    entries, wait = pending
+    return [(f"{entry.name}.npz", pack(cam)) for entry, cam in zip(entries, wait(), strict=True)]

@@ -34,10 +34,11 @@ def decode(run: Run, shard: Shard | None, workers: int = 0) -> None:
     method = build_method(run, len(index.classes))
     net = restore(lambda: method.build(name), run.path(f"{name}.safetensors"), runtime)
     number, count = shard or WHOLE
-    plan = plan_batches(index.split("val", "test"), params.batch)
+    augmentation, entries = decode_augmentation(params), index.split("val", "test")
+    plan = plan_batches(entries, params.batch, augmentation, params.batch_megapixels)
     batches = shard_batches(plan, (number, count))
     forward = without_gradients(lambda images: method.decode(net, images))
-    augmentation, normalise = decode_augmentation(params), normalisation(net)
+    normalise = normalisation(net)
     results = inference(forward, batches, augmentation, normalise, runtime, workers)
     shown = progress(results, f"decoder {number}/{count}", len(batches))
     with shard_writer(run, "decode", shard) as writer:

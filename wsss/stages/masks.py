@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +18,8 @@ from wsss.inference.multiscale import inference, plan_batches, shard_batches
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.inference.views import segmenter_augmentation
 from wsss.machine.accelerator import crf_device
-from wsss.machine.runtime import Runtime
+from wsss.machine.runtime import Runtime, fetch
+from wsss.machine.threads import in_threads, one_ahead
 from wsss.nets.deeplab import build_deeplab
 from wsss.progress import progress
 from wsss.refine import crf
@@ -42,10 +44,10 @@ def masks(run: Run, shard: Shard | None, workers: int = 0) -> None:
     runtime, weights = Runtime.start("auto"), run.path("segmenter.safetensors")
     net = restore(lambda: build_deeplab(settings, classes), weights, runtime)
     number, count = shard or WHOLE
-    plan = plan_batches(index.split("val", "test"), params.batch)
+    augmentation, entries = segmenter_augmentation(settings), index.split("val", "test")
+    plan = plan_batches(entries, params.batch, augmentation, params.batch_megapixels)
     batches = shard_batches(plan, (number, count))
     forward, normalise = without_gradients(net), normalisation(net)
-    augmentation = segmenter_augmentation(settings)
     results = inference(forward, batches, augmentation, normalise, runtime, workers)
     shown = progress(results, f"masks {number}/{count}", len(batches))
     with shard_writer(run, "masks", shard) as writer:
@@ -66,10 +68,16 @@ def write_masks(
     """
     processes = len(os.sched_getaffinity(0))
     merged = ((entries, logits) for entries, (logits,) in results)
-    for image in predicted_labels(merged, params, normalise, processes, device):
+    images = predicted_labels(merged, params, normalise, processes, device)
+    for image, content in in_threads(_encoded, images):
         if params.crf != "none":
             writer.add(archive.before_crf(image.name), labelmap.encode(image.before[0]))
-        writer.add(f"{image.name}.png", labelmap.encode(image.after[0]))
+        writer.add(f"{image.name}.png", content)
+
+
+def _encoded(image: crf.Refined) -> tuple[crf.Refined, bytes]:
+    """Return an image with its labels as the bytes of a PNG."""
+    return image, labelmap.encode(image.after[0])
 
 
 def predicted_labels(
@@ -85,10 +93,13 @@ def predicted_labels(
     images. device: of the CRF, as in `crf.refined`.
     """
     if params.crf == "none":
-        for entries, merged in results:
-            labels = scores(merged, params).argmax(1).to("cpu").numpy().astype(np.uint8)
-            for entry, image in zip(entries, labels, strict=True):
-                yield crf.Refined(entry.name, [image], [image])
+        copies = (
+            (entries, fetch(scores(merged, params).argmax(1).to(torch.uint8)))
+            for entries, merged in results
+        )
+        for entries, wait in one_ahead(copies):
+            for entry, labels in zip(entries, wait().numpy(), strict=True):
+                yield crf.Refined(entry.name, [labels], [labels])
         return
 
     def tasks() -> Iterator[crf.CrfTask]:
