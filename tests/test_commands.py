@@ -20,6 +20,7 @@ COVERED = {
     r"make (lint|doctor|setup)": "no test: they install, check or print, and write no result",
     r"make parity": "tests/test_parity_page.py::test_the_summary_has_a_row_per_set_and_the_listing_a_row_per_case",
     r"make faults": "tests/faults/test_campaign.py::test_a_short_campaign_is_survived",
+    r"make gpu": "tests/gpu/test_script.py::test_the_script_measures_every_part_and_writes_the_page",
     r"make bench": "tests/test_benchmarks.py::test_a_benchmark_is_run_twice_and_its_table_replaces_the_old_one",
     r"snakemake --cores \d+( --config seeds=.*)?": f"{FLOW}_run.py::test_the_table_is_printed_at_the_end",
     r"snakemake --cores \d+ --configfile params/stamps.yaml": PLANS,

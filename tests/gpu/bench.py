@@ -18,7 +18,7 @@ from sklearn.datasets import load_sample_image
 from wsss.data import labelmap
 from wsss.data.index import Entry, Index
 from wsss.runs.run import Run, planned_runs
-from wsss.settings import Params, TrainParams, method_spec
+from wsss.settings import AugmentParams, Params, TrainParams, method_spec
 from wsss.settings.resolve import load_params
 from wsss.storage.files import checksum
 
@@ -112,6 +112,8 @@ class Bench:
             short["initial_file"] = None
         if isinstance(value, TrainParams):
             short |= {"steps": self.steps, "workers": self.workers, "save_seconds": 100_000}
+        if isinstance(value, AugmentParams) and self.is_small:
+            short["crop_px"] = 64  # PCSS needs an even number of blocks of 16 px
         short |= {key: number for key, number in BEGINNINGS.items() if key in short}
         return value.model_copy(update=short)
 

@@ -66,22 +66,24 @@ def rows(bench: Bench) -> Iterator[Rate]:
         if not bench.has_time:
             return
         run = case_run(bench, case)
-        yield training(run, case)
+        yield training("training", run, case)
         if bench.has_time:
             yield inference(bench, run, case)
+        if bench.has_time:
+            yield training("training, deterministic", case_run(bench, case, True), case)
 
 
-def case_run(bench: Bench, case: Case) -> Run:
+def case_run(bench: Bench, case: Case, deterministic: bool = False) -> Run:
     """Return a run of the method `cam` with the classifier of a case."""
     [first, *_] = [run for run in bench.runs(["cam"]) if run.protocol == "common"]
     augment = {"crop_px": case.crop_px}
-    train = {"batch": case.batch, "optimizer": case.optimizer, "nesterov": False}
-    train |= {"steps": 4 if bench.is_small else 40, "lr": 0.001}
+    train: dict[str, object] = {"batch": case.batch, "optimizer": case.optimizer, "nesterov": False}
+    train |= {"steps": 4 if bench.is_small else 40, "lr": 0.001, "deterministic": deterministic}
     changes = {"backbone": case.backbone, "stride": 16, "augment": augment, "train": train}
     return bench.with_settings(first, changes)
 
 
-def training(run: Run, case: Case) -> Rate:
+def training(what: str, run: Run, case: Case) -> Rate:
     """Return the rate of the second half of a training, and that of its passes alone."""
     stamps: list[float] = []
     plain = loop.Trainer.step
@@ -99,7 +101,7 @@ def training(run: Run, case: Case) -> Rate:
         loop.Trainer.step = plain  # type: ignore[method-assign]
     half = len(stamps) // 2
     rate = (len(stamps) - 1 - half) * case.batch / (stamps[-1] - stamps[half])
-    return Rate("training", case.backbone, rate, passes(run, case))
+    return Rate(what, case.backbone, rate, passes(run, case))
 
 
 def passes(run: Run, case: Case) -> float:

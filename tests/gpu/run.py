@@ -83,7 +83,7 @@ def measure(chosen: argparse.Namespace) -> str:
         workers = 0 if chosen.small else min(14, len(os.sched_getaffinity(0)))
     lines = [machine().partition(";")[0] + f"; {workers} loader processes.", ""]
     Path("pictures").mkdir(exist_ok=True)
-    for part in chosen.part or PARTS:
+    for part in sorted(chosen.part or PARTS, key=PARTS.index):
         left = SHARES[part] * chosen.budget - (time.monotonic() - began)
         measured = bench.Bench.of(chosen.small, workers, left, IMAGES[part])
         measured.draw(Path("pictures"))
@@ -100,6 +100,7 @@ def measure(chosen: argparse.Namespace) -> str:
 def main() -> int:
     """Measure in a folder of its own; print the tables, and write the page if one is named."""
     chosen = arguments()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first product
     if chosen.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import torch  # noqa: PLC0415  # after the choice of the device

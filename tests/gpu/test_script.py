@@ -15,6 +15,25 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def test_runs_of_full_size_are_the_published_ones_with_random_weights_and_few_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    from bench import Bench
+
+    bench = Bench.of(False, 4, 60.0, 72)
+    runs = bench.runs([])
+    assert len({run.method for run in runs}) == 11
+    assert runs[0].protocol == "published"
+    for run in runs:
+        for network in run.settings.networks.values():
+            assert network.weights == "none"
+            assert network.train.steps == bench.steps
+    [crt] = [run for run in runs if (run.method, run.protocol) == ("crt", "published")]
+    assert crt.settings.networks["classifier"].auxiliary_cnn.weights == "none"
+    assert crt.settings.networks["classifier"].augment.crop_px > 300
+
+
 @pytest.mark.slow
 def test_the_script_measures_every_part_and_writes_the_page(tmp_path: Path) -> None:
     page = tmp_path / "gpu.md"
