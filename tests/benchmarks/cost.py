@@ -161,7 +161,7 @@ class Arithmetic:
             self.index, self.index.images, params.augment, normalise, 0, masks=lambda e: whole(e)
         )
         schedule = Schedule(len(images), PAIR, 1, 1, 0)
-        batch = next(batches(images, schedule, 0, 0))
+        batch = images.normalised(next(batches(images, schedule, 0, 0)))
         steps = Schedule(self.data.train, params.train.batch, params.train.epochs, 1, 0).steps
         half = (params.train.steps or steps) // 2
 

@@ -50,7 +50,8 @@ def loop() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         images, params = photographs(Path(name)), TrainParams(**TRAIN)
         training = Training(Labels(), images, params, SEED, Path(name) / "net.safetensors", {})
-        loaded = list(batches(images, Trainer(training, Runtime.start()).schedule, 0, 0))
+        schedule = Trainer(training, Runtime.start()).schedule
+        loaded = [images.normalised(batch) for batch in batches(images, schedule, 0, 0)]
         both = compare(lambda: bare(loaded, params), lambda: whole(training), rounds=2)
     said = difference(both[0].result, both[1].result, "weights", 1e-5)
     setting = f"{BACKBONE}, {STEPS} steps of {BATCH}, {CROP} px of 375x500, {WORKERS} loader"
@@ -97,9 +98,8 @@ def loader() -> Iterator[Row]:
         began = time.process_time()
         made = [images[key] for key in keys]
         rate = len(keys) / (time.process_time() - began)
-        loaded = list(
-            batches(images, _schedule(images, params, Path(name) / "x.safetensors"), 0, 0)
-        )[:4]
+        schedule = _schedule(images, params, Path(name) / "x.safetensors")
+        loaded = [images.normalised(batch) for batch in batches(images, schedule, 0, 0)][:4]
     began = time.process_time()
     bare(loaded, params)
     used = len(loaded) * BATCH / (time.process_time() - began)

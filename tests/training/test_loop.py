@@ -148,6 +148,29 @@ def test_a_loss_that_is_no_number_stops_and_names_the_images(
     assert item.weights.read_bytes() == b"earlier"
 
 
+def test_the_log_has_the_rate_of_each_step_and_a_bad_loss_never_reaches_a_saved_state(
+    squares: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = training(squares, tmp_path)
+    fit(item, Runtime(torch.device("cpu"), torch.float32))
+    rows = [row.split(",") for row in item.log.read_text().splitlines()[1:]]
+    rates = [PARAMS.lr * rate(PARAMS, step, 9) for step in range(9)]
+    assert [float(row[2]) for row in rows] == pytest.approx(rates)
+
+    class Failing(Tiny):
+        def forward(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+            factor = float("nan") if step == 4 else 1.0
+            return {name: factor * term for name, term in super().forward(batch, step).items()}
+
+    saved: list[int] = []
+    monkeypatch.setattr(Trainer, "save", lambda _, step: saved.append(step))
+    clock = iter(range(0, 10**6, 100))
+    monkeypatch.setattr("wsss.training.loop.time.monotonic", lambda: float(next(clock)))
+    with pytest.raises(TrainingError, match="nan at step 4"):
+        fit(replace(item, objective=Failing()), Runtime(torch.device("cpu"), torch.float32))
+    assert saved == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [

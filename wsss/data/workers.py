@@ -16,7 +16,8 @@ Item = TypeVar("Item")
 class Batch(TypedDict):
     """A batch of B training images.
 
-    image: normalised crops (B, 3, h, w). label: (B, classes) of 0 and 1, background excluded.
+    image: normalised crops (B, 3, h, w); the loader of a training gives 8 bits (B, h, w, 3), which
+    `TrainingImages.normalised` turns into these. label: (B, classes) of 0 and 1, background excluded.
     name: names of the images. number: (B,), the place of each image among the training images.
     content: (B, 4), box (top, left, bottom, right) of the crop that is image, not padding, in pixels.
     mask: labels of pixels (B, h, w), where a network is trained on them. whole, local: strong views
@@ -48,4 +49,6 @@ def to_device(batch: Batch, runtime: Runtime) -> Batch:
         key: value.to(runtime.device, non_blocking=True) if isinstance(value, Tensor) else value
         for key, value in batch.items()
     }
-    return cast("Batch", moved | {"image": runtime.send(batch["image"])})
+    if batch["image"].is_floating_point():
+        moved["image"] = runtime.send(batch["image"])
+    return cast("Batch", moved)

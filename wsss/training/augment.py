@@ -100,9 +100,14 @@ def content(draws: Draws, params: AugmentParams) -> Content:
     side, (height, width) = params.crop_px, draws.size
     top, bottom = max(0, -draws.top), min(side, height - draws.top)
     left, right = max(0, -draws.left), min(side, width - draws.left)
-    if draws.mirror and params.order.index("mirror") > params.order.index("crop"):
+    if mirrored_last(draws, params):
         left, right = side - right, side - left
     return top, left, bottom, right
+
+
+def mirrored_last(draws: Draws, params: AugmentParams) -> bool:
+    """Return whether the crop itself is mirrored, not the image before it."""
+    return draws.mirror and params.order.index("mirror") > params.order.index("crop")
 
 
 def _factor(size: Size, params: AugmentParams, generator: np.random.Generator) -> float:
@@ -135,15 +140,40 @@ def change(
     normalise: Normalisation,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
     """Return the normalised crop (3, crop, crop) that `draws` describe, and the crop of the labels."""
-    picture: Array = image  # float32 (3, crop, crop) after the step `crop`
+    picture, labels = changed_pixels(image, mask, draws, params)
+    top, left, bottom, right = content(draws, params)
+    crop = normalise(picture)
+    if params.image_fill == "mean":
+        centre = crop[:, top:bottom, left:right].copy()
+        crop[:] = 0
+        crop[:, top:bottom, left:right] = centre
+    if draws.erased:
+        _erase(crop, draws, params)
+    return crop, labels
+
+
+def in_8_bits(params: AugmentParams) -> bool:
+    """Return whether changed pixels are whole numbers, so that a device can normalise them."""
+    return params.interpolation != "bilinear_plain" and not params.erase
+
+
+def changed_pixels(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, draws: Draws, params: AugmentParams
+) -> tuple[Array, NDArray[np.uint8] | None]:
+    """Return the crop (crop, crop, 3) that `draws` describe before it is normalised, and of the labels.
+
+    Values are in [0, 255], of 8 bits with every interpolation but `bilinear_plain`. The area outside
+    the image is black.
+    """
+    picture: Array = image
     labels: Array | None = mask
     for step in params.order:
-        picture, labels = STEPS[step](picture, labels, draws, params, normalise)
-    return picture, labels
+        picture, labels = STEPS[step](picture, labels, draws, params)
+    return np.ascontiguousarray(picture), None if labels is None else np.ascontiguousarray(labels)
 
 
 def _scale(
-    picture: Array, labels: Array | None, draws: Draws, params: AugmentParams, _: Normalisation
+    picture: Array, labels: Array | None, draws: Draws, params: AugmentParams
 ) -> tuple[Array, Array | None]:
     if draws.box:
         top, left, height, width = draws.box
@@ -180,18 +210,17 @@ def resize_labels(labels: Array, size: Size, cell: str) -> Array:
 
 
 def _mirror(
-    picture: Array, labels: Array | None, draws: Draws, params: AugmentParams, _: Normalisation
+    picture: Array, labels: Array | None, draws: Draws, params: AugmentParams
 ) -> tuple[Array, Array | None]:
     if not draws.mirror:
         return picture, labels
-    cropped = params.order.index("mirror") > params.order.index("crop")  # then (3, crop, crop)
-    flipped = np.ascontiguousarray(picture[:, :, ::-1] if cropped else picture[:, ::-1])
-    return flipped, None if labels is None else np.ascontiguousarray(labels[:, ::-1])
+    return picture[:, ::-1], None if labels is None else labels[:, ::-1]
 
 
 def _colour(
-    picture: Array, labels: Array | None, draws: Draws, params: AugmentParams, _: Normalisation
+    picture: Array, labels: Array | None, draws: Draws, params: AugmentParams
 ) -> tuple[Array, Array | None]:
+    picture = np.ascontiguousarray(picture)
     if params.jitter:
         picture = jitter(picture, draws.factors)
     if params.hue:
@@ -204,27 +233,16 @@ def _colour(
 
 
 def _crop(
-    picture: Array,
-    labels: Array | None,
-    draws: Draws,
-    params: AugmentParams,
-    normalise: Normalisation,
+    picture: Array, labels: Array | None, draws: Draws, params: AugmentParams
 ) -> tuple[Array, Array | None]:
-    """Cut out a normalised square; fill the area outside the picture."""
+    """Cut out a square; the area outside the picture is black."""
     side, (height, width) = params.crop_px, picture.shape[:2]
     top, bottom = max(draws.top, 0), min(draws.top + side, height)
     left, right = max(draws.left, 0), min(draws.left + side, width)
     rows = slice(top - draws.top, bottom - draws.top)
     columns = slice(left - draws.left, right - draws.left)
-    image = np.zeros((3, side, side), np.float32)
-    if params.image_fill == "black":
-        image += normalise(np.zeros((1, 1, 3), np.uint8))
-    image[:, rows, columns] = normalise(picture[top:bottom, left:right])
-    if draws.erased:
-        noise = np.random.default_rng(draws.noise_seed)
-        at, beside, down, across = draws.erased
-        noisy = noise.standard_normal((3, down, across), np.float32)
-        image[:, at : at + down, beside : beside + across] = noisy
+    image = np.zeros((side, side, 3), picture.dtype)
+    image[rows, columns] = picture[top:bottom, left:right]
     if labels is None:
         return image, None
     cut = np.full((side, side), params.label_fill, np.uint8)
@@ -232,7 +250,17 @@ def _crop(
     return image, cut
 
 
-Step = Callable[
-    [Array, Array | None, Draws, AugmentParams, Normalisation], tuple[Array, Array | None]
-]
+def _erase(crop: NDArray[np.float32], draws: Draws, params: AugmentParams) -> None:
+    """Fill the erased box of a normalised crop (3, crop, crop) with noise."""
+    if draws.erased is None:
+        return
+    noise = np.random.default_rng(draws.noise_seed)
+    top, left, height, width = draws.erased
+    filled = noise.standard_normal((3, height, width), np.float32)
+    if mirrored_last(draws, params):
+        left, filled = params.crop_px - left - width, filled[:, :, ::-1]
+    crop[:, top : top + height, left : left + width] = filled
+
+
+Step = Callable[[Array, Array | None, Draws, AugmentParams], tuple[Array, Array | None]]
 STEPS: dict[str, Step] = {"scale": _scale, "mirror": _mirror, "colour": _colour, "crop": _crop}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
@@ -16,14 +16,15 @@ from torch.utils.data import DataLoader, Dataset
 from wsss.data.images import load_entry
 from wsss.data.index import Entry, Index
 from wsss.data.labelmap import misfits
-from wsss.data.normalisation import Normalisation
-from wsss.data.resize import squash
+from wsss.data.normalisation import Array, Normalisation
+from wsss.data.pixels import normalised
+from wsss.data.resize import in_boxes, squash
 from wsss.data.workers import Batch, with_short_errors
 from wsss.errors import DatasetError
 from wsss.randomness import rng
 from wsss.settings import AugmentParams
-from wsss.training.augment import augment, content
-from wsss.training.strong_views import views
+from wsss.training.augment import Draws, change, changed_pixels, content, draw, in_8_bits
+from wsss.training.strong_views import strong_pictures, views
 
 MaskReader = Callable[[Entry], NDArray[np.uint8]]  # reads the labels (H, W) of an image
 
@@ -31,7 +32,8 @@ MaskReader = Callable[[Entry], NDArray[np.uint8]]  # reads the labels (H, W) of 
 class Example(TypedDict):
     """One augmented training image; the loader stacks examples to a `Batch`.
 
-    image, whole, local: (3, h, w). label: (classes,) of 0 and 1. content: (4,), mask: (h, w).
+    image, whole, local: 8 bits (h, w, 3), or normalised (3, h, w) if 8 bits do not suffice.
+    label: (classes,) of 0 and 1. content: (4,), mask: (h, w).
     """
 
     image: Tensor
@@ -48,6 +50,7 @@ class Example(TypedDict):
 class TrainingImages(Dataset[Example]):
     """Augmented images by (epoch, number): the same pair always gives the same tensors.
 
+    They leave the loader with 8 bits if these suffice; `normalised` completes batches on the device.
     masks: reads the labels of the pixels, where a network is trained on them.
     """
 
@@ -69,22 +72,57 @@ class TrainingImages(Dataset[Example]):
         picture = load_entry(entry)
         if labels is not None:
             self._check(entry, labels)
-        image, mask, draws = augment(picture, labels, self.params, self.normalise, generator)
+        draws = draw(picture.shape[:2], self.params, generator)
+        chance = rng(self.seed, "views", epoch, entry.name)
+        pictures, mask = self._pictures(picture, labels, draws, chance)
         example: Example = {
-            "image": torch.from_numpy(image),
+            "image": torch.from_numpy(pictures["image"]),
             "label": label_vector(self.index, entry),
             "name": entry.name,
             "number": number,
             "content": torch.tensor(content(draws, self.params)),
         }
-        if self.params.strong_views:
-            chance = rng(self.seed, "views", epoch, entry.name)
-            strong = views(picture, draws, self.params, self.normalise, chance)
-            for name in self.params.strong_views:
-                example[name] = torch.from_numpy(strong[name])
+        for name in self.params.strong_views:
+            example[name] = torch.from_numpy(pictures[name])
         if mask is not None:
             example["mask"] = torch.from_numpy(mask).long()
         return example
+
+    def normalised(self, batch: Batch) -> Batch:
+        """Return a batch whose images of 8 bits are normalised, on the device where they lie.
+
+        The values are those that the loader would compute, bit by bit on a processor.
+        """
+        if batch["image"].dtype != torch.uint8:
+            return batch
+        image = normalised(batch["image"], self.normalise)
+        if self.params.image_fill == "mean" and "image" not in self.params.strong_views:
+            inside = in_boxes(batch["content"], (image.shape[2], image.shape[3]))
+            image.masked_fill_(~inside[:, None], 0.0)
+        complete: Batch = {**batch, "image": image}
+        for name in self.params.strong_views:
+            if name != "image":
+                complete[name] = normalised(batch[name], self.normalise).contiguous()
+        return complete
+
+    def _pictures(
+        self,
+        image: NDArray[np.uint8],
+        labels: NDArray[np.uint8] | None,
+        draws: Draws,
+        chance: np.random.Generator,
+    ) -> tuple[dict[str, Array], NDArray[np.uint8] | None]:
+        """Return the crop and the strong views of an image by name, and the crop of its labels."""
+        strong: Mapping[str, Array] = {}
+        if in_8_bits(self.params):
+            crop, mask = changed_pixels(image, labels, draws, self.params)
+            if self.params.strong_views:
+                strong = strong_pictures(image, crop, self.params, chance)
+        else:
+            crop, mask = change(image, labels, draws, self.params, self.normalise)
+            if self.params.strong_views:
+                strong = views(image, draws, self.params, self.normalise, chance)
+        return {"image": crop, **strong}, mask
 
     def _check(self, entry: Entry, labels: NDArray[np.uint8]) -> None:
         """Stop if labels do not fit this image."""

@@ -21,10 +21,10 @@ def jitter(image: Picture, factors: tuple[float, float, float]) -> Picture:
 
 def turn_hue(image: Picture, turn: float) -> Picture:
     """Shift the hue by `turn`, a share of the full circle, in Pillow's 256 steps as torchvision does."""
-    hue, *others = Image.fromarray(image).convert("HSV").split()
-    turned = (np.asarray(hue).astype(np.int64) + int(turn * 255)) % 256
-    channels = (Image.fromarray(turned.astype(np.uint8)), *others)
-    return np.asarray(Image.merge("HSV", channels).convert("RGB"))
+    shifted = [(hue + int(turn * 255)) % 256 for hue in range(256)]
+    unchanged = list(range(256))
+    turned = Image.fromarray(image).convert("HSV").point(shifted + unchanged + unchanged)
+    return np.asarray(turned.convert("RGB"))
 
 
 def shift_hsv(image: Picture, shifts: tuple[int, int, int]) -> Picture:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 from wsss.data.workers import Batch, to_device
 from wsss.errors import MissingError, TrainingError
 from wsss.machine.lock import claimed
-from wsss.machine.runtime import Runtime
+from wsss.machine.runtime import Runtime, fetch
 from wsss.progress import log, progress
 from wsss.randomness import number
 from wsss.settings import TrainParams
@@ -73,6 +75,22 @@ class Training:
         return self.weights.parent / "state" / f"{self.weights.stem}.pt"
 
 
+class Losses(NamedTuple):
+    """The loss terms of a part of a batch: names, a function that waits for their values, images."""
+
+    terms: tuple[str, ...]
+    copy: Callable[[], Tensor]
+    images: Sequence[str]
+
+
+class Started(NamedTuple):
+    """A step that was started, its learning rate, and a function that waits for its loss terms."""
+
+    step: int
+    lr: float
+    means: Callable[[], dict[str, float]]
+
+
 class Trainer:
     """The state of a training while it runs."""
 
@@ -117,7 +135,7 @@ class Trainer:
             return 0
         self.objective.load_state_dict(state["objective"])
         for part, values in zip(self.parts, state["optimizers"], strict=True):
-            part.optimizer.load_state_dict(values)
+            part.load(values)
         self.scaler.load_state_dict(state["scaler"])
         self.rows = state["rows"]
         log.info("going on from step %d of %d", state["step"], self.schedule.steps)
@@ -140,30 +158,45 @@ class Trainer:
 
     def step(self, step: int, loaded: Iterator[Batch]) -> dict[str, float]:
         """Do one optimiser step on the next batches and return the mean of each loss term."""
+        return self.start_step(step, loaded)()
+
+    def start_step(self, step: int, loaded: Iterator[Batch]) -> Callable[[], dict[str, float]]:
+        """Do one optimiser step on the next batches, without waiting for the GPU.
+
+        Return a function that waits, checks the loss and returns the mean of each loss term; the next
+        step can be started before.
+        """
         torch.manual_seed(number(self.training.seed, "step", step, self.runtime.rank))
         for part in self.parts:
             part.set_rate(step, self.schedule.steps)
             part.optimizer.zero_grad(set_to_none=True)
-        means: dict[str, float] = {}
+        losses: list[Losses] = []
         for _ in range(self.params.accumulate):
-            batch = to_device(next(loaded), self.runtime)
+            batch = self.training.images.normalised(to_device(next(loaded), self.runtime))
             with self.runtime.autocast():
                 terms = self.parallel(batch, step)
             values = torch.stack([term.float() for term in terms.values()])
             total = values.sum() / self.params.accumulate
             torch.autograd.backward(self.scaler.scale(total))
             local = values.detach()
-            averaged = self.runtime.mean(local)
-            local_values, mean_values = torch.stack([local, averaged]).tolist()  # waits for the GPU
-            self._check(local_values, batch, step)
-            for name, value in zip(terms, mean_values, strict=True):
-                means[name] = means.get(name, 0.0) + value / self.params.accumulate
+            copy = fetch(torch.stack([local, self.runtime.mean(local)]))
+            losses.append(Losses(tuple(terms), copy, batch["name"]))
         self._update()
+        return functools.partial(self._means, step, losses)
+
+    def _means(self, step: int, losses: Sequence[Losses]) -> dict[str, float]:
+        """Return the mean of each loss term over the parts of a batch, once the GPU has them."""
+        means: dict[str, float] = {}
+        for part in losses:
+            local_values, mean_values = part.copy().tolist()
+            self._check(local_values, part.images, step)
+            for name, value in zip(part.terms, mean_values, strict=True):
+                means[name] = means.get(name, 0.0) + value / self.params.accumulate
         return means
 
-    def _check(self, values: list[float], batch: Batch, step: int) -> None:
+    def _check(self, values: list[float], images: Sequence[str], step: int) -> None:
         if not math.isfinite(sum(values)):
-            names = ", ".join(batch["name"][:4]) + (", ..." if len(batch["name"]) > 4 else "")
+            names = ", ".join(images[:4]) + (", ..." if len(images) > 4 else "")
             raise TrainingError(
                 f"The loss is {sum(values)} at step {step} of {self.training.weights.stem}; the images are "
                 f"{names}. Lower its train.lr or set train.precision: fp32. Nothing was overwritten."
@@ -186,12 +219,19 @@ class Trainer:
         freeze(self.objective.net, self.params)
         saved = began = time.monotonic()
         steps = range(first, self.schedule.steps)
+        waiting: deque[Started] = deque()
         for step in self._shown(steps, first):
-            means = self.step(step, loaded)
+            means = self.start_step(step, loaded)
+            waiting.append(Started(step, self.lr, means))
             now = time.monotonic()
-            self._note(step, means, (step - first + 1) * self.params.batch / (now - began))
+            due = self.runtime.is_main and now - saved >= self.params.save_seconds
+            paused = due or (step + 1) % self.schedule.steps_per_epoch == 0 or step == steps[-1]
+            while len(waiting) > (0 if paused else 1):
+                done = waiting.popleft()
+                speed = (done.step - first + 1) * self.params.batch / (time.monotonic() - began)
+                self._note(done.step, done.means(), speed, done.lr)
             self._between(step + 1)
-            if self.runtime.is_main and now - saved >= self.params.save_seconds:
+            if due:
                 self.save(step + 1)
                 saved = now
         if self.curves is not None:
@@ -215,11 +255,18 @@ class Trainer:
             return iter(steps)
         return progress(steps, f"train {self.training.weights.stem}", self.schedule.steps, first)
 
-    def _note(self, step: int, means: Mapping[str, float], speed: float) -> None:
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last step that was started."""
+        return float(self.parts[0].optimizer.param_groups[0]["lr"])
+
+    def _note(
+        self, step: int, means: Mapping[str, float], speed: float, lr: float | None = None
+    ) -> None:
         row = {
             "step": step,
             "epoch": step // self.schedule.steps_per_epoch,
-            "lr": self.parts[0].optimizer.param_groups[0]["lr"],
+            "lr": self.lr if lr is None else lr,
             "loss": sum(means.values()),
             **means,
             "images_per_s": round(speed, 1),

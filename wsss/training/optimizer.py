@@ -62,6 +62,14 @@ class Part:
     params: TrainParams
     optimizer: torch.optim.Optimizer
 
+    def load(self, state: dict[str, object]) -> None:
+        """Load a state of the optimiser; its kernel stays that of this device."""
+        fused = [group.get("fused") for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state)
+        for group, kernel in zip(self.optimizer.param_groups, fused, strict=True):
+            if "fused" in group:
+                group["fused"] = kernel
+
     def set_rate(self, step: int, steps: int) -> None:
         """Set the learning rates of `step` (from 0) of `steps`."""
         factor = rate(self.params, step, steps)
@@ -92,7 +100,9 @@ def optimizer(
     """Return the optimiser over the groups of `parameter_groups`."""
     groups = [dict(group) for group in parameter_groups(net, params, members)]
     if params.optimizer == "adamw":
-        return torch.optim.AdamW(groups, params.lr, weight_decay=params.weight_decay)
+        return torch.optim.AdamW(
+            groups, params.lr, weight_decay=params.weight_decay, fused=_on_gpu(net)
+        )
     return torch.optim.SGD(
         groups,
         params.lr,
@@ -100,6 +110,14 @@ def optimizer(
         weight_decay=params.weight_decay,
         nesterov=params.nesterov,
     )
+
+
+def _on_gpu(net: nn.Module) -> bool | None:
+    """Return whether the fused kernel updates the weights: on a GPU.
+
+    On a processor it would round the last bit of weights otherwise than the usual one (None).
+    """
+    return True if all(weight.is_cuda for weight in net.parameters()) else None
 
 
 def parameter_groups(

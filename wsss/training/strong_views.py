@@ -35,8 +35,19 @@ def views(
 
     image: the original, RGB (H, W, 3). draws: the random numbers of its crop.
     """
-    names = params.strong_views
     crop = change(image, None, draws, params, UNCHANGED)[0].transpose(1, 2, 0).astype(np.uint8)
+    pictures = strong_pictures(image, crop, params, generator)
+    return {name: normalise(picture) for name, picture in pictures.items()}
+
+
+def strong_pictures(
+    image: Picture, crop: Picture, params: AugmentParams, generator: np.random.Generator
+) -> dict[str, Picture]:
+    """Return the views (crop, crop, 3) that `params.strong_views` names, of 8 bits.
+
+    image: the original, RGB (H, W, 3). crop: its training crop (crop, crop, 3).
+    """
+    names = params.strong_views
     pictures: dict[str, Picture] = {}
     if "image" in names:
         pictures["image"] = strong(crop, BLURRED["image"], False, generator)
@@ -46,7 +57,7 @@ def views(
         pictures["whole"] = solarised(whole) if generator.random() < SOLARISED else whole
     if "local" in names:
         pictures["local"] = strong(crop, BLURRED["local"], params.mirror_local_view, generator)
-    return {name: normalise(picture) for name, picture in pictures.items()}
+    return pictures
 
 
 def strong(
@@ -68,12 +79,12 @@ def strong(
     if generator.random() < blurred:
         radius = generator.uniform(*BLUR) * len(picture)
         changed = changed.filter(ImageFilter.GaussianBlur(radius))
-    return np.asarray(changed)
+    return np.array(changed)
 
 
 def solarised(picture: Picture) -> Picture:
     """Return a picture (h, w, 3) whose bright values are inverted."""
-    return np.asarray(ImageOps.solarize(Image.fromarray(picture), SOLARISE_ABOVE))
+    return np.array(ImageOps.solarize(Image.fromarray(picture), SOLARISE_ABOVE))
 
 
 def random_part(image: Picture, side: int, generator: np.random.Generator) -> Picture:
