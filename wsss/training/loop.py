@@ -1,7 +1,8 @@
 """The one training loop: any objective, any number of processes, resumed exactly where it stopped.
 
 A step depends on the seed and its number alone, so a training that was killed at any moment and
-started again ends with the same weights as an uninterrupted one.
+started again ends with the same weights as an uninterrupted one: on processors always, on a GPU with
+`train.deterministic`.
 """
 
 from __future__ import annotations
