@@ -312,7 +312,7 @@ def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:
 
 def test_every_segmenter_preset_is_whole_and_valid() -> None:
     machine = {"preset", "train.precision", "train.workers", "train.save_seconds"}
-    machine |= {"train.deterministic", "train.tensorboard", "checkpoint"}
+    machine |= {"train.deterministic", "train.compile", "train.tensorboard", "checkpoint"}
     machine |= {"test.batch", "test.batch_megapixels"}
     wanted = leaves(Params().segmenter.model_dump()) - machine
     for name, preset in presets.segmenters().items():

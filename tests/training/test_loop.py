@@ -223,6 +223,23 @@ def test_steps_can_be_given_instead_of_epochs(squares: Index, tmp_path: Path) ->
     ]
 
 
+@pytest.mark.slow  # torch.compile calls a C++ compiler
+def test_a_compiled_backbone_learns_the_same_under_the_same_names(
+    squares: Index, tmp_path: Path
+) -> None:
+    params = PARAMS.model_copy(update={"steps": 3})
+    plain = trained(squares, tmp_path / "a", params)
+    item = training(squares, tmp_path / "b", params.model_copy(update={"compile": True}))
+    runtime = Runtime(torch.device("cpu"), torch.float32)
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    fit(item, runtime)
+    assert counters["stats"]["unique_graphs"] > 0
+    compiled = checkpoint.load(item.weights)[0]
+    assert plain.keys() == compiled.keys()
+    assert same(plain, compiled, tolerance=1e-5)
+
+
 def test_frozen_weights_are_not_learned(squares: Index, tmp_path: Path) -> None:
     first = Tiny().net.state_dict()
     learned = trained(squares, tmp_path, PARAMS.model_copy(update={"frozen": ("backbone.*",)}))

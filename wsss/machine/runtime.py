@@ -20,12 +20,16 @@ CUBLAS_WORKSPACE = ":4096:8"  # CUBLAS_WORKSPACE_CONFIG under which products are
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where this process runs: device, precision, and rank among `world` processes."""
+    """Where this process runs: device, precision, and rank among `world` processes.
+
+    tf32: a GPU computes matrix products of float32 in TF32, with 10 bits after the point.
+    """
 
     device: torch.device
     dtype: torch.dtype
     rank: int = 0
     world: int = 1
+    tf32: bool = False
 
     @classmethod
     def start(cls, precision: str = "fp32") -> Runtime:
@@ -39,7 +43,11 @@ class Runtime:
             torch.cuda.set_device(device)
         if world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        return cls(device, _dtype(precision, device), rank, world)
+        tf32 = precision == "tf32" and device.type == "cuda"
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = True  # of convolutions: PyTorch's default, and fp32's
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+        return cls(device, _dtype(precision, device), rank, world, tf32)
 
     @property
     def is_main(self) -> bool:
@@ -54,6 +62,8 @@ class Runtime:
     @property
     def precision(self) -> str:
         """The name of the precision, for records."""
+        if self.tf32:
+            return "tf32"
         return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
@@ -140,6 +150,8 @@ def gather(values: Tensor) -> Tensor:
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision == "tf32":
+        return torch.float32
     if precision != "auto":
         return DTYPES[precision]
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -243,8 +243,14 @@ class TrainParams(Strict):
         description="keep the statistics of BatchNorm layers, as PSA and IRNet do: true for all layers, "
         "or patterns of their names, such as backbone.*",
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="arithmetic; auto: bf16 on a GPU that supports it, else fp32"
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
+        "auto",
+        description="arithmetic; auto: bf16 on a GPU that supports it, else fp32. On a GPU, fp32 computes "
+        "convolutions in TF32 and matrix products in 32 bits, as PyTorch does since 1.12; tf32 "
+        "computes both in TF32, as it did before",
+    )
+    compile: bool = Field(
+        False, description="compile the backbone with torch.compile when its training starts"
     )
     deterministic: bool = Field(
         False,

@@ -110,6 +110,8 @@ class Trainer:
         )
         self.objective = training.objective
         freeze(self.objective.net, self.params)  # before the processes agree on what has gradients
+        if self.params.compile:
+            compile_backbone(self.objective.net)
         self.parallel = runtime.parallel(self.objective)
         self.parts = parts(self.objective.net, self.params)
         self.scaler = runtime.scaler()
@@ -237,6 +239,7 @@ class Trainer:
                 saved = now
         if self.curves is not None:
             self.curves.close()
+        without_compilation(self.objective.net)
         return self._last_epoch()
 
     def _between(self, done: int) -> None:
@@ -283,6 +286,23 @@ class Trainer:
             "loss": sum(row["loss"] for row in rows) / len(rows),
             "images_per_s": rows[-1]["images_per_s"],
         }
+
+
+def compile_backbone(net: nn.Module) -> None:
+    """Compile the forward pass of the backbone; names of weights and their values stay.
+
+    The rest of the network runs as it is, because methods call its parts one by one.
+    """
+    backbone = getattr(net, "backbone", None)
+    if isinstance(backbone, nn.Module):
+        backbone.compile()
+
+
+def without_compilation(net: nn.Module) -> None:
+    """Run the backbone as it is again, for images of any size."""
+    backbone = getattr(net, "backbone", None)
+    if isinstance(backbone, nn.Module):
+        backbone._compiled_call_impl = None
 
 
 def _tensorboard(training: Training) -> Any:
