@@ -16,10 +16,11 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Let the next training save its state before `step` and die."""
     original = Trainer.step
 
-    def dying(self: Trainer, number: int, parts: Iterator[Mapping[str, Any]]) -> dict[str, float]:
+    def dying(self: Trainer, number: int, parts: Iterator[Mapping[str, Any]]) -> None:
         if number == step:
+            self.note_losses()
             self.save(step)
             raise KilledError
-        return original(self, number, parts)
+        original(self, number, parts)
 
     monkeypatch.setattr(Trainer, "step", dying)

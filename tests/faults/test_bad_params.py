@@ -17,7 +17,7 @@ from wsss.report.tables.rows import Row
 HARMLESS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "dl", "dt", "dd", "div",
             "table", "thead", "tbody", "tr", "th", "td"}  # fmt: skip
 COMMANDS = {"textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar",
-            "begin", "end", "centering", "caption", "resizebox", "linewidth", "toprule", "midrule",
+            "begin", "end", "centering", "caption", "resizebox", "linewidth", "toprule", "midrule", "ddagger",
             "bottomrule", "usepackage", "pm"}  # fmt: skip
 
 

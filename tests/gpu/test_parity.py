@@ -14,7 +14,7 @@ from wsss.nets.deeplab import build_deeplab
 from wsss.refine import par
 from wsss.refine.affinity import pair_affinities, path_affinities
 from wsss.refine.permutohedral import bilateral
-from wsss.refine.random_walk import random_walk, transition
+from wsss.refine.random_walk import random_walks, transition_rows
 from wsss.settings import Params, method_spec
 from wsss.settings.resolve import resolve_settings
 
@@ -107,10 +107,10 @@ def test_the_affinities_of_pairs_are_the_same(runtime: Runtime) -> None:
 
 def test_the_random_walk_is_the_same(runtime: Runtime) -> None:
     torch.manual_seed(0)
-    pairs = [
-        (offset, alike[0].numpy()) for offset, alike in path_affinities(torch.rand(1, 20, 24), 5)
-    ]
+    pairs = list(path_affinities(torch.rand(1, 20, 24), 5))
     maps = np.random.default_rng(0).random((2, 20, 24), np.float32)
-    step = transition(pairs, 20, 24, 10.0)
-    expected = random_walk(maps, step, 64)
-    assert np.abs(random_walk(maps, step, 64, str(runtime.device)) - expected).max() < 1e-10
+    expected, result = (
+        random_walks([maps], transition_rows(on_device, 20, 24, 10.0), 64)[0]
+        for on_device in (pairs, [(offset, alike.to(runtime.device)) for offset, alike in pairs])
+    )
+    assert np.abs(result - expected).max() < 1e-10

@@ -1,5 +1,6 @@
 """Snakemake and the table agree after a change of code was accepted, or touched and accepted."""
 
+import pytest
 from checkout import RUN, Checkout, ran
 from test_flow_plan import END, WALKED, rules
 
@@ -15,6 +16,7 @@ def edited(checkout: Checkout) -> None:
     assert rules(jobs) == WALKED
 
 
+@pytest.mark.slow
 def test_an_accepted_change_remakes_the_tables_alone_and_later_changes_run_once(
     mine: Checkout,
 ) -> None:
@@ -34,6 +36,7 @@ def test_an_accepted_change_remakes_the_tables_alone_and_later_changes_run_once(
     assert "walk_shard" not in rules(jobs)
 
 
+@pytest.mark.slow
 def test_a_touched_change_can_be_accepted(mine: Checkout) -> None:
     edited(mine)
     mine.snakemake("--touch")

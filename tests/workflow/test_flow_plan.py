@@ -52,7 +52,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("cam", LOCALIZED, {
         "cam.merge_at": "image", "cam.long_side_px": 64, "cam.size_multiple_rounding": "down",
-        "cam.scales": [0.5], "cam.mirror": False, "cam.stride": 8, "cam.batch": 3,
+        "cam.scales": [0.5], "cam.mirror": False, "cam.stride": 8, "cam.batch": 3, "cam.batch_megapixels": 3.0,
         "cam.high_res": True, "cam.normalise": "range", "cam.size_multiple": 8, "cam.square_px": 64,
         "cam.resize": "bilinear", "cam.size_rounding": "floor", "cam.mirror_merge": "max",
         "cam.clip": "last",
@@ -89,7 +89,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     ("decoder, which these methods lack", NOTHING, {
         "decode.scales": [0.5], "decode.mirror": False, "decode.resize": "bilinear",
         "decode.size_rounding": "floor", "decode.merge": "max", "decode.crf": "irn_label",
-        "decode.crf_picture": "bgr", "decode.batch": 3, "decode.square_px": 64,
+        "decode.crf_picture": "bgr", "decode.batch": 3, "decode.batch_megapixels": 3.0, "decode.square_px": 64,
         "decode.square_first": True, "decode.mirror_merge": "max",
     }),
     ("segmenter", SEGMENTED, {
@@ -100,7 +100,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("segmenter at test", MASKED, {
         "segmenter.test.scales": [0.5], "segmenter.test.mirror": True,
-        "segmenter.test.crf": "irn_label", "segmenter.test.batch": 3,
+        "segmenter.test.crf": "irn_label", "segmenter.test.batch": 3, "segmenter.test.batch_megapixels": 3.0,
         "segmenter.test.resize": "bicubic", "segmenter.test.size_rounding": "floor",
         "segmenter.test.merge": "max", "segmenter.test.crf_picture": "bgr",
     }),
@@ -171,7 +171,7 @@ TRAIN = {
     "head_bias_lr_scale": 2.0, "decay_bias": False, "frozen": ["backbone.*"], "lr_update_steps": 2,
     "schedule_extra_steps": 1, "undecayed": ["*"], "lr_first": 1e-7, "lr_last": 1e-7, "lr_delay_epochs": 1,
     "bias": ["*"], "bias_lr_scale": 2.0, "warmup_start": 0.1,
-    "last_batch": "keep", "milestones": [2], "parts": [{"names": ["*"], "lr": 0.01}],
+    "deterministic": True, "compile": True, "last_batch": "keep", "milestones": [2], "parts": [{"names": ["*"], "lr": 0.01}],
 }  # fmt: skip
 SILENT = {"workers": 1, "save_seconds": 7, "tensorboard": True}  # change no result: nothing runs
 # With these the table changes too, but not in one key at a time.

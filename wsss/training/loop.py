@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import functools
 import math
 import time
 from collections import deque
@@ -85,11 +84,11 @@ class Losses(NamedTuple):
 
 
 class Started(NamedTuple):
-    """A step that was started, its learning rate, and a function that waits for its loss terms."""
+    """A step that was started, its learning rate, and the losses of the parts of its batch."""
 
     step: int
     lr: float
-    means: Callable[[], dict[str, float]]
+    losses: Sequence[Losses]
 
 
 class Trainer:
@@ -116,6 +115,8 @@ class Trainer:
         self.parts = parts(self.objective.net, self.params)
         self.scaler = runtime.scaler()
         self.rows: list[dict[str, float]] = []
+        self.started: deque[Started] = deque()  # steps whose losses are not noted yet
+        self.first, self.began = 0, time.monotonic()  # first step of this process, and its time
         self.curves = (
             _tensorboard(training) if self.params.tensorboard and runtime.is_main else None
         )
@@ -159,15 +160,10 @@ class Trainer:
                 temporary,
             )
 
-    def step(self, step: int, loaded: Iterator[Batch]) -> dict[str, float]:
-        """Do one optimiser step on the next batches and return the mean of each loss term."""
-        return self.start_step(step, loaded)()
-
-    def start_step(self, step: int, loaded: Iterator[Batch]) -> Callable[[], dict[str, float]]:
+    def step(self, step: int, loaded: Iterator[Batch]) -> None:
         """Do one optimiser step on the next batches, without waiting for the GPU.
 
-        Return a function that waits, checks the loss and returns the mean of each loss term; the next
-        step can be started before.
+        The loss of the step before is noted meanwhile; `note_losses` waits for the last one.
         """
         torch.manual_seed(number(self.training.seed, "step", step, self.runtime.rank))
         for part in self.parts:
@@ -185,7 +181,17 @@ class Trainer:
             copy = fetch(torch.stack([local, self.runtime.mean(local)]))
             losses.append(Losses(tuple(terms), copy, batch["name"]))
         self._update()
-        return functools.partial(self._means, step, losses)
+        self.started.append(Started(step, self.lr, losses))
+        self._note_started(1)
+
+    def note_losses(self) -> None:
+        """Wait for the losses of all started steps, check them and note them."""
+        self._note_started(0)
+
+    def _note_started(self, left: int) -> None:
+        while len(self.started) > left:
+            step, lr, losses = self.started.popleft()
+            self._note(step, self._means(step, losses), lr)
 
     def _means(self, step: int, losses: Sequence[Losses]) -> dict[str, float]:
         """Return the mean of each loss term over the parts of a batch, once the GPU has them."""
@@ -220,19 +226,15 @@ class Trainer:
         loaded = batches(self.training.images, self.schedule, first, self.params.workers)
         self.objective.train()
         freeze(self.objective.net, self.params)
-        saved = began = time.monotonic()
+        saved = self.began = time.monotonic()
+        self.first = first
         steps = range(first, self.schedule.steps)
-        waiting: deque[Started] = deque()
         for step in self._shown(steps, first):
-            means = self.start_step(step, loaded)
-            waiting.append(Started(step, self.lr, means))
+            self.step(step, loaded)
             now = time.monotonic()
             due = self.runtime.is_main and now - saved >= self.params.save_seconds
-            paused = due or (step + 1) % self.schedule.steps_per_epoch == 0 or step == steps[-1]
-            while len(waiting) > (0 if paused else 1):
-                done = waiting.popleft()
-                speed = (done.step - first + 1) * self.params.batch / (time.monotonic() - began)
-                self._note(done.step, done.means(), speed, done.lr)
+            if due or (step + 1) % self.schedule.steps_per_epoch == 0 or step == steps[-1]:
+                self.note_losses()
             self._between(step + 1)
             if due:
                 self.save(step + 1)
@@ -264,16 +266,15 @@ class Trainer:
         """The learning rate of the last step that was started."""
         return float(self.parts[0].optimizer.param_groups[0]["lr"])
 
-    def _note(
-        self, step: int, means: Mapping[str, float], speed: float, lr: float | None = None
-    ) -> None:
+    def _note(self, step: int, means: Mapping[str, float], lr: float) -> None:
+        images = (step - self.first + 1) * self.params.batch
         row = {
             "step": step,
             "epoch": step // self.schedule.steps_per_epoch,
-            "lr": self.lr if lr is None else lr,
+            "lr": lr,
             "loss": sum(means.values()),
             **means,
-            "images_per_s": round(speed, 1),
+            "images_per_s": round(images / (time.monotonic() - self.began), 1),
         }
         self.rows.append(row)
         if self.curves is not None:
