@@ -6,11 +6,12 @@ import importlib.metadata
 import importlib.util
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from wsss.errors import MissingError
+from wsss.machine import slurm
 from wsss.machine.gpus import explained, gpu_count
 
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
@@ -100,11 +101,16 @@ def _programs() -> Iterator[Finding]:
         if compiler
         else ("missing", "c++", "needed to build pydensecrf2 (apt-get install g++)")
     )
-    if shutil.which("sbatch"):
-        done = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, check=False)  # noqa: S607
-        yield "ok", "slurm", done.stdout.strip() or done.stderr.strip()
-    else:
-        yield "missing", "slurm", "no sbatch here; only needed for --profile slurm"
+    yield _slurm()
+
+
+def _slurm() -> Finding:
+    if not shutil.which("sbatch"):
+        return "missing", "slurm", "no sbatch here; only needed for --profile slurm"
+    try:
+        return "ok", "slurm", slurm.version()
+    except MissingError as error:
+        return "missing", "slurm", str(error)
 
 
 def _data() -> Iterator[Finding]:
