@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import shutil
 import sys
@@ -121,6 +122,17 @@ def _data() -> Iterator[Finding]:
     yield "ok" if free > 5 else "missing", "disk", f"{free:.0f} GB free here"
 
 
+def _cache() -> Iterator[Finding]:
+    """Yield whether the user's folder of caches can be written: Snakemake does not start without it."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
+        yield "ok", "cache", str(folder)
+    else:
+        advice = "Set XDG_CACHE_HOME to a folder of yours: Snakemake does not start without it."
+        yield "broken", "cache", f"{folder} cannot be written. {advice}"
+
+
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _python,
     _torch,
@@ -128,4 +140,5 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _packages,
     _programs,
     _data,
+    _cache,
 )
