@@ -34,6 +34,9 @@ COVERED = {
     r"snakemake --cores 2 --profile slurm --configfile params/smoke.yaml": (
         f"{SLURM}_run.py::test_a_cluster_gives_the_same_table_and_bytes"
     ),
+    r"export (XDG_CACHE_HOME|DVC_SITE_CACHE_DIR)=\S+": (
+        f"{FLOW}_user.py::test_a_user_without_a_home_passes_the_pipeline"
+    ),
     r"(export SNAKEMAKE_OUTPUT_CACHE=\S+|snakemake .* --cache draw weights -- all)": (
         f"{FLOW}_share.py::test_drawn_pictures_are_taken_from_the_cache_of_another_checkout"
     ),
