@@ -23,7 +23,12 @@ from wsss.runs.outputs import (
     panels,
     results_inputs,
 )
-from wsss.runs.resources import configuration, executor_limits, lift_rate_limit
+from wsss.runs.resources import (
+    configuration,
+    executor_limits,
+    lift_rate_limit,
+    several_machines,
+)
 from wsss.runs.resume import note_head
 
 checkout = Checkout(workflow)

@@ -28,8 +28,14 @@ COVERED = {
     r"snakemake --cores 64 --profile slurm --configfile params/voc12.yaml": (
         f"{FLOW}_voc.py::test_irnets_published_path_leads_to_a_table"
     ),
+    r"snakemake --cores 64 --profile slurm --profile mysite --configfile params/voc12.yaml": (
+        f"{FLOW}_site.py::test_a_later_profile_replaces_keys_as_a_whole"
+    ),
     r"snakemake --cores 2 --profile slurm --configfile params/smoke.yaml": (
         f"{SLURM}_run.py::test_a_cluster_gives_the_same_table_and_bytes"
+    ),
+    r"export (XDG_CACHE_HOME|DVC_SITE_CACHE_DIR)=\S+": (
+        f"{FLOW}_user.py::test_a_user_without_a_home_passes_the_pipeline"
     ),
     r"(export SNAKEMAKE_OUTPUT_CACHE=\S+|snakemake .* --cache draw weights -- all)": (
         f"{FLOW}_share.py::test_drawn_pictures_are_taken_from_the_cache_of_another_checkout"

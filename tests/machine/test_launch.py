@@ -2,6 +2,8 @@
 
 import csv
 import os
+import re
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -36,11 +38,31 @@ def test_gpus_of_one_machine_share_a_training() -> None:
 
 
 def test_machines_of_a_slurm_job_meet_on_the_first() -> None:
-    said = command(["segmenter", RUN], 8, 2, {"SLURM_JOB_ID": "4321", "SLURMD_NODENAME": "n1"})
-    assert said is not None
-    assert said[:5] == ["srun", "--overlap", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1"]
-    for option in ("--nproc-per-node=4", "--nnodes=2", "--rdzv-endpoint=n1:29821"):
-        assert option in said
+    job = {"SLURM_JOB_ID": "4321", "SLURMD_NODENAME": "n1", "SLURM_CPUS_PER_TASK": "16"}
+    call = command(["segmenter", RUN], 8, 2, job)
+    assert call is not None
+    assert call[:5] == ["srun", "--overlap", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1"]
+    assert call[5] == "--cpus-per-task=16"
+    assert {"--nproc-per-node=4", "--nnodes=2", "--rdzv-backend=c10d"} <= set(call)
+    with_gpus = command(["segmenter", RUN], 8, 2, {**job, "SLURM_GPUS": "a100:8"})
+    assert with_gpus is not None
+    assert with_gpus[:3] == ["env", "--unset=SLURM_GPUS", "srun"]
+    assert "--gres=gpu:4" in with_gpus, "each machine gets as many"
+
+
+def test_every_start_has_a_meeting_of_its_own_at_a_free_port() -> None:
+    meetings = []
+    for _ in range(2):
+        call = command(["segmenter", RUN], 8, 2, {"SLURM_JOB_ID": "4321", "SLURMD_NODENAME": "n1"})
+        assert call is not None
+        options = dict(word.split("=") for word in call if word.startswith("--rdzv-"))
+        host, port = options["--rdzv-endpoint"].split(":")
+        assert host == "n1"
+        with socket.socket() as listener:
+            listener.bind(("", int(port)))
+        meetings.append(options["--rdzv-id"])
+    assert len(set(meetings)) == 2
+    assert all(re.fullmatch("[0-9a-f]{16}", name) for name in meetings)
 
 
 def test_what_cannot_be_shared_out_is_refused() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from snakemake.resources import Resource, Resources
 
 from wsss.errors import ConfigError
 from wsss.runs.resources import (
@@ -11,8 +12,10 @@ from wsss.runs.resources import (
     check_arrays,
     crf_gpus,
     executor_limits,
+    gpus_of_each,
     lift_rate_limit,
     memory,
+    several_machines,
 )
 from wsss.runs.run import Run, planned_runs
 from wsss.settings.resolve import validate_params
@@ -91,3 +94,28 @@ def test_jobs_of_labels_ask_for_a_gpu_if_their_crf_may_run_there() -> None:
 def test_where_the_crf_runs_is_no_reason_to_make_results_again() -> None:
     usual, kept = run_of(), run_of(crf={"device": "cpu"})
     assert all(usual.slice(stage) == kept.slice(stage) for stage in usual.stages())
+
+
+def test_several_machines_get_equal_numbers_of_gpus() -> None:
+    assert gpus_of_each(8, 2, None) == "gpu:4"
+    assert gpus_of_each(8, 2, "a100") == "gpu:a100:4"
+    with pytest.raises(ConfigError, match="3 GPUs cannot be shared out among 2 nodes"):
+        gpus_of_each(3, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        (1, {"mpi": None, "tasks": None, "tasks_per_gpu": None, "gres": None}),
+        (2, {"mpi": "srun", "tasks": 2, "tasks_per_gpu": 0, "gres": "gpu:2"}),
+    ],
+)
+def test_the_profile_says_nodes_and_the_rest_follows(
+    nodes: int, expected: dict[str, object]
+) -> None:
+    resources = Resources.from_mapping({"gpu": 4})
+    resources["nodes"] = Resource.from_cli_expression("nodes", f"{nodes} if attempt else 0")
+    workflow = SimpleNamespace(get_rule={"train": SimpleNamespace(resources=resources)}.get)
+    context = {"input": [], "attempt": 1, "threads": 4, "rulename": "train", "async_run": None}
+    functions = several_machines(workflow)
+    assert {name: get("wildcards", **context) for name, get in functions.items()} == expected

@@ -1,4 +1,4 @@
-"""A real Slurm of one node for the session, and a run made without it to compare with."""
+"""A real Slurm of two nodes for the session, and a run made without it to compare with."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ def slurm() -> Iterator[None]:
     if why is None:
         if not was_up:  # a Slurm that was killed left jobs that occupy the node
             one_node.script("stop-slurm", "--purge")
-        done = one_node.script("start-slurm", "--install")
+        done = one_node.script("start-slurm", "--install", "--nodes", "2")
         why = done.stderr.strip() if done.returncode else None
     if why is not None:
         if os.environ.get("WSSS_REQUIRE_SLURM") == "1":

@@ -72,6 +72,7 @@ rule affinity:
         "../../envs/wsss.yaml"
     threads: 4
     resources:
+        **several_machines(workflow),
         gpu=1,
         nodes=1,
         mem_mb=flow.memory("affinity", 16000),

@@ -20,6 +20,7 @@ rule segmenter:
         "../../envs/wsss.yaml"
     threads: 4
     resources:
+        **several_machines(workflow),
         gpu=1,
         nodes=1,
         mem_mb=flow.memory("segmenter", 24000),

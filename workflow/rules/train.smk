@@ -18,6 +18,7 @@ rule train:
         "../../envs/wsss.yaml"
     threads: 4
     resources:
+        **several_machines(workflow),
         gpu=1,
         nodes=1,
         mem_mb=flow.memory("{network}", 16000),

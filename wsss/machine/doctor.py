@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from wsss.errors import MissingError
+from wsss.machine import slurm
 from wsss.machine.gpus import explained, gpu_count
 
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
@@ -100,11 +102,16 @@ def _programs() -> Iterator[Finding]:
         if compiler
         else ("missing", "c++", "needed to build pydensecrf2 (apt-get install g++)")
     )
-    if shutil.which("sbatch"):
-        done = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, check=False)  # noqa: S607
-        yield "ok", "slurm", done.stdout.strip() or done.stderr.strip()
-    else:
-        yield "missing", "slurm", "no sbatch here; only needed for --profile slurm"
+    yield _slurm()
+
+
+def _slurm() -> Finding:
+    if not shutil.which("sbatch"):
+        return "missing", "slurm", "no sbatch here; only needed for --profile slurm"
+    try:
+        return "ok", "slurm", slurm.version()
+    except MissingError as error:
+        return "missing", "slurm", str(error)
 
 
 def _data() -> Iterator[Finding]:
@@ -115,6 +122,17 @@ def _data() -> Iterator[Finding]:
     yield "ok" if free > 5 else "missing", "disk", f"{free:.0f} GB free here"
 
 
+def _cache() -> Iterator[Finding]:
+    """Yield whether the user's folder of caches can be written: Snakemake does not start without it."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
+        yield "ok", "cache", str(folder)
+    else:
+        advice = "Set XDG_CACHE_HOME to a folder of yours: Snakemake does not start without it."
+        yield "broken", "cache", f"{folder} cannot be written. {advice}"
+
+
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _python,
     _torch,
@@ -122,4 +140,5 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _packages,
     _programs,
     _data,
+    _cache,
 )

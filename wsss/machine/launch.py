@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 
 from wsss.errors import ConfigError
 from wsss.machine.gpus import check_gpu_count, gpu_count
-
-PORT = 29500  # first of 1000 rendezvous ports; the job number selects one
 
 
 def command(
@@ -33,29 +33,52 @@ def command(
     stage = ["-m", "wsss", *arguments]
     if nodes == 1:
         return [*torchrun, "--standalone", *stage]
-    return [*_on_nodes(nodes, environment), *torchrun, *_rendezvous(nodes, environment), *stage]
+    return [
+        *_on_nodes(gpus // nodes, nodes, environment),
+        *torchrun,
+        *_rendezvous(nodes, environment),
+        *stage,
+    ]
 
 
-def _on_nodes(nodes: int, environment: Mapping[str, str]) -> list[str]:
-    """Return the prefix that runs a command once on each machine of a Slurm job."""
+def _on_nodes(gpus: int, nodes: int, environment: Mapping[str, str]) -> list[str]:
+    """Return the prefix that runs a command once on each machine of a Slurm job.
+
+    gpus: number on each machine. srun would share out the job's GPUs (SLURM_GPUS) by itself, unequally,
+    and would give each task one core: since Slurm 22.05 it does not inherit --cpus-per-task.
+    """
     if "SLURM_JOB_ID" not in environment:
         raise ConfigError(
             f"--nodes {nodes} needs a Slurm job of as many machines. Run through --profile slurm, or "
             "start torchrun on each machine yourself."
         )
-    return ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    srun = ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    if cores := environment.get("SLURM_CPUS_PER_TASK"):
+        srun.append(f"--cpus-per-task={cores}")
+    if "SLURM_GPUS" in environment:
+        return ["env", "--unset=SLURM_GPUS", *srun, f"--gres=gpu:{gpus}"]
+    return srun
 
 
 def _rendezvous(nodes: int, environment: Mapping[str, str]) -> list[str]:
-    """Return the rendezvous options: processes of a job meet at this machine, at the job's port."""
-    job = environment["SLURM_JOB_ID"]
+    """Return the rendezvous options: the processes of a job meet at a free port of this machine.
+
+    A random name keeps apart the trainings that share a machine, and two starts of one job.
+    """
     host = environment.get("SLURMD_NODENAME") or os.uname().nodename
     return [
         f"--nnodes={nodes}",
-        f"--rdzv-id={job}",
+        f"--rdzv-id={secrets.token_hex(8)}",
         "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={host}:{PORT + int(job) % 1000}",
+        f"--rdzv-endpoint={host}:{_free_port()}",
     ]
+
+
+def _free_port() -> int:
+    """Return a port that the kernel has chosen among the free ones of this machine."""
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return int(listener.getsockname()[1])
 
 
 def start(gpus: int, nodes: int) -> None:

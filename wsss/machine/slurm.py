@@ -56,6 +56,23 @@ def cancel(jobs: Sequence[Job]) -> None:
         _call("scancel", *(job.number for job in jobs))
 
 
+def version() -> str:
+    """Return the name and version of the installed Slurm, such as `slurm-wlm 22.05.8`.
+
+    Raises:
+        MissingError: the controller does not answer.
+    """
+    answers = [_call("sinfo", option) for option in ("--version", "--noheader")]
+    for answer in answers:
+        if answer.returncode:
+            errors = answer.stderr.strip() or "sinfo says nothing"
+            raise MissingError(
+                f"no controller answers ({errors.splitlines()[-1]}). Only --profile slurm needs one; "
+                "`scontrol ping` names the machine that is asked."
+            )
+    return answers[0].stdout.strip()
+
+
 def _call(*command: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(  # noqa: S603  # Slurm's own commands

@@ -37,6 +37,44 @@ def crf_gpus(run: Run, stage: str) -> int:
     return int(crf != "none" and settings.crf.device != "cpu")
 
 
+def several_machines(workflow: Any) -> dict[str, Callable[..., str | int | None]]:
+    """Return resources for a rule with `gpu` and `nodes`: what Slurm needs besides for several machines.
+
+    With `mpi` the executor starts the job's command on the first machine alone, once, and the command
+    starts torchrun on all of them; `gres` gives each machine as many GPUs as the others (Slurm shares
+    out `gpu` as it likes). On one machine all are None, which Snakemake leaves out.
+    """
+
+    def resource(
+        value: Callable[[int, int, str | None], str | int],
+    ) -> Callable[..., str | int | None]:
+        def of_job(wildcards: object, **context: Any) -> str | int | None:
+            resources = workflow.get_rule(context["rulename"]).resources
+            gpus, nodes, model = (
+                resources.get(name).evaluate(wildcards, **context).value
+                for name in ("gpu", "nodes", "gpu_model")
+            )
+            return value(gpus, nodes, model) if nodes > 1 else None
+
+        return of_job
+
+    return {
+        "mpi": resource(lambda _gpus, _nodes, _model: "srun"),
+        "tasks": resource(lambda _gpus, nodes, _model: nodes),
+        "tasks_per_gpu": resource(lambda _gpus, _nodes, _model: 0),
+        "gres": resource(gpus_of_each),
+    }
+
+
+def gpus_of_each(gpus: int, nodes: int, model: str | None) -> str:
+    """Return Slurm's generic resource for the GPUs that each machine of a job gets."""
+    if gpus % nodes or gpus == 0:
+        raise ConfigError(
+            f"{gpus} GPUs cannot be shared out among {nodes} nodes. Set the rule's gpu to a multiple."
+        )
+    return ":".join(["gpu", *([model] if model else []), str(gpus // nodes)])
+
+
 def executor_limits(workflow: object) -> tuple[str | None, int | None]:
     """Return the settings `slurm-array-jobs` and `jobs` of a Snakemake workflow.
 

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,19 +25,31 @@ LARGE = 1 << 20  # bytes, from which on the hash of a file is remembered until t
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that becomes `path` only if the block succeeds."""
+    """Yield a temporary path beside `path` that becomes `path` only if the block succeeds.
+
+    The file gets the permissions that the umask gives new files, whatever library writes it: some
+    make private files, which other users of a shared folder could not read.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = beside(path, "tmp")
     try:
         with storing(path):
+            permissions = _new_permissions(temporary)
             yield temporary
             with temporary.open("rb") as written:
-                # Other users read results, so the umask must not restrict them.
-                os.fchmod(written.fileno(), 0o644)
+                os.fchmod(written.fileno(), permissions)
                 os.fsync(written.fileno())
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _new_permissions(path: Path) -> int:
+    """Return the permission bits of a new file in this folder, by umask and default ACL; `path` is free."""
+    path.touch()
+    permissions = stat.S_IMODE(path.stat().st_mode)
+    path.unlink()
+    return permissions
 
 
 @contextmanager
