@@ -23,7 +23,12 @@ from wsss.runs.outputs import (
     panels,
     results_inputs,
 )
-from wsss.runs.resources import configuration, executor_limits, lift_rate_limit
+from wsss.runs.resources import (
+    configuration,
+    executor_limits,
+    lift_rate_limit,
+    limit_gpus,
+)
 from wsss.runs.resume import note_head
 
 checkout = Checkout(workflow)
@@ -51,6 +56,7 @@ if getattr(workflow, "is_main_process", True):
     if replaced := flow.replaced():
         print(replaced, file=sys.stderr)
 
+limit_gpus(workflow)
 os.environ.update(flow.environment())
 shell.prefix(checkout.shell_functions("workflow/tell.sh"))
 
