@@ -30,6 +30,7 @@ from wsss.runs.resources import (
     limit_gpus,
 )
 from wsss.runs.resume import note_head
+from wsss.runs.scaling import growing, per_gpu, rules_on_head
 
 checkout = Checkout(workflow)
 
@@ -82,6 +83,9 @@ include: "workflow/rules/refine.smk"
 include: "workflow/rules/segment.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/results.smk"
+
+
+workflow.localrules(*rules_on_head(workflow))
 
 
 rule all:
