@@ -23,14 +23,9 @@ from wsss.runs.outputs import (
     panels,
     results_inputs,
 )
-from wsss.runs.resources import (
-    configuration,
-    executor_limits,
-    lift_rate_limit,
-    limit_gpus,
-)
+from wsss.runs.resources import configuration, executor_limits, lift_rate_limit
 from wsss.runs.resume import note_head
-from wsss.runs.scaling import growing, per_gpu, rules_on_head
+from wsss.runs.scaling import growing, limit_gpus, per_gpu, rules_on_head
 
 checkout = Checkout(workflow)
 

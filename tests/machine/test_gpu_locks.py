@@ -163,7 +163,7 @@ def test_files_of_locks_serve_every_user_and_one_that_cannot_be_opened_is_named(
 
 SNAKEFILE = """
 from pathlib import Path
-from wsss.runs.resources import limit_gpus
+from wsss.runs.scaling import limit_gpus
 limit_gpus(workflow, Path("dev"))
 rule all:
     input: expand("{job}.out", job=list("abcd")), "training.txt"

@@ -12,7 +12,6 @@ from wsss.runs.resources import (
     crf_gpus,
     executor_limits,
     lift_rate_limit,
-    limit_gpus,
     memory,
 )
 from wsss.runs.run import Run, planned_runs
@@ -102,37 +101,3 @@ def test_jobs_of_labels_ask_for_a_gpu_if_their_crf_may_run_there() -> None:
 def test_where_the_crf_runs_is_no_reason_to_make_results_again() -> None:
     usual, kept = run_of(), run_of(crf={"device": "cpu"})
     assert all(usual.slice(stage) == kept.slice(stage) for stage in usual.stages())
-
-
-@pytest.mark.parametrize(
-    ("resources", "jobs", "in_slurm", "result"),
-    [
-        ({}, None, False, 3),
-        ({"gpu": 1}, None, False, 1),
-        ({"gpu": 8}, None, False, 8),
-        ({}, 100, False, None),
-        ({}, None, True, None),
-    ],
-)
-def test_a_machine_has_as_many_gpus_as_its_driver_shows_unless_the_user_says_otherwise(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    resources: dict[str, int],
-    jobs: int | None,
-    in_slurm: bool,
-    result: int | None,
-) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    if in_slurm:
-        monkeypatch.setenv("SLURM_JOB_ID", "12")
-    for name in ("nvidia0", "nvidia1", "nvidia2"):
-        (tmp_path / name).touch()
-    limits = dict(resources)
-    workflow = SimpleNamespace(
-        global_resources=limits,
-        register_resource=limits.__setitem__,
-        resource_settings=SimpleNamespace(nodes=jobs),
-    )
-    limit_gpus(workflow, tmp_path)
-    assert limits.get("gpu") == result

@@ -1,13 +1,14 @@
 """How resources of jobs follow GPUs, attempts and limits, with Snakemake's own resources."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from snakemake.resources import Resource, Resources
 
-from wsss.runs.scaling import growing, per_gpu, rules_on_head
+from wsss.runs.scaling import growing, limit_gpus, per_gpu, rules_on_head
 
 
 def workflow(limits: Mapping[str, int] | None = None, **rules: Mapping[str, Any]) -> Any:
@@ -71,3 +72,37 @@ def test_rules_of_one_job_share_its_time() -> None:
 def test_the_head_runs_what_it_is_told_to() -> None:
     flow = workflow(cam={"on_head": 1}, walk={"on_head": 0}, train={})
     assert rules_on_head(flow) == ["cam"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "jobs", "in_slurm", "result"),
+    [
+        ({}, None, False, 3),
+        ({"gpu": 1}, None, False, 1),
+        ({"gpu": 8}, None, False, 8),
+        ({}, 100, False, None),
+        ({}, None, True, None),
+    ],
+)
+def test_a_machine_has_as_many_gpus_as_its_driver_shows_unless_the_user_says_otherwise(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    resources: dict[str, int],
+    jobs: int | None,
+    in_slurm: bool,
+    result: int | None,
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    if in_slurm:
+        monkeypatch.setenv("SLURM_JOB_ID", "12")
+    for name in ("nvidia0", "nvidia1", "nvidia2"):
+        (tmp_path / name).touch()
+    limits = dict(resources)
+    workflow = SimpleNamespace(
+        global_resources=limits,
+        register_resource=limits.__setitem__,
+        resource_settings=SimpleNamespace(nodes=jobs),
+    )
+    limit_gpus(workflow, tmp_path)
+    assert limits.get("gpu") == result

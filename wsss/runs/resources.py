@@ -5,13 +5,11 @@ Imports neither torch nor timm: Snakemake imports this module before every job.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wsss.errors import ConfigError
-from wsss.machine.gpu_locks import DEVICES, visible_gpus
 from wsss.runs.checkout import Checkout
 from wsss.runs.run import Run, network_settings, stage_kind
 
@@ -59,19 +57,6 @@ def lift_rate_limit(workflow: object) -> None:
     limit = getattr(scheduler, "job_rate_limiter", None)
     if (getattr(limit, "max_jobs", None), getattr(limit, "timespan", None)) == (100, 1):
         setattr(scheduler, "job_rate_limiter", None)  # noqa: B010  # not declared on `object`
-
-
-def limit_gpus(workflow: Any, devices: Path = DEVICES) -> None:
-    """Let jobs of this machine ask for as many GPUs as it has, unless the user set the resource `gpu`.
-
-    Without this limit any number of jobs would start, whatever they ask for. Nothing is limited where
-    jobs are submitted to other machines, inside a Slurm job, and on a machine without a GPU.
-
-    devices: the folder with the files of drivers.
-    """
-    is_local = executor_limits(workflow)[1] is None and "SLURM_JOB_ID" not in os.environ
-    if is_local and "gpu" not in workflow.global_resources and (gpus := visible_gpus(devices)):
-        workflow.register_resource("gpu", len(gpus))
 
 
 def check_arrays(runs: Sequence[Run], shards: int, arrays: str | None, jobs: int | None) -> None:

@@ -1,15 +1,32 @@
-"""Resources that follow others: with the GPUs of a training, the attempt, and the profile's limits.
+"""Resources that follow others: the GPUs of a machine or a training, the attempt, the profile's limits.
 
 Imports neither torch nor timm: Snakemake imports this module before every job.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from wsss.machine.gpu_locks import DEVICES, visible_gpus
 
 LIMIT = "max_runtime"  # in minutes, a resource that a profile sets for all rules
 ON_HEAD = "on_head"  # a resource: 1 lets the head run a rule itself, where it was called
+
+
+def limit_gpus(workflow: Any, devices: Path = DEVICES) -> None:
+    """Let jobs of this machine ask for as many GPUs as it has, unless the user set the resource `gpu`.
+
+    Without this limit any number of jobs would start, whatever they ask for. Nothing is limited where
+    jobs are submitted to other machines, inside a Slurm job, and on a machine without a GPU.
+
+    devices: the folder with the files of drivers.
+    """
+    is_local = workflow.resource_settings.nodes is None and "SLURM_JOB_ID" not in os.environ
+    if is_local and "gpu" not in workflow.global_resources and (gpus := visible_gpus(devices)):
+        workflow.register_resource("gpu", len(gpus))
 
 
 def per_gpu(workflow: Any, value: int | Callable[[Any, int], int]) -> Callable[..., int]:
