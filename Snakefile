@@ -30,6 +30,7 @@ from wsss.runs.resources import (
     several_machines,
 )
 from wsss.runs.resume import note_head
+from wsss.runs.scaling import growing, limit_gpus, per_gpu, rules_on_head
 
 checkout = Checkout(workflow)
 
@@ -56,6 +57,7 @@ if getattr(workflow, "is_main_process", True):
     if replaced := flow.replaced():
         print(replaced, file=sys.stderr)
 
+limit_gpus(workflow)
 os.environ.update(flow.environment())
 shell.prefix(checkout.shell_functions("workflow/tell.sh"))
 
@@ -81,6 +83,9 @@ include: "workflow/rules/refine.smk"
 include: "workflow/rules/segment.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/results.smk"
+
+
+workflow.localrules(*rules_on_head(workflow))
 
 
 rule all:

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from wsss.errors import ConfigError, DatasetError, StaleError, WsssError, one_line
+from wsss.machine import gpu_locks
 from wsss.machine.gpus import explained
 from wsss.machine.launch import start
 from wsss.progress import fail, log, setup
@@ -633,6 +634,7 @@ def options(
 def main() -> None:
     """Run the command; an error that a user can mend is one line on standard error, exit code 2."""
     setup()
+    os.environ.setdefault(gpu_locks.FOLDER_VARIABLE, gpu_locks.FOLDER)
     try:
         app()
     except WsssError as error:

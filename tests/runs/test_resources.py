@@ -41,11 +41,21 @@ def test_every_attempt_asks_for_more_memory() -> None:
 
 def test_arrays_are_refused_where_the_queue_is_too_short_for_them() -> None:
     runs = list(planned_runs(validate_params({"seeds": [0, 1], "methods": ["cam"]})))
-    with pytest.raises(ConfigError, match=r"--jobs 23 is too few .* 2 runs in 8 shards need 24"):
-        check_arrays(runs, 8, "cam_shard", 23)
-    check_arrays(runs, 8, "cam_shard", 24)
+    with pytest.raises(ConfigError, match=r"--jobs 25 is too few .* 2 runs in 8 shards need 26"):
+        check_arrays(runs, 8, "cam_shard", 25)
+    check_arrays(runs, 8, "cam_shard", 26)
     check_arrays(runs, 8, None, 1)
     check_arrays(runs, 8, "cam_shard", None)
+
+
+def test_shards_of_a_decoder_and_of_instances_wait_beside_the_others() -> None:
+    decoding = run_of(methods=["toco"])
+    decoding = Run(decoding.params, "shapes", "toco", "common", 0)
+    irn = run_of(affinity={"kind": "irn"})
+    for run, branches in ((decoding, 2), (irn, 2), (run_of(), 1)):
+        check_arrays([run], 8, "decode_shard", 8 * branches + 5)
+        with pytest.raises(ConfigError):
+            check_arrays([run], 8, "decode_shard", 8 * branches + 4)
 
 
 def test_limits_are_read_from_snakemake_and_none_where_it_has_no_such_attribute() -> None:

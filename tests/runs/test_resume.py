@@ -99,6 +99,21 @@ def test_stages_that_a_local_head_left_are_waited_for(work: Path) -> None:
         assert left.wait(SECONDS) < 0
 
 
+def test_slurm_is_asked_twice_a_minute_at_most_and_no_more_when_its_jobs_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queues = [[slurm.Job("5", "run-1", "RUNNING", "rule_train")], []]
+    stages = iter([[], [17], []])
+    monkeypatch.setattr(slurm, "queue", lambda _: queues.pop(0))
+    monkeypatch.setattr(resume, "local_jobs", lambda: next(stages))
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    head(DEAD)
+    resume.prepare(cancel=False, is_dead=False)
+    assert pauses == [30.0, 1.0]
+    assert queues == []
+
+
 def test_the_head_writes_down_how_it_was_called() -> None:
     resume.note_head(["--cores", "2", "--config", "a=b c"])
     assert json.loads(resume.HEAD.read_text())["arguments"] == ["--cores", "2", "--config", "a=b c"]

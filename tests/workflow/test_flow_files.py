@@ -144,6 +144,50 @@ def test_rules_named_in_profiles_exist(fresh: Checkout) -> None:
         assert named | set(profile["slurm-array-jobs"].split(",")) <= rules
 
 
+def asked(plan: str) -> dict[str, dict[str, str]]:
+    """Return the resources and threads of the first job of each rule that a dry run prints."""
+    first: dict[str, dict[str, str]] = {}
+    for block in re.split(r"\n *rule ", plan)[1:]:
+        resources = re.search(r"^ +resources: (.*)$", block, re.MULTILINE)
+        threads = re.search(r"^ +threads: (\d+)$", block, re.MULTILINE)
+        values = dict(
+            word.split("=", 1) for word in (resources[1] if resources else "").split(", ")
+        )
+        first.setdefault(
+            block.partition(":")[0], {**values, "threads": threads[1] if threads else "1"}
+        )
+    return first
+
+
+def test_resources_of_a_cluster_follow_gpus_limits_and_where_rules_run(
+    fresh: Checkout, tmp_path: Path
+) -> None:
+    around = tmp_path / "Snakefile"
+    text = 'print("on the head:", *sorted(workflow._localrules))\n'
+    around.write_text(f'include: "{fresh.folder / "Snakefile"}"\n{text}')
+    limits = ["--default-resources", "slurm_partition=a", "max_runtime=100"]
+    resources = ["segmenter:gpu=4", "affinity:gpu=4", "affinity:nodes=2", "walk:on_head=1"]
+    call = [
+        "snakemake",
+        "all",
+        "-s",
+        str(around),
+        "--dry-run",
+        "--cores",
+        "64",
+        "--profile",
+        "slurm",
+    ]
+    plan = fresh.call(*call, *limits, "--set-resources", *resources).stdout
+    jobs = asked(plan)
+    trainings = [jobs[rule] for rule in ("train", "affinity", "segmenter")]
+    assert [job["threads"] for job in trainings] == ["4", "8", "16"]
+    assert [job["mem_mb"] for job in trainings] == ["2000", "4000", "8000"]
+    assert {job["runtime"] for job in trainings} == {"100"}
+    assert jobs["pseudo"]["runtime"] == jobs["evaluate"]["runtime"] == "50", "they share a job"
+    assert "on the head: done draw walk weights\n" in plan
+
+
 def test_what_the_snakefile_imports_loads_neither_torch_nor_timm() -> None:
     program = (
         "import sys, wsss.runs.flow as w;"

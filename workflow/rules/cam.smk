@@ -17,7 +17,7 @@ rule cam_shard:
     resources:
         gpu=1,
         mem_mb=flow.memory(None, 12000),
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         network=flow.cam_source,
@@ -45,7 +45,7 @@ rule boxes:
     resources:
         gpu=1,
         mem_mb=lambda w, attempt: 12000 * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         settings=flow.settings("boxes"),
@@ -69,9 +69,11 @@ rule cam:
         f"logs/{RUN}/{{cams}}.log",
     benchmark:
         f"benchmarks/{RUN}/{{cams}}.tsv"
-    localrule: True
     conda:
         "../../envs/wsss.yaml"
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         settings=flow.settings("{cams}"),

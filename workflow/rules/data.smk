@@ -42,9 +42,11 @@ rule convert:
         "benchmarks/{dataset}/data.tsv"
     wildcard_constraints:
         dataset=flow.made_with("masks.zip"),
-    localrule: True
     conda:
         "../../envs/wsss.yaml"
+    resources:
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=growing(workflow, 240),
     params:
         settings=flow.data_settings,
         code=flow.data_code,
@@ -63,9 +65,11 @@ rule index:
         "benchmarks/{dataset}/data.tsv"
     wildcard_constraints:
         dataset=flow.made_with(None),
-    localrule: True
     conda:
         "../../envs/wsss.yaml"
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=growing(workflow, 120),
     params:
         settings=flow.data_settings,
         code=flow.data_code,

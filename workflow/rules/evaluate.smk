@@ -17,7 +17,7 @@ rule evaluate:
         "../../envs/wsss.yaml"
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         settings=flow.settings("eval/{what}"),

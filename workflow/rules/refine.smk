@@ -16,7 +16,7 @@ rule calibrate:
         "../../envs/wsss.yaml"
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
-        runtime=lambda w, attempt: 30 * attempt,
+        runtime=growing(workflow, 30),
     params:
         run=flow.name,
         settings=flow.settings("calibrate-{maps}"),
@@ -44,7 +44,7 @@ rule confident:
     resources:
         gpu=flow.crf_gpus("confident"),
         mem_mb=lambda w, attempt: 8000 * attempt,
-        runtime=lambda w, attempt: 120 * attempt,
+        runtime=growing(workflow, 120),
     params:
         run=flow.name,
         settings=flow.settings("confident"),
@@ -70,13 +70,13 @@ rule affinity:
         f"benchmarks/{RUN}/affinity.tsv"
     conda:
         "../../envs/wsss.yaml"
-    threads: 4
+    threads: per_gpu(workflow, 4)
     resources:
         **several_machines(workflow),
         gpu=1,
         nodes=1,
-        mem_mb=flow.memory("affinity", 16000),
-        runtime=lambda w, attempt: 240 * attempt,
+        mem_mb=per_gpu(workflow, flow.memory("affinity", 16000)),
+        runtime=growing(workflow, 240),
     params:
         run=flow.name,
         settings=flow.settings("affinity"),
@@ -104,7 +104,7 @@ rule walk_shard:
     resources:
         gpu=1,
         mem_mb=flow.memory("affinity", 12000),
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         settings=flow.settings("walk"),
@@ -127,9 +127,11 @@ rule walk:
         f"logs/{RUN}/walk.log",
     benchmark:
         f"benchmarks/{RUN}/walk.tsv"
-    localrule: True
     conda:
         "../../envs/wsss.yaml"
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         settings=flow.settings("walk"),
@@ -158,7 +160,7 @@ rule instances_shard:
     resources:
         gpu=1,
         mem_mb=flow.memory("affinity", 12000),
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         settings=flow.settings("instances"),
@@ -184,9 +186,11 @@ rule instances:
         f"logs/{RUN}/instances.log",
     benchmark:
         f"benchmarks/{RUN}/instances.tsv"
-    localrule: True
     conda:
         "../../envs/wsss.yaml"
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         settings=flow.settings("instances"),
@@ -214,7 +218,7 @@ rule pseudo:
     resources:
         gpu=flow.crf_gpus("pseudo"),
         mem_mb=lambda w, attempt: 8000 * attempt,
-        runtime=lambda w, attempt: 120 * attempt,
+        runtime=growing(workflow, 120),
     params:
         run=flow.name,
         settings=flow.settings("pseudo"),

@@ -44,9 +44,11 @@ rule results:
         "logs/results.log",
     benchmark:
         "benchmarks/results.tsv"
-    localrule: True
     conda:
         "../../envs/wsss.yaml"
+    resources:
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=growing(workflow, 60),
     params:
         panels=flow.params.report.panels,
         runs=[str(run) for run in flow.runs],

@@ -18,13 +18,13 @@ rule segmenter:
         f"benchmarks/{RUN}/segmenter.tsv"
     conda:
         "../../envs/wsss.yaml"
-    threads: 4
+    threads: per_gpu(workflow, 4)
     resources:
         **several_machines(workflow),
         gpu=1,
         nodes=1,
-        mem_mb=flow.memory("segmenter", 24000),
-        runtime=lambda w, attempt: 1440 * attempt,
+        mem_mb=per_gpu(workflow, flow.memory("segmenter", 24000)),
+        runtime=growing(workflow, 1440),
     params:
         run=flow.name,
         settings=flow.settings("segmenter"),
@@ -51,7 +51,7 @@ rule masks_shard:
     resources:
         gpu=1,
         mem_mb=flow.memory("segmenter", 12000),
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         settings=flow.settings("masks"),
@@ -73,9 +73,11 @@ rule masks:
         f"logs/{RUN}/masks.log",
     benchmark:
         f"benchmarks/{RUN}/masks.tsv"
-    localrule: True
     conda:
         "../../envs/wsss.yaml"
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         settings=flow.settings("masks"),
@@ -101,7 +103,7 @@ rule decode_shard:
     resources:
         gpu=1,
         mem_mb=lambda w, attempt: 12000 * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         settings=flow.settings("decode"),
@@ -125,9 +127,11 @@ rule decode:
         f"logs/{RUN}/decode.log",
     benchmark:
         f"benchmarks/{RUN}/decode.tsv"
-    localrule: True
     conda:
         "../../envs/wsss.yaml"
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=growing(workflow, 60),
     params:
         run=flow.name,
         settings=flow.settings("decode"),

@@ -16,13 +16,13 @@ rule train:
         f"benchmarks/{RUN}/{{network}}.tsv"
     conda:
         "../../envs/wsss.yaml"
-    threads: 4
+    threads: per_gpu(workflow, 4)
     resources:
         **several_machines(workflow),
         gpu=1,
         nodes=1,
-        mem_mb=flow.memory("{network}", 16000),
-        runtime=lambda w, attempt: 480 * attempt,
+        mem_mb=per_gpu(workflow, flow.memory("{network}", 16000)),
+        runtime=growing(workflow, 480),
     params:
         run=flow.name,
         settings=flow.settings("{network}"),

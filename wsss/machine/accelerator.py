@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from wsss.errors import ConfigError
+from wsss.machine.gpu_locks import take_gpus
 
 # Files in /dev of the drivers of NVIDIA, of NVIDIA under Windows (WSL), and of AMD.
 DRIVER_FILES = ("nvidia[0-9]*", "dxg", "kfd")
@@ -39,9 +40,10 @@ def device_name(device: str | None) -> str:
 
 
 def has_gpu(devices: Path) -> bool:
-    """Return whether PyTorch can use a GPU of this machine."""
+    """Return whether PyTorch can use a GPU of this machine; take a GPU where there are several."""
     if not any(any(devices.glob(pattern)) for pattern in DRIVER_FILES):
         return False
+    take_gpus(1, devices)
     import torch  # noqa: PLC0415  # takes seconds
 
     return torch.cuda.is_available()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from wsss.errors import ConfigError
+from wsss.machine.gpu_locks import take_gpus
 from wsss.machine.gpus import check_gpu_count, gpu_count
 
 
@@ -85,6 +86,7 @@ def start(gpus: int, nodes: int) -> None:
     """Replace this process by torchrun if a training needs several processes; else return."""
     torchrun = command(_without_counts(sys.argv[1:]), gpus, nodes, os.environ)
     if torchrun is not None:
+        take_gpus(gpus // nodes)
         check_gpu_count(gpus // nodes, gpu_count())
         sys.stdout.flush()
         sys.stderr.flush()

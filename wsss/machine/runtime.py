@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from wsss.machine.gpu_locks import take_gpus
 from wsss.machine.gpus import check_gpu_count, gpu_count
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,7 +34,8 @@ class Runtime:
 
     @classmethod
     def start(cls, precision: str = "fp32") -> Runtime:
-        """Join the process group of torchrun, if there is one; choose device and precision."""
+        """Take a GPU, join the process group of torchrun, if there is one, and choose the precision."""
+        take_gpus(1)
         rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         device, gpus = torch.device("cpu"), gpu_count()
         if gpus:

@@ -11,6 +11,7 @@ from wsss.errors import MissingError
 
 TIMEOUT_S = 60
 FORMAT = "%i|%j|%T|%k"
+NAMES = 500  # squeue is asked for no more names at once: a command line has limited length
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,15 @@ class Job:
 
 
 def queue(names: Collection[str]) -> list[Job]:
-    """Return the pending and running jobs with one of `names`; none without Slurm.
+    """Return this user's pending and running jobs with one of `names`; none without Slurm.
 
     Raises:
         MissingError: Slurm is installed but does not answer.
     """
     if not names or not shutil.which("squeue"):
         return []
-    done = _call("squeue", "--noheader", "--array", f"--format={FORMAT}")
+    chosen = [f"--name={','.join(sorted(names))}"] if len(names) <= NAMES else []
+    done = _call("squeue", "--me", *chosen, "--noheader", "--array", f"--format={FORMAT}")
     if done.returncode:
         raise MissingError(
             f"squeue does not answer ({_line(done.stderr)}). Try again when Slurm is up."

@@ -28,6 +28,7 @@ ROOT = "wsss"
 # on their own.
 SILENT = {
     "errors",
+    "machine.gpu_locks",
     "machine.gpus",
     "machine.lock",
     "machine.slurm",

@@ -11,12 +11,12 @@ from typing import Any
 
 from wsss.errors import ConfigError
 from wsss.runs.checkout import Checkout
-from wsss.runs.run import Run, network_settings
+from wsss.runs.run import Run, network_settings, stage_kind
 
 SMALL_MB = 2000  # for a job with a toy network; torch alone takes 600 MB
 SMALL_BACKBONES = ("toy", "vit_toy")
-# Jobs of a run that may be ready beside its shards: three evaluations and the next stage.
-BESIDE_SHARDS = 4
+# Jobs of a run that may be ready beside its shards: three evaluations, a gathering and the next stage.
+BESIDE_SHARDS = 5
 
 
 def memory(run: Run, stage: str | None, megabytes: int) -> Callable[[int], int]:
@@ -106,13 +106,21 @@ def check_arrays(runs: Sequence[Run], shards: int, arrays: str | None, jobs: int
     Raises:
         ConfigError: `jobs` is too small; the message names a sufficient number.
     """
-    needed = len(runs) * (shards + BESIDE_SHARDS)
+    needed = sum(shards * _branches(run) + BESIDE_SHARDS for run in runs)
     if arrays and jobs is not None and jobs < needed:
         raise ConfigError(
             f"--jobs {jobs} is too few for job arrays: {len(runs)} runs in {shards} shards need "
             f"{needed}, or the executor never submits some. Raise `jobs` in the profile, or do "
             "without arrays: --slurm-array-jobs ''."
         )
+
+
+def _branches(run: Run) -> int:
+    """Return how many stages of a run may be computed in shards at once."""
+    stages = run.stages()
+    independent = [stage for stage in stages if stage_kind(stage) in ("cam", "decode")]
+    has_instances = "affinity" in stages and run.settings.affinity.kind == "irn"
+    return max(1, len(independent) + has_instances)
 
 
 def configuration(

@@ -25,7 +25,8 @@ from wsss.storage.files import read_json, write_json
 HEAD = Path(".snakemake/wsss/head.json")
 LOGS = Path(".snakemake/log")
 RUN_ID = re.compile(r"SLURM run ID: (\S+)")
-POLL_S = 5.0
+POLL_S = 30.0  # between two queries of Slurm, whose controller serves all users
+LOCAL_POLL_S = 1.0
 
 
 def note_head(arguments: Sequence[str], folder: str = ".") -> None:
@@ -77,8 +78,9 @@ def _clear(cancel: bool, poll_s: float) -> None:
     """Return as soon as no job of an earlier head is left."""
     names = run_ids()
     cancelled, shown = False, ""
+    waiting = slurm.queue(names)
     while True:
-        waiting, here = slurm.queue(names), list(local_jobs())
+        here = list(local_jobs())
         if not waiting and not here:
             return
         if cancel and not cancelled:
@@ -90,7 +92,8 @@ def _clear(cancel: bool, poll_s: float) -> None:
         if jobs != shown:
             log.info("%s: %s", "cancelling" if cancel else "waiting for", jobs)
             shown = jobs
-        time.sleep(poll_s)
+        time.sleep(poll_s if waiting else min(poll_s, LOCAL_POLL_S))
+        waiting = slurm.queue(names) if waiting else []  # a dead head submits no more
 
 
 def run_ids() -> set[str]:
