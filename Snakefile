@@ -16,14 +16,9 @@ from wsss.errors import WsssError
 from wsss.runs.checkout import Checkout
 from wsss.runs.flow import Flow
 from wsss.runs.missing import check_before_plan
-from wsss.runs.outputs import (
-    FIGURES,
-    TABLES,
-    localization_tables,
-    panels,
-    results_inputs,
-)
+from wsss.runs.outputs import FIGURES, TABLES, localization_tables, panels
 from wsss.runs.resources import (
+    collect_garbage_rarely,
     configuration,
     executor_limits,
     lift_rate_limit,
@@ -33,6 +28,7 @@ from wsss.runs.resume import note_head
 from wsss.runs.scaling import growing, limit_gpus, per_gpu, rules_on_head
 
 checkout = Checkout(workflow)
+collect_garbage_rarely()
 
 
 configfile: checkout.params_file

@@ -191,7 +191,7 @@ def test_resources_of_a_cluster_follow_gpus_limits_and_where_rules_run(
 def test_what_the_snakefile_imports_loads_neither_torch_nor_timm() -> None:
     program = (
         "import sys, wsss.runs.flow as w;"
-        "flow = w.Flow({}); flow.environment; flow.results_code(); [r.code('cam') for r in flow.runs if r.spec.networks];"
+        "flow = w.Flow({}); flow.environment; flow.results_code(None); [r.code('cam') for r in flow.runs if r.spec.networks];"
         "print(*sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'torchvision', 'timm'}))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)

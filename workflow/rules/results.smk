@@ -5,7 +5,7 @@ RESULTS = flow.params.results
 
 rule results:
     input:
-        results_inputs(flow.params, flow.runs),
+        flow.results_inputs,
     output:
         [f"{RESULTS}/{name}" for name in TABLES],
         localization_tables(flow.runs),
@@ -52,6 +52,6 @@ rule results:
     params:
         panels=flow.params.report.panels,
         runs=[str(run) for run in flow.runs],
-        code=flow.results_code(),
+        code=flow.results_code,
     shell:
         "python -m wsss table > {log} 2>&1 || {{ cat {log}; exit 1; }}"

@@ -5,6 +5,7 @@ Imports neither torch nor timm: Snakemake imports this module before every job.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -75,6 +76,7 @@ class Flow:
             self._layers += expanded(Layer("--config of Snakemake", config))
         self.params = validate_layers(self._layers, "the configuration")
         self.runs = list(planned_runs(self.params))
+        self._run = functools.cache(functools.partial(Run, self.params))
         if not self.runs:
             raise ConfigError(
                 "The parameters select no run: no method in `methods` has a published protocol."
@@ -154,7 +156,7 @@ class Flow:
     def run(self, wildcards: Wildcards) -> Run:
         """Return the run that a job belongs to."""
         job = wildcards
-        return Run(self.params, job.dataset, job.method, job.protocol, int(job.seed))
+        return self._run(job.dataset, job.method, job.protocol, int(job.seed))
 
     def name(self, wildcards: Wildcards) -> str:
         """Return the name of a job's run, as the command line takes it."""
@@ -304,7 +306,14 @@ class Flow:
         path = initial_weights_path(wildcards.weights).with_suffix(".json")
         return noted_code(path, weights_code())
 
-    def results_code(self) -> str:
+    def results_inputs(self, wildcards: Wildcards) -> list[str]:  # noqa: ARG002  # there are none
+        """Return all files that tables, figures and panels are made from.
+
+        Asked for by the job of the results alone: every other job would spend time on thousands of runs.
+        """
+        return results_inputs(self.params, self.runs)
+
+    def results_code(self, wildcards: Wildcards) -> str:  # noqa: ARG002  # there are none
         """Return the fingerprint of the code behind the tables and figures, and of what they mark."""
         marks = "".join(f" {text}" for run in self.runs for text in accepted_texts(run))
         return fingerprint("stages.table") + marks

@@ -245,7 +245,7 @@ def shown_files(name: str, folders: tuple[str, ...] = ()) -> tuple[str, ...]:
 @functools.cache
 def _bases(name: str, folders: tuple[Path, ...]) -> tuple[Source, ...]:
     source = _sources(folders)[name]
-    base = yaml.safe_load(source.path.read_text(encoding="utf-8")).get("like")
+    base = _yaml(source.path.read_text(encoding="utf-8")).get("like")
     return (source, *(_bases(base, folders) if base else ()))
 
 
@@ -315,7 +315,7 @@ def _content(
     """
     source, variants = sources[name], (*variants, name)
     try:
-        content = yaml.safe_load(source.path.read_text(encoding="utf-8"))
+        content = _yaml(source.path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _not_a_method(source, " ".join(str(error).split())) from None
     if not isinstance(content, dict):
@@ -327,6 +327,18 @@ def _content(
     if base not in sources or base in variants:
         raise _not_a_method(source, f"like: there is no other method {base!r}")
     return _without_nulls(merge(_content(base, sources, variants), content))
+
+
+def _yaml(text: str) -> Any:
+    """Return the content of a YAML document, parsed by libyaml if PyYAML has it: ten times as fast.
+
+    Every job reads all methods. The message of an error is that of PyYAML itself.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.load(text, loader)  # noqa: S506  # a safe loader
+    except yaml.YAMLError:
+        return yaml.safe_load(text)
 
 
 def _without_nulls(content: dict[str, Any]) -> dict[str, Any]:
