@@ -1,4 +1,4 @@
-"""The one-node Slurm of the tests: what it has run, and heads that work on it."""
+"""The Slurm of the tests: what it has run, and heads that work on it."""
 
 import os
 import shutil
@@ -63,7 +63,7 @@ def history(checkout: Checkout) -> list[Entry]:
     return sorted(found, key=lambda entry: [int(part) for part in entry.number.split("_")])
 
 
-def on_slurm(checkout: Checkout, **resources: dict[str, str]) -> Checkout:
+def on_slurm(checkout: Checkout, **resources: dict[str, str | int]) -> Checkout:
     """Let `--profile slurm` of a checkout mean the test cluster; with other resources of some rules."""
     (checkout.folder / "slurm").unlink()
     (checkout.folder / "slurm").symlink_to("profiles/slurm-ci")

@@ -168,3 +168,14 @@ def test_a_run_that_was_killed_ends_with_the_same_bytes(battered: Checkout, made
 def test_a_kill_leaves_no_temporary_file(battered: Checkout) -> None:
     left = [path for path in Path(battered.folder, "work").rglob(".*") if path.is_file()]
     assert left == []
+
+
+@pytest.mark.slow  # two calls of Snakemake
+def test_a_database_can_hold_snakemakes_notes(fresh: Checkout, tmp_path: Path) -> None:
+    checkout = fresh.copy(tmp_path / "repository")
+    options = ("work/shapes/index.json", "--persistence-backend", "db")
+    checkout.snakemake(*options)
+    assert (checkout.folder / ".snakemake/metadata.db").is_file()
+    assert "Nothing to be done" in checkout.snakemake(*options)
+    changed = ("--config", "data={shapes: {train: 17}}", "--dry-run")
+    assert "Params have changed since last execution" in checkout.snakemake(*options, *changed)
