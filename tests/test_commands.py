@@ -41,6 +41,12 @@ COVERED = {
         f"{FLOW}_share.py::test_drawn_pictures_are_taken_from_the_cache_of_another_checkout"
     ),
     r"WSSS_OFFLINE=1 snakemake …": "no test: it stands for any other call of snakemake",
+    r"snakemake --cores 32 --set-resources .*gpu=4": (
+        "tests/machine/test_gpu_locks.py::test_two_trainings_on_all_gpus_run_one_after_the_other"
+    ),
+    r"CUDA_VISIBLE_DEVICES=\S+ snakemake --cores 32( --resources gpu=3)?": (
+        "tests/machine/test_gpu_locks.py::test_a_choice_of_slurm_torchrun_or_the_user_is_respected"
+    ),
     r"wsss params --run \S+( --params \S+)*": "tests/test_commands.py::test_settings_of_a_run_are_shown",
     r"wsss params --explain": "tests/settings/test_resolve.py::test_explain_has_a_sentence_for_every_key",
     r"wsss params --schema": "tests/settings/test_resolve.py::test_params_yaml_and_its_schema_are_what_the_models_render",
