@@ -25,9 +25,8 @@ FOLDER = "/tmp"  # noqa: S108  # TMPDIR may differ between users, who must share
 DEVICES = Path("/dev")
 POLL_S = 0.5
 
-_taken: list[
-    int
-] = []  # open files of the GPUs that this process has taken; their locks end with it
+# Open files of the GPUs that this process has taken; their locks end with it.
+_taken: list[int] = []
 
 
 def visible_gpus(devices: Path = DEVICES) -> list[str]:
@@ -70,9 +69,7 @@ def _wait_for(names: Sequence[str], count: int, folder: Path) -> list[str]:
         if len(files) == count:
             _taken.extend(files.values())
             return list(files)
-        for (
-            file
-        ) in files.values():  # two processes with half of their GPUs would wait for each other
+        for file in files.values():  # else two processes with half of their GPUs would wait forever
             os.close(file)
         if not is_told:
             log.info(
