@@ -28,7 +28,12 @@ EDITS = {
 }
 
 
-@pytest.mark.parametrize("name", EDITS)
+ALSO = ("a docstring", "messages", "inference", "scores", "the table")  # like one of the others
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in ALSO else []) for n in EDITS]
+)
 def test_an_edit_runs_what_it_can_change_and_nothing_else(mine: Checkout, name: str) -> None:
     path, old, new, expected = EDITS[name]
     text = (mine.folder / path).read_text()

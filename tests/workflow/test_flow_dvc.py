@@ -78,6 +78,7 @@ def test_nothing_runs_in_a_fresh_clone(adopted: Checkout) -> None:
     assert adopted.call("git", "status", "--porcelain").stdout == ""
 
 
+@pytest.mark.slow
 def test_dvc_records_every_artifact_and_no_foreign_file(mine: Checkout, recorded: Checkout) -> None:
     work = recorded.folder / "work"
     present = {p.relative_to(recorded.folder).as_posix() for p in work.rglob("*") if p.is_file()}
@@ -98,6 +99,7 @@ def test_weights_and_pseudo_labels_can_be_cited(recorded: Checkout) -> None:
     assert {f"{RUN}/classifier.safetensors", f"{RUN}/pseudo.zip"} <= paths
 
 
+@pytest.mark.slow
 def test_one_archive_is_fetched_and_gone_on_from(recorded: Checkout, tmp_path: Path) -> None:
     labels = f"{RUN}/pseudo.zip"
     (tmp_path / "elsewhere").mkdir()

@@ -67,12 +67,14 @@ def test_a_study_in_another_folder_has_the_settings_of_the_checkout(study: Study
     assert (plan["draw"], plan["train"], plan["segmenter"], plan["results"]) == (1, 1, 2, 1)
 
 
+@pytest.mark.slow
 def test_params_yaml_of_the_working_folder_wins(study: Study) -> None:
     study.write("params.yaml", {"methods": ["cam"], "seeds": [0, 1, 2]})
     plan = study.planned("--snakefile", str(study.checkout.folder / "Snakefile"))
     assert (plan["train"], plan["segmenter"]) == (3, 3)
 
 
+@pytest.mark.slow
 def test_a_preset_is_laid_over_the_settings_from_elsewhere(study: Study) -> None:
     study.write("mine.yaml", {"seeds": [4, 5]})
     snakefile = str(study.checkout.folder / "Snakefile")
@@ -86,6 +88,7 @@ def test_a_module_takes_its_settings_from_the_workflow_around_it(study: Study) -
     assert (plan["wsss_train"], plan["wsss_results"], plan["paper"]) == (2, 1, 1)
 
 
+@pytest.mark.slow
 def test_a_module_without_settings_has_those_of_the_checkout(study: Study) -> None:
     study.module()
     plan = study.planned("--config", "unknown=key")

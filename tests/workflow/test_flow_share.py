@@ -16,6 +16,8 @@ from processes import SECONDS, running
 
 TABLES = ("results/table.csv", "results/metrics.json", "results/classes.csv")
 
+pytestmark = pytest.mark.slow  # each waits for a store on S3, or for a second run
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
@@ -96,7 +98,6 @@ def test_the_table_of_a_clone_is_the_same_by_the_command_alone(
     assert (recorded.folder / "results/table.md").read_text().strip() == printed.strip()
 
 
-@pytest.mark.slow
 def test_drawn_pictures_are_taken_from_the_cache_of_another_checkout(
     fresh: Checkout, tmp_path: Path
 ) -> None:
