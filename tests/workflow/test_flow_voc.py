@@ -62,6 +62,6 @@ def test_irnets_published_path_leads_to_a_table(fresh: Checkout, tmp_path: Path)
     labels = [image["name"] for image in index["images"] if image["split"] != "val"]
     with zipfile.ZipFile(mine.folder / RUN / "instances.zip") as members:
         assert sorted(members.namelist()) == sorted(f"{name}.npz" for name in labels)
-    table = (mine.folder / "results/table.md").read_text()
+    table = (mine.folder / "results/voc12/table.md").read_text()
     assert "published" in table
     assert all(stage in table for stage in ("seed", "pseudo label", "segmentation"))
