@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -18,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss.errors import MissingError
-from wsss.settings.base import (
-    CRF_SETS,
-)  # from the module that defines them, so that a changed set changes the fingerprint
+from wsss.machine.threads import in_order
+
+# From the module that defines them, so that a changed set changes the fingerprint.
+from wsss.settings.base import CRF_SETS
 
 Array = NDArray[Any]
 Labels = NDArray[np.uint8]
@@ -277,10 +277,4 @@ def spread(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int) -
         yield from map(work, jobs)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("forkserver")) as pool:
-        waiting: deque[Future[Result]] = deque()
-        for job in jobs:
-            waiting.append(pool.submit(work, job))
-            if len(waiting) > 2 * processes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from in_order(pool, work, jobs, 2 * processes)

@@ -63,20 +63,6 @@ def cam_forward(method: Method, net: Network, params: CamParams) -> Forward:
     return without_gradients(lambda images: class_maps(net, images))
 
 
-def cams(
-    forward: Forward,
-    batches: Sequence[list[Entry]],
-    index: Index,
-    params: CamParams,
-    normalise: Normalisation,
-    runtime: Runtime,
-    workers: int = 0,
-) -> Iterator[tuple[list[Entry], list[Cam]]]:
-    """Yield each batch of images with their CAMs."""
-    pending = pending_cams(forward, batches, index, params, normalise, runtime, workers)
-    return ((entries, wait()) for entries, wait in pending)
-
-
 def pending_cams(
     forward: Forward,
     batches: Sequence[list[Entry]],

@@ -25,7 +25,7 @@ from wsss.methods.pcsformer.method import views
 from wsss.nets.backbone import IMAGENET
 from wsss.refine import crf
 from wsss.scores.metrics import seed
-from wsss.stages.cam import cam_forward, cams
+from wsss.stages.cam import cam_forward, pending_cams
 from wsss.training.augment import Draws, change, scaled_size
 from wsss.training.batches import Squares
 
@@ -116,7 +116,8 @@ def test_seeds_of_pc(golden: Golden, tmp_path: Path) -> None:
             return seen[-1]
 
         index = Index("pictures", NAMES, (item,))
-        ((_, (cam,)),) = cams(look, [[item]], index, CAM, normalisation(net), CPU)
+        ((_, wait),) = pending_cams(look, [[item]], index, CAM, normalisation(net), CPU)
+        (cam,) = wait()
         for scale, maps in enumerate(seen):
             for mirror, found in enumerate(maps):
                 wanted = expected[f"{case}_raw_s{scale}_f{mirror}"]
@@ -135,7 +136,8 @@ def test_seeds_of_sp(golden: Golden, tmp_path: Path) -> None:
     labels = present(expected, case)
     item = entry(golden, case, tmp_path, labels)
     index, look = Index("pictures", NAMES, (item,)), cam_forward(method(), net, CAM)
-    ((_, (cam,)),) = cams(look, [[item]], index, CAM, normalisation(net), CPU)
+    ((_, wait),) = pending_cams(look, [[item]], index, CAM, normalisation(net), CPU)
+    (cam,) = wait()
     for number, found in zip(labels, cam.full(), strict=True):
         golden.close(f"sp {case} seed {number}", found, expected[f"{case}_cam_{number}"], **STORED)
 
