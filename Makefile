@@ -1,4 +1,4 @@
-# make demo | test | table | numbers | report | lint | parity | bench | gpu | faults | doctor: each sets up everything it needs first.
+# make demo | test | table | numbers | report | lint | parity | bench | gpu | faults | pins | doctor: each sets up everything it needs first.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -28,7 +28,7 @@ TOY := --max-threads 1
 CHATTER := ^(Select jobs|Execute [0-9]+|Finished jobid|Using |Provided |Rules claiming|Conda env|Assuming|Config file|\[[A-Z][a-z]{2} )
 READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
 
-.PHONY: demo test table numbers setup lint report parity bench gpu faults doctor
+.PHONY: demo test table numbers setup lint report parity bench gpu faults pins doctor
 
 demo: setup  ## the pipeline on drawn pictures
 	@$(SNAKEMAKE) $(TOY) $(READABLE)
@@ -58,7 +58,7 @@ lint: setup  ## what CI checks besides the tests
 	$(RUN) mypy
 	$(RUN) snakefmt --check Snakefile workflow
 	$(RUN) snakemake --lint
-	$(RUN) shellcheck .ci/run workflow/tell.sh tests/slurm/start-slurm tests/slurm/stop-slurm
+	$(RUN) shellcheck .ci/run envs/wsss.post-deploy.sh workflow/tell.sh tests/slurm/start-slurm tests/slurm/stop-slurm
 
 parity: setup  ## docs/parity.md: how close the published code is; parity/cases.md: every case
 	@rm -f .parity.jsonl && WSSS_PARITY=$(CURDIR)/.parity.jsonl $(RUN) pytest -q --numprocesses $(CORES) tests/golden
@@ -72,6 +72,9 @@ gpu: setup  ## docs/gpu.md: every stage of every method, rates, parity and equal
 
 faults: setup  ## kills, bad input, laws: what was tried and what was survived (a quarter of an hour)
 	@$(RUN) python tests/faults/run.py
+
+pins: setup  ## envs/wsss.post-deploy.sh: the packages of uv.lock for conda, after each change of the lock
+	@$(RUN) python envs/pins.py
 
 doctor: setup  ## what this machine has and what is missing
 	@$(RUN) wsss doctor

@@ -4,20 +4,24 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from checkout import ROOT, Checkout
-from packaging.markers import Marker
 
 from wsss.runs.dvc_file import dvc_text
 from wsss.settings.render import params_text, schema_text
 from wsss.settings.resolve import load_params
 
-SCRIPTS = (".ci/run", "workflow/tell.sh", "tests/slurm/start-slurm", "tests/slurm/stop-slurm")
+SCRIPTS = (
+    ".ci/run",
+    "envs/wsss.post-deploy.sh",
+    "workflow/tell.sh",
+    "tests/slurm/start-slurm",
+    "tests/slurm/stop-slurm",
+)
 PRESETS = sorted((ROOT / "params").glob("*.yaml"))
 
 
@@ -72,51 +76,6 @@ def test_dvc_deletes_no_output_before_the_run() -> None:
     stages = parsed("dvc.yaml")["stages"].values()
     outputs = [out for stage in stages for out in (*stage["outs"], *stage.get("metrics", []))]
     assert all(options["persist"] for output in outputs for options in output.values())
-
-
-def _is_for(target: dict[str, str], markers: list[str]) -> bool:
-    """Return whether a locked version is that of a machine; some are for one Python alone."""
-    return not markers or any(Marker(each).evaluate(target) for each in markers)
-
-
-def test_the_conda_environment_has_the_locked_versions() -> None:
-    lock = tomllib.loads((ROOT / "uv.lock").read_text())
-    environment = parsed("envs/wsss.yaml")["dependencies"]
-    [python] = [line.split("=")[1] for line in environment if str(line).startswith("python=")]
-    target = {"python_full_version": f"{python}.0", "sys_platform": "linux"}
-    versions = {
-        package["name"]: package.get("version")
-        for package in lock["package"]
-        if _is_for(target, package.get("resolution-markers", []))
-    }
-    pinned = environment[-1]["pip"]
-    assert pinned
-    assert {line: versions[line.split("==")[0]] for line in pinned} == {
-        line: line.split("==")[1] for line in pinned
-    }
-
-
-def test_the_conda_environment_lacks_nothing_that_a_stage_needs() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["crf"], *extras["lite"], *extras["coco"]]
-    pinned = parsed("envs/wsss.yaml")["dependencies"][-1]["pip"]
-    names = {re.split("[<>=]", line)[0] for line in wanted} - {"snakemake", "dvc"}  # the head's
-    assert names == {line.split("==")[0] for line in pinned}
-
-
-def test_the_container_is_made_from_the_lock() -> None:
-    recipe = (ROOT / "envs/wsss.def").read_text()
-    python = re.findall(r"From: python:([\d.]+)-", recipe)
-    assert [f"python={version}" for version in python] == parsed("envs/wsss.yaml")["dependencies"][
-        :1
-    ]
-    assert "uv.lock /opt/wsss/uv.lock" in recipe
-    assert "uv sync --frozen" in recipe
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(re.findall(r"--extra (\w+)", recipe)) <= set(project["optional-dependencies"])
-    for line in recipe.split("%files")[1].split("%post")[0].split("\n"):
-        assert not line.strip() or (ROOT / line.split()[0]).is_file()
 
 
 def test_the_default_profile_leaves_resources_to_the_other_profiles() -> None:
