@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,16 @@ from checkout import Checkout
 
 from wsss.settings.resolve import read_yaml
 
+# A workflow whose only job writes where Python would look for the code of the checkout.
+PATHS = """
+from wsss.runs.checkout import Checkout
+
+shell.prefix(Checkout(workflow).shell_functions("workflow/tell.sh"))
+
+rule paths:
+    output: "paths.txt"
+    shell: "echo ${{PYTHONPATH-none}} > {output}"
+"""
 MODULE = """
 module wsss:
     snakefile: "{snakefile}"
@@ -107,6 +118,20 @@ def test_commands_of_a_study_read_the_settings_of_the_checkout(study: Study) -> 
     study.write("params.yaml", {"data": {"shapes": {"train": 17}}})
     shown = json.loads(study.call("wsss", "params").stdout)
     assert shown["data"]["shapes"]["train"] == 17
+
+
+def test_jobs_of_a_study_find_the_code_of_the_checkout_in_an_environment_without_it(
+    fresh: Checkout, tmp_path: Path
+) -> None:
+    (tmp_path / "study").mkdir()
+    small = Checkout(tmp_path / "small checkout")
+    for name in ("wsss", "workflow"):
+        shutil.copytree(fresh.folder / name, small.folder / name)
+    (small.folder / "Snakefile").write_text(PATHS)
+    inherited = small.environment()["PYTHONPATH"]
+    for folder, expected in (("../study", f"{small.folder}:{inherited}"), (".", inherited)):
+        small.call("snakemake", "--cores", "1", "--directory", folder)
+        assert (small.folder / folder / "paths.txt").read_text().strip() == expected
 
 
 @pytest.mark.slow

@@ -47,5 +47,13 @@ class Checkout:
         return relative(self._folder / name)
 
     def shell_functions(self, name: str) -> str:
-        """Return what the shell of every job runs first: strict mode, and the functions of a file."""
-        return f"set -euo pipefail; source {shlex.quote(self.path(name))}; "
+        """Return what the shell of every job runs first: strict mode, and the functions of a file.
+
+        Conda environments and containers do not have `wsss`. Python finds it in the working folder; in
+        another one than the checkout it needs PYTHONPATH, which Snakemake takes away from conda's jobs.
+        """
+        functions = f"set -euo pipefail; source {shlex.quote(self.path(name))}; "
+        if self._folder == Path.cwd() or not (self._folder / PACKAGE.name).is_dir():
+            return functions
+        others = "${{PYTHONPATH:+:$PYTHONPATH}}"  # Snakemake reads double braces as single ones
+        return f"{functions}export PYTHONPATH={shlex.quote(str(self._folder))}{others}; "
