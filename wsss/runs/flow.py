@@ -19,6 +19,7 @@ from wsss.errors import ConfigError
 from wsss.runs import resources
 from wsss.runs.acceptance import accepted_texts, noted_code
 from wsss.runs.calibration import calibrated_files
+from wsss.runs.containers import binds
 from wsss.runs.fingerprint import fingerprint
 from wsss.runs.inputs import (
     data_archive,
@@ -104,6 +105,7 @@ class Flow:
     def environment(self) -> dict[str, str]:
         """Return the environment variables of every job: the settings, this Python, fixed hashes."""
         return {
+            **binds(self.params),
             "WSSS_PARAMS": str(self.save_params()),
             "PATH": _first(str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)),
             "PYTHONHASHSEED": "0",
