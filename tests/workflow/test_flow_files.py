@@ -82,6 +82,7 @@ def test_the_default_profile_leaves_resources_to_the_other_profiles() -> None:
     default = parsed("profiles/default/profile.yaml")
     assert not {"default-resources", "set-resources", "set-threads"} & set(default)
     assert default["max-checksum-file-size"] == "20GB"
+    assert default["apptainer-args"] == "--nv"
 
 
 @pytest.mark.parametrize("name", ["slurm", "slurm-ci"])
