@@ -24,9 +24,9 @@ def test_every_set_gives_the_labels_of_the_library_on_photographs(crf_set: str) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("crf_set", CRF_SETS)
-def test_every_set_gives_the_labels_of_the_library_on_large_photographs(crf_set: str) -> None:
+def test_every_set_gives_the_labels_of_the_library_on_larger_photographs(crf_set: str) -> None:
     pytest.importorskip("pydensecrf")
-    assert min(shares(samples(), 3, crf_set)) >= AGREE
+    assert min(shares(samples((188, 250)), 3, crf_set)) >= AGREE
 
 
 def test_values_added_as_integers_are_those_added_as_floats_in_any_order() -> None:

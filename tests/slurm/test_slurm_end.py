@@ -18,15 +18,15 @@ from wsss.storage.files import read_json
 
 SNAKEMAKE = ("snakemake", "--cores", "2", "--profile", "slurm")
 WSSS = (sys.executable, "-m", "wsss")
+STATE = f"{RUN}/state/classifier.pt"
 IMAGES = 16  # of an epoch of the smoke preset
-LIMIT_S = 60  # the shortest time limit of Slurm
-STORY_S, LONG_S = 25, 2.5 * LIMIT_S
+TRAINING_S = 25  # unless it is held
 
 
-def slow(checkout: Checkout, local: Checkout, seconds: float) -> None:
-    """Make the classifier's training last about `seconds`, as this machine's speed was measured."""
+def slow(checkout: Checkout, local: Checkout) -> None:
+    """Make the classifier's training last about TRAINING_S, as this machine's speed was measured."""
     times = read_json(local.folder / RUN.replace("work", "benchmarks", 1) / "classifier.time")
-    epochs = int(seconds * times["images_per_s"] / IMAGES)
+    epochs = int(TRAINING_S * times["images_per_s"] / IMAGES)
     checkout.set({"classifier": {"train": {"epochs": epochs, "save_seconds": 1}}})
 
 
@@ -41,18 +41,6 @@ def active(checkout: Checkout) -> list[str]:
     return [entry.number for entry in trainings(checkout) if entry.state in states]
 
 
-@pytest.fixture(scope="module")
-def overtime(
-    fresh: Checkout, local: Checkout, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Checkout, psutil.Popen]]:
-    """Yield a head whose training takes longer than its first time limit; it works meanwhile."""
-    checkout = fresh.copy(tmp_path_factory.mktemp("overtime") / "repository")
-    slow(checkout, local, LONG_S)
-    on_slurm(checkout, train={"runtime": "1 if attempt == 1 else 10"})
-    with start(checkout, *SNAKEMAKE, f"{RUN}/classifier.safetensors") as head:
-        yield checkout, head
-
-
 def processes(checkout: Checkout) -> list[psutil.Process]:
     """Return the processes that train the classifier of a checkout, on whatever command."""
     training = []
@@ -63,6 +51,28 @@ def processes(checkout: Checkout) -> list[psutil.Process]:
             if is_training and Path(process.cwd()) == checkout.folder:
                 training.append(process)
     return training
+
+
+def signal_training(checkout: Checkout, sent: signal.Signals) -> None:
+    """Hold the training of a checkout, or let it go on."""
+    held = processes(checkout)
+    assert held
+    for process in held:
+        process.send_signal(sent)
+
+
+@pytest.fixture(scope="module")
+def overtime(
+    fresh: Checkout, local: Checkout, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Checkout, psutil.Popen]]:
+    """Yield a head whose training is held until its first time limit, the shortest of Slurm, is over."""
+    checkout = fresh.copy(tmp_path_factory.mktemp("overtime") / "repository")
+    slow(checkout, local)
+    on_slurm(checkout, train={"runtime": "1 if attempt == 1 else 10"})
+    with start(checkout, *SNAKEMAKE, f"{RUN}/classifier.safetensors") as head:
+        until((checkout.folder / STATE).exists, "a saved state", checkout)
+        signal_training(checkout, signal.SIGSTOP)
+        yield checkout, head
 
 
 class Story:
@@ -79,7 +89,7 @@ class Story:
 
     def begin(self, *command: str) -> None:
         """Start a head and wait until a training that it submitted has saved its state."""
-        state = self.checkout.folder / RUN / "state/classifier.pt"
+        state = self.checkout.folder / STATE
         earlier = {entry.number for entry in trainings(self.checkout)}
         self.head = self.heads.enter_context(start(self.checkout, *command))
         since: list[float] = []  # when the new job was first seen to run
@@ -92,14 +102,7 @@ class Story:
             return bool(since) and state.exists() and state.stat().st_mtime > since[0]
 
         until(saved, "a saved state", self.checkout)
-        self.signal_training(signal.SIGSTOP)
-
-    def signal_training(self, sent: signal.Signals) -> None:
-        """Hold the training, or let it go on."""
-        held = processes(self.checkout)
-        assert held
-        for process in held:
-            process.send_signal(sent)
+        signal_training(self.checkout, signal.SIGSTOP)
 
     def end(self, sent: signal.Signals) -> int:
         """Send the head a signal and wait for its end."""
@@ -121,7 +124,7 @@ def story(
 ) -> Iterator[Story]:
     """Yield a run that has not begun; the tests below go on with it in their order."""
     checkout = fresh.copy(tmp_path_factory.mktemp("story") / "repository")
-    slow(checkout, local, STORY_S)
+    slow(checkout, local)
     with ExitStack() as heads:
         yield Story(on_slurm(checkout), heads)
 
@@ -158,7 +161,7 @@ def test_resume_waits_for_the_jobs_of_a_killed_head(story: Story) -> None:
     [left] = active(story.checkout)
     story.head = story.heads.enter_context(start(story.checkout, *WSSS, "resume"))
     story.wait(lambda: f"waiting for: {left} rule_train" in said(story.checkout), "its waiting")
-    story.signal_training(signal.SIGCONT)
+    signal_training(story.checkout, signal.SIGCONT)
     assert story.head.wait(SECONDS) == 0, said(story.checkout)
     assert (story.checkout.folder / RUN / "cam.zip").is_file()
     states = [entry.state for entry in trainings(story.checkout)]

@@ -155,9 +155,9 @@ def test_results_of_other_parameters_are_not_bound_to_the_present_ones(clone: Ch
 @pytest.mark.slow
 def test_equal_runs_give_an_equal_lock(clone: Checkout) -> None:
     before = (clone.folder / "dvc.lock").read_bytes()
-    shutil.rmtree(clone.folder / "work")
+    shutil.rmtree(clone.folder / "work/shapes/supervised")
     made_again = ran(clone.snakemake())  # each job on one thread, as the first time
-    assert {"draw", "train", "pseudo", "segmenter", "results"} <= made_again
+    assert {"segmenter", "masks_shard", "evaluate", "results"} <= made_again
     assert repro(clone) == set()
     assert (clone.folder / "dvc.lock").read_bytes() == before
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from checkout import RUN, Checkout, Finished, fresh_checkout
+from checkout import Checkout, Finished, fresh_checkout
 
 NOBODY = 65534
 NO_HOME = "/nonexistent"
@@ -54,12 +54,12 @@ class OfNobody(Checkout):
 
 @pytest.fixture
 def homeless() -> Iterator[OfNobody]:
-    """Yield a copy of nobody with one method (the folders of pytest belong to root alone)."""
+    """Yield a copy of nobody with the shortest method (the folders of pytest belong to root alone)."""
     as_nobody()
     with tempfile.TemporaryDirectory() as name:
         folder = fresh_checkout(Path(name) / "repository").folder
         checkout = OfNobody(folder, folder.parent / "cache")
-        checkout.set({"methods": ["cam"]})
+        checkout.set({"methods": ["supervised"]})
         for path in (folder.parent, folder, *folder.rglob("*")):
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
         yield checkout
@@ -72,12 +72,13 @@ def test_the_doctor_names_the_variable_where_there_is_no_home(homeless: OfNobody
     assert f"ok      cache         {homeless.cache}" in homeless.call(*doctor).stdout
 
 
-@pytest.mark.slow  # the whole smoke preset
+@pytest.mark.slow
 def test_a_user_without_a_home_passes_the_pipeline(homeless: OfNobody) -> None:
     homeless.snakemake()
     folders = [homeless.folder / name for name in ("work", "results", "logs", "benchmarks")]
     files = [path for folder in folders for path in folder.rglob("*")]
-    assert homeless.folder / RUN / "segmenter.safetensors" in files
+    trained = "work/shapes/supervised/common/s0/segmenter.safetensors"
+    assert homeless.folder / trained in files
     states = [path.stat() for path in files]
     assert {state.st_uid for state in states} == {NOBODY}
     assert all(state.st_mode & stat.S_IROTH for state in states), "others may read the results"

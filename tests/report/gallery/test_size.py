@@ -1,4 +1,4 @@
-"""As many images as VOC has for validation, in its size: how large a gallery is, how fast it opens."""
+"""Images of VOC's size: how large a gallery of its validation images is, how fast it opens."""
 
 import time
 from collections.abc import Iterator
@@ -23,8 +23,9 @@ from wsss.storage.files import checksum
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-COUNT, SIZE, CLASSES = 1449, (375, 500), 20
-LIMIT_MB = 200
+COUNT, SIZE, CLASSES = 290, (375, 500), 20
+WHOLE = 1449  # validation images of VOC
+LIMIT_MB = 200  # of a gallery of all; every part of it grows with the images, or less
 PATTERNS = 16  # different ones; every image is one of them, moved
 
 pytestmark = pytest.mark.slow
@@ -91,7 +92,7 @@ def test_all_validation_images_of_voc_stay_below_the_limit(folder: Path) -> None
     size = sum(path.stat().st_size for path in files) / 1e6
     page = (folder / "index.html").stat().st_size / 1e6
     print(f"{size:.1f} MB, of which the page {page:.2f} MB")
-    assert size < LIMIT_MB
+    assert size * WHOLE / COUNT < LIMIT_MB
 
 
 def test_it_opens_and_loads_what_is_in_view(folder: Path, browser: "Chrome") -> None:
