@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from wsss.api.results import ClassMaps, RunResults, open_run, table
     from wsss.api.scoring import Curve, class_iou, confusion, mean_iou, seed, threshold_curve
     from wsss.errors import WsssError
+else:
+
+    def __getattr__(name: str) -> object:
+        """Return a public name, from the module that defines it."""
+        from importlib import import_module  # noqa: PLC0415
+
+        for module, names in _MODULES.items():
+            if name in names:
+                return getattr(import_module(f"wsss.{module}"), name)
+        raise AttributeError(f"module 'wsss' has no attribute {name!r}")
+
 
 __version__ = "0.2.0"
 __all__ = [
@@ -50,16 +61,6 @@ _MODULES = {
     "api.scoring": ("Curve", "class_iou", "confusion", "mean_iou", "seed", "threshold_curve"),
     "errors": ("WsssError",),
 }
-
-
-def __getattr__(name: str) -> object:
-    """Return a public name, from the module that defines it."""
-    from importlib import import_module  # noqa: PLC0415
-
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(f"wsss.{module}"), name)
-    raise AttributeError(f"module 'wsss' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

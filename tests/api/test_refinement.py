@@ -1,5 +1,6 @@
 """CRF and random walk on arrays: the results of the stages, and one line for what cannot be."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,23 @@ def test_what_a_crf_cannot_refine_is_one_line() -> None:
     with pytest.raises(DatasetError, match="two labels or more"):
         wsss.crf(image, values[:1])
     np.testing.assert_array_equal(wsss.crf(image, values, "none"), values)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (
+            lambda: wsss.crf(np.zeros((4, 4, 3)), np.ones((2, 4, 4)), device="gpu"),
+            "device is 'gpu'.",
+        ),
+        (lambda: wsss.affinities(np.ones((4, 4)), radius=1), "radius is 1. Give a number of 2"),
+        (lambda: wsss.random_walk(np.ones((1, 4, 4)), {}, steps=-1), "steps is -1. Give a number"),
+        (lambda: wsss.cells(np.ones((1, 4, 4)), 0), "stride is 0. Give a number of 1 or more"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_one_line(ask: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ask()
 
 
 def test_affinities_are_those_of_psa_and_irnet() -> None:

@@ -43,6 +43,10 @@ def test_a_predicted_255_counts_as_it_is_told() -> None:
 def test_a_seed_is_the_strongest_class_above_the_threshold() -> None:
     maps = [[[0.2, 0.8, 0.4]], [[0.1, 0.3, 0.9]]]
     np.testing.assert_array_equal(wsss.seed(maps, [3, 7], 0.4), [[0, 3, 7]])
+    levels = np.array([[0.1, 0.9, 0.4]])
+    np.testing.assert_array_equal(wsss.seed(maps, [3, 7], levels), [[3, 0, 7]])
+    with pytest.raises(DatasetError, match="threshold and maps differ in size"):
+        wsss.seed(maps, [3, 7], levels.T)
     np.testing.assert_array_equal(wsss.seed(np.zeros((0, 1, 3)), [], 0.4), [[0, 0, 0]])
     with pytest.raises(DatasetError, match="2 maps and 1 labels"):
         wsss.seed(maps, [3], 0.4)

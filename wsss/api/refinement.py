@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wsss.api.arrays import ImageLike, check_same_size, class_maps, image_pixels, plain_array
-from wsss.errors import DatasetError
+from wsss.errors import ConfigError, DatasetError
 from wsss.refine.crf import check_installed, refine_scores
 from wsss.storage import cam_archive
 
@@ -46,7 +46,7 @@ def crf(
     Source: Kraehenbuehl and Koltun, NeurIPS 2011.
 
     Raises:
-        ConfigError: there is no set of this name.
+        ConfigError: there is no set of this name, or no such device.
         DatasetError: image and scores do not fit together, or scores are not finite.
         MissingError: pydensecrf2 is not installed, and no device is given.
     """
@@ -56,8 +56,27 @@ def crf(
         raise DatasetError(
             "scores has one map. A CRF needs two labels or more, such as background."
         )
+    _check_device(device)
     check_installed(name, device)
     return np.asarray(refine_scores(pixels, values, name, device), np.float32)
+
+
+def _check_device(device: str | None) -> None:
+    if device in (None, "cpu"):
+        return
+    import torch  # noqa: PLC0415  # takes seconds
+
+    is_cuda = str(device).partition(":")[0] == "cuda"
+    if not is_cuda or not torch.cuda.is_available():
+        reason = ", but PyTorch finds no GPU here" if is_cuda else ""
+        raise ConfigError(
+            f"device is {device!r}{reason}. It can be None (pydensecrf), 'cpu' or 'cuda' (PyTorch)."
+        )
+
+
+def _check_number(value: float, name: str, smallest: float) -> None:
+    if not value >= smallest:
+        raise ConfigError(f"{name} is {value}. Give a number of {smallest:g} or more.")
 
 
 def affinities(values: ArrayLike, radius: int = 5, margin: int = 0) -> Affinities:
@@ -75,6 +94,7 @@ def affinities(values: ArrayLike, radius: int = 5, margin: int = 0) -> Affinitie
 
     from wsss.refine.affinity import pair_affinities, path_affinities  # noqa: PLC0415
 
+    _check_number(radius, "radius", 2)
     array = np.require(plain_array(values), np.float32, ("C", "W"))
     if array.ndim not in (2, 3):
         raise DatasetError(
@@ -107,6 +127,8 @@ def random_walk(
     """
     from wsss.refine import random_walk as walk  # noqa: PLC0415  # imports torch
 
+    _check_number(beta, "beta", 0)
+    _check_number(steps, "steps", 0)
     values = class_maps(maps)
     height, width = values.shape[1:]
     if not isinstance(near, Affinities):
@@ -114,7 +136,7 @@ def random_walk(
         near = Affinities(pairs, (height, width), margin)
     _check_grid(near, (height, width))
     step = walk.transition(near.pairs.items(), height, width, beta, near.margin)
-    return walk.random_walk(values, step, steps)
+    return walk.random_walk(values, step, int(steps))
 
 
 def _check_grid(near: Affinities, grid: tuple[int, int]) -> None:
@@ -136,10 +158,12 @@ def cells(maps: ArrayLike, stride: int) -> NDArray[np.float32]:
     """Return the means (K, h, w) of maps (K, H, W) over cells of `stride` pixels, padded with 0."""
     from wsss.refine import random_walk as walk  # noqa: PLC0415  # imports torch
 
+    _check_number(stride, "stride", 1)
     return walk.cells(class_maps(maps), stride)
 
 
 def enlarge(maps: ArrayLike, size: tuple[int, int], stride: int) -> NDArray[np.float32]:
     """Return maps (K, h, w) enlarged bilinearly by `stride` and cut to `size` (H, W) in pixels."""
+    _check_number(stride, "stride", 1)
     values: NDArray[Any] = class_maps(maps)
     return cam_archive.enlarge(values, size, stride)

@@ -25,17 +25,23 @@ class Curve(NamedTuple):
     miou: NDArray[np.float64]
 
 
-def seed(maps: ArrayLike, labels: ArrayLike, threshold: float) -> NDArray[np.uint8]:
+def seed(
+    maps: ArrayLike, labels: ArrayLike, threshold: float | NDArray[np.floating]
+) -> NDArray[np.uint8]:
     """Return the label image (H, W) of class maps: each pixel takes its strongest class, or background.
 
     maps: (K, H, W) in [0, 1]. labels: (K,), the label of each map in label images, from 1. threshold: a
-    pixel whose largest score is not above it is background, 0.
+    pixel whose largest score is not above it is background, 0; a number, or a map (H, W) such as
+    `ClassMaps.background`.
 
     Raises:
         DatasetError: maps and labels do not fit together.
     """
     values = class_maps(maps)
-    return metrics.seed(values, _class_numbers(labels, len(values)), threshold)
+    level = plain_array(threshold).astype(np.float32)
+    if level.ndim:
+        check_same_size(level, values, "threshold and maps")
+    return metrics.seed(values, _class_numbers(labels, len(values)), level)
 
 
 def _class_numbers(labels: ArrayLike, count: int) -> NDArray[np.int16]:
