@@ -108,7 +108,7 @@ def affinities(values: ArrayLike, radius: int = 5, margin: int = 0) -> Affinitie
 
 def random_walk(
     maps: ArrayLike,
-    near: Affinities | Mapping[Offset, ArrayLike],
+    affinities: Affinities | Mapping[Offset, ArrayLike],
     beta: float = 8.0,
     steps: int = 256,
     margin: int = 0,
@@ -118,9 +118,9 @@ def random_walk(
     In each step a cell takes the average of its neighbours, itself included, weighted by the affinities
     to the power `beta`. The scores keep their unit and do not leave the range of `maps`.
 
-    maps: (K, h, w), one score per cell of the grid; `cells` makes them from maps at image size. near: of
-    `affinities` or `Model.affinities`, or a mapping from offsets to arrays, with its `margin`. beta, steps:
-    8 and 256 (PSA), 10 and 256 (IRNet).
+    maps: (K, h, w), one score per cell of the grid; `cells` makes them from maps at image size.
+    affinities: of `wsss.affinities` or `Model.affinities`, or a mapping from offsets to arrays, with its
+    `margin`. beta, steps: 8 and 256 (PSA), 10 and 256 (IRNet).
 
     Raises:
         DatasetError: maps and affinities have other grids.
@@ -131,8 +131,10 @@ def random_walk(
     _check_number(steps, "steps", 0)
     values = class_maps(maps)
     height, width = values.shape[1:]
-    if not isinstance(near, Affinities):
-        pairs = {offset: plain_array(part) for offset, part in near.items()}
+    if isinstance(affinities, Affinities):
+        near = affinities
+    else:
+        pairs = {offset: plain_array(part) for offset, part in affinities.items()}
         near = Affinities(pairs, (height, width), margin)
     _check_grid(near, (height, width))
     step = walk.transition(near.pairs.items(), height, width, beta, near.margin)
