@@ -28,6 +28,11 @@ TIERS = (
 )
 NEVER = {("methods", "training"), ("report", "nets"), ("nets", "report")}
 WITHOUT_TORCH = (
+    "api.arrays",
+    "api.pictures",
+    "api.refinement",
+    "api.results",
+    "api.scoring",
     "cli",
     "data.images",
     "data.index",

@@ -1,8 +1,11 @@
 """The CRF against an exact evaluation of its formulas, and the equivalences that save time."""
 
+import warnings
+
 import numpy as np
 import pytest
 
+from wsss.errors import ConfigError
 from wsss.refine import crf
 from wsss.refine.crf import (
     CrfInput,
@@ -204,3 +207,25 @@ def test_results_of_an_image_do_not_depend_on_its_batch() -> None:
     for picture_, energy, result in zip(pictures, energies, together, strict=True):
         (alone,) = posteriors([picture_], [energy], CRF_SETS["psa"], "cpu")
         assert (alone - result).abs().max() < 1e-6  # vector and scalar code round differently
+
+
+@on_both
+def test_a_read_only_picture_with_gaps_gives_the_same_posterior(device: str | None) -> None:
+    image = picture()
+    unary = scores_unary(scores(image))
+    (expected,) = infer(image, [unary], "psa", device)
+    wide = np.zeros((image.shape[0], 2 * image.shape[1], 3), np.uint8)
+    wide[:, ::2] = image
+    wide.flags.writeable = False
+    unary.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        (posterior,) = infer(wide[:, ::2], [unary], "psa", device)
+    np.testing.assert_array_equal(posterior, expected)
+
+
+@on_both
+def test_an_unknown_set_is_answered_with_the_known_ones(device: str | None) -> None:
+    image = picture()
+    with pytest.raises(ConfigError, match="no CRF set 'pas'. The sets are psa, irn_label"):
+        refine_scores(image, scores(image), "pas", device)

@@ -42,6 +42,11 @@ def _decoded(content: bytes, path: str | Path) -> NDArray[np.uint8]:
         return np.array(_rgb(picture))
 
 
+def picture_pixels(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return an image that Pillow has opened or made as RGB (H, W, 3), as `load_image` does."""
+    return np.array(_rgb(picture))
+
+
 def load_entry(entry: Entry) -> NDArray[np.uint8]:
     """Return an image of an index, RGB (H, W, 3); `DatasetError` if it is not the indexed file."""
     content = read_path(Path(entry.path))

@@ -190,12 +190,28 @@ def inference(
         size = entries[0].size
 
         def maps(pictures: Sequence[list[Tensor]], size: Size = size) -> list[Tensor]:
-            pixels = [runtime.stack(scale) for scale in zip(*pictures, strict=True)]
-            views = augmentation.views_on_device(pixels, normalise)
-            return multiscale(forward, views, augmentation, size, runtime)
+            return picture_maps(forward, pictures, augmentation, normalise, size, runtime)
 
         pictures = list(itertools.islice(loaded, len(entries)))
         yield entries, halving(maps, pictures, size)
+
+
+def picture_maps(
+    forward: Forward,
+    pictures: Sequence[list[Tensor]],
+    augmentation: TestTimeAugmentation,
+    normalise: Normalisation,
+    size: Size,
+    runtime: Runtime,
+) -> list[Tensor]:
+    """Return what `multiscale` returns for images in memory.
+
+    pictures: of each image, the 8-bit pictures (h, w, 3) of `TestTimeAugmentation.pictures`. size:
+    (h, w) of the images.
+    """
+    pixels = [runtime.stack(scale) for scale in zip(*pictures, strict=True)]
+    views = augmentation.views_on_device(pixels, normalise)
+    return multiscale(forward, views, augmentation, size, runtime)
 
 
 def _loaded(

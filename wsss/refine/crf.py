@@ -11,22 +11,24 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss.errors import MissingError
+from wsss.errors import ConfigError, MissingError
 from wsss.machine.threads import in_order
 
 # From the module that defines them, so that a changed set changes the fingerprint.
-from wsss.settings.base import CRF_SETS
+from wsss.settings.base import CRF_SETS, CrfSet
 
 Array = NDArray[Any]
 Labels = NDArray[np.uint8]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+# pydensecrf refuses buffers with gaps, and read-only ones such as Pillow's.
+LIBRARY_NEEDS: tuple[Literal["C", "W"], ...] = ("C", "W")
 CERTAINTY = 0.7  # probability of a hard label (IRNet and all code derived from it)
 SMALLEST = 1e-5  # smaller probabilities are clipped to this
 # A label whose probability is nowhere above this is left out; about 1e-4 of the pixels change.
@@ -49,6 +51,13 @@ def check_installed(crf_set: str, device: str | None = None) -> None:
             "pydensecrf2 is not installed, and the parameters ask for a CRF. Install it with "
             "`uv sync --extra crf` (needs a C++ compiler) or set crf: none."
         ) from None
+
+
+def kernels_of(name: str) -> CrfSet:
+    """Return the CRF set of a name; `ConfigError` with all names if there is none."""
+    if name not in CRF_SETS:
+        raise ConfigError(f"There is no CRF set {name!r}. The sets are {', '.join(CRF_SETS)}.")
+    return CRF_SETS[name]
 
 
 def scores_unary(scores: Array) -> Array:
@@ -96,26 +105,26 @@ def infer(
         return _library_posteriors(image, unaries, name)
     from wsss.refine.mean_field import posteriors  # noqa: PLC0415  # imports torch
 
-    (result,) = posteriors([image], [np.stack(unaries)], CRF_SETS[name], device)
+    (result,) = posteriors([image], [np.stack(unaries)], kernels_of(name), device)
     return list(result.cpu().numpy())
 
 
 def _library_posteriors(image: Array, unaries: Sequence[Array], name: str) -> list[Array]:
     import pydensecrf.densecrf as library  # noqa: PLC0415  # compiled, optional
 
-    kernels = CRF_SETS[name]
+    kernels = kernels_of(name)
     height, width = image.shape[:2]
     count = len(unaries[0])
     model = library.DenseCRF2D(width, height, count)
     posteriors = []
     for position, unary in enumerate(unaries):
-        model.setUnaryEnergy(np.ascontiguousarray(unary))
+        model.setUnaryEnergy(np.require(unary, np.float32, LIBRARY_NEEDS))
         if position == 0:  # the model keeps its pairwise terms
             model.addPairwiseGaussian(sxy=kernels.position_px, compat=kernels.position_weight)
             model.addPairwiseBilateral(
                 sxy=kernels.pair_px,
                 srgb=kernels.pair_grey,
-                rgbim=np.ascontiguousarray(image),
+                rgbim=np.require(image, np.uint8, LIBRARY_NEEDS),
                 compat=kernels.pair_weight,
             )
         posterior = np.array(model.inference(kernels.iterations), np.float32)
@@ -218,7 +227,7 @@ def refine_on(device: str, tasks: Sequence[CrfTask], crf_set: str) -> list[Refin
     rows: dict[int, Sequence[Array]] = {}
     for group in groups.values():
         pictures, energies = zip(*((part.picture, part.energies) for _, part in group), strict=True)
-        best = best_rows(pictures, energies, CRF_SETS[crf_set], device)
+        best = best_rows(pictures, energies, kernels_of(crf_set), device)
         rows |= {position: image for (position, _), image in zip(group, best, strict=True)}
     return [task.refined(rows.get(position, [])) for position, task in enumerate(tasks)]
 

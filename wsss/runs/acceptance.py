@@ -17,7 +17,7 @@ from wsss.errors import ConfigError, StaleError
 from wsss.runs.inputs import data_code, initial_weights, initial_weights_path, weights_code
 from wsss.runs.origin import commit
 from wsss.runs.record import Acceptance, Record, read_record
-from wsss.runs.run import WORK, Run
+from wsss.runs.run import Run
 from wsss.runs.sources import stages_before
 from wsss.runs.staleness import LISTED, code_change, data_differences, differences
 from wsss.storage.files import read_json, write_json
@@ -64,17 +64,30 @@ def accept(run: Run, because: str, stage: str | None = None) -> list[str]:
 
 
 def _targets(run: Run) -> Iterator[Target]:
-    """Yield the records that a run rests on, if they are there."""
+    """Yield the records that a run rests on, if they are there, with the present code."""
+    for name, path in _record_paths(run).items():
+        yield Target(name, path, _code(run, name))
+
+
+def _record_paths(run: Run) -> dict[str, Path]:
+    """Return the records that a run rests on, by the names of `Target`, if they are there."""
     names = {
         name for stage in run.trained for name in initial_weights(run.settings, stage).values()
     }
-    weights = {name: initial_weights_path(name).with_suffix(".json") for name in sorted(names)}
-    everything = [
-        Target(DATA, WORK / run.dataset / "data.json", data_code(run.dataset)),
-        *(Target(f"{WEIGHTS} {name}", path, weights_code()) for name, path in weights.items()),
-        *(Target(stage, run.path(f"{stage}.json"), run.code(stage)) for stage in run.stages()),
-    ]
-    yield from (target for target in everything if target.path.is_file())
+    files = {name: initial_weights_path(name, run.work) for name in sorted(names)}
+    paths = {
+        DATA: run.work / run.dataset / "data.json",
+        **{f"{WEIGHTS} {name}": path.with_suffix(".json") for name, path in files.items()},
+        **{stage: run.path(f"{stage}.json") for stage in run.stages()},
+    }
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def _code(run: Run, name: str) -> str:
+    """Return the fingerprint of the present code behind a record; it takes a second or more."""
+    if name == DATA:
+        return data_code(run.dataset)
+    return weights_code() if name.startswith(f"{WEIGHTS} ") else run.code(name)
 
 
 def _refuse_others(run: Run, records: dict[Target, Record]) -> None:
@@ -132,10 +145,10 @@ def acceptances(run: Run, stage: str) -> dict[str, tuple[Acceptance, ...]]:
     """Return what was accepted of a stage and of all that it depends on, by name."""
     names = {stage, DATA, *stages_before(run, stage)}
     return {
-        target.name: record.accepted
-        for target in _targets(run)
-        if target.name in names or target.name.startswith(f"{WEIGHTS} ")
-        if (record := read_record(target.path, Record)).accepted
+        name: record.accepted
+        for name, path in _record_paths(run).items()
+        if name in names or name.startswith(f"{WEIGHTS} ")
+        if (record := read_record(path, Record)).accepted
     }
 
 
@@ -144,8 +157,8 @@ def accepted_texts(run: Run) -> list[str]:
     if not NOTED.is_file():
         return []
     texts = (
-        f"{target.path}:{acceptance.now}:{acceptance.because}"
-        for target in _targets(run)
-        for acceptance in read_record(target.path, Record).accepted
+        f"{path}:{acceptance.now}:{acceptance.because}"
+        for path in _record_paths(run).values()
+        for acceptance in read_record(path, Record).accepted
     )
     return sorted(texts)

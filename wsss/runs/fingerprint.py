@@ -47,6 +47,7 @@ SILENT = {
     "settings",
     "settings.method_spec",
     "settings.resolve",
+    "wsss",  # the public names
 }
 
 

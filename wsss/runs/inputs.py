@@ -119,9 +119,9 @@ def initial_weights(settings: RunSettings, stage: str) -> dict[str, str]:
     return {attribute: name for attribute, name in names.items() if name}
 
 
-def initial_weights_path(name: str) -> Path:
-    """Return the file of converted initial weights."""
-    return WORK / "pretrained" / f"{name}.safetensors"
+def initial_weights_path(name: str, work: Path = WORK) -> Path:
+    """Return the file of converted initial weights. work: as `Run.work`."""
+    return work / "pretrained" / f"{name}.safetensors"
 
 
 def weights_code() -> str:

@@ -72,10 +72,9 @@ def recorded_run(run: Run, needed: Sequence[str] = (), fills_gaps: bool = True) 
         MissingError: with the settings that no record holds.
         StaleError: a record has settings that this version does not know.
     """
-    missing = [stage for stage in needed if not run.path(f"{stage}.json").is_file()]
-    if missing and not fills_gaps:
-        raise MissingError(_absence(run, missing))
-    recorded = RecordedRun(run.params, run.dataset, run.method, run.protocol, run.seed)
+    if not fills_gaps:
+        check_records(run, needed)
+    recorded = RecordedRun(run.params, run.dataset, run.method, run.protocol, run.seed, run.root)
     was, now = recorded.settings.model_dump(mode="json"), run.settings.model_dump(mode="json")
     differing = [
         f"{key} {before} (not {present})"
@@ -87,6 +86,13 @@ def recorded_run(run: Run, needed: Sequence[str] = (), fills_gaps: bool = True) 
         shown = ", ".join(differing[:LISTED])
         log.warning("%s has the settings of its records: %s%s", run, shown, more)
     return recorded
+
+
+def check_records(run: Run, stages: Sequence[str]) -> None:
+    """Raise a `MissingError` that names the stages without a record, if there are any."""
+    missing = [stage for stage in stages if not run.path(f"{stage}.json").is_file()]
+    if missing:
+        raise MissingError(_absence(run, missing))
 
 
 def _absence(run: Run, stages: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from wsss.errors import ConfigError
 from wsss.runs.fingerprint import fingerprint
@@ -72,23 +72,27 @@ def scored_artifact(what: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One dataset x method x protocol x seed, with the config it belongs to."""
+    """One dataset x method x protocol x seed, with the config it belongs to.
+
+    root: the folder that holds `work/`; by default the one that the process works in.
+    """
 
     params: Params
     dataset: str
     method: str
     protocol: str
     seed: int
+    root: Path = Path()
 
     @classmethod
-    def parse(cls, text: str, params: Params) -> Run:
+    def parse(cls, text: str, params: Params, root: Path = Path()) -> Self:
         """Return the run named like `shapes/cam/common/s0`, with or without `work/` before it."""
-        run = cls.named(text, params)
+        run = cls.named(text, params, root)
         method_spec.spec(run.base, params.methods_path)
         return run
 
     @classmethod
-    def named(cls, text: str, params: Params) -> Run:
+    def named(cls, text: str, params: Params, root: Path = Path()) -> Self:
         """Return the run of a name, even if no such method exists: old results can still be shown."""
         match = RUN_PATTERN.fullmatch(text)
         if not match:
@@ -96,7 +100,7 @@ class Run:
                 f"{text!r} is not a run. Write dataset/method/protocol/sSEED: shapes/cam/common/s0."
             )
         dataset, method, protocol, seed = match.groups()
-        return cls(params, dataset, method, protocol, int(seed))
+        return cls(params, dataset, method, protocol, int(seed), root)
 
     def __str__(self) -> str:
         return f"{self.dataset}/{self.method}/{self.protocol}/s{self.seed}"
@@ -122,9 +126,14 @@ class Run:
         return self.spec.title if self.base == self.method else f"{self.spec.title}: {self.method}"
 
     @property
+    def work(self) -> Path:
+        """The folder of all datasets, initial weights and runs."""
+        return self.root / WORK
+
+    @property
     def folder(self) -> Path:
         """The folder of this run."""
-        return WORK / self.dataset / self.method / self.protocol / f"s{self.seed}"
+        return self.work / self.dataset / self.method / self.protocol / f"s{self.seed}"
 
     def path(self, name: str) -> Path:
         """Return the path of a file in the run's folder."""
@@ -138,7 +147,7 @@ class Run:
     @property
     def index(self) -> Path:
         """The index of the dataset; all its runs share it."""
-        return WORK / self.dataset / "index.json"
+        return self.work / self.dataset / "index.json"
 
     def after(self, network: str) -> tuple[str, ...]:
         """Return the networks that `network` is trained after; none if it takes published weights."""

@@ -27,7 +27,7 @@ def preset_file(layer: Layer) -> Path | None:
     name = layer.settings.get(KEY)
     if name is None:
         return None
-    folders = (FOLDER, CHECKOUT / FOLDER)
+    folders = (FOLDER, Path(layer.source).parent / FOLDER, CHECKOUT / FOLDER)
     paths = [folder / f"{name}.yaml" for folder in folders]
     present = next((path for path in paths if path.is_file()), None)
     if present is None:

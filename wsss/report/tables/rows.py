@@ -176,15 +176,18 @@ def read(path: Path, params: Params) -> Score:
 
 def collect(runs: Iterable[Run]) -> list[Score]:
     """Return every evaluation of masks of the runs."""
-    scores = []
-    for run in runs:
-        for what in () if run.spec.localizes else run.scored:
-            path = run.path(f"eval/{what}.json")
-            score = read(path, run.params)
-            if (str(score.run), score.what) != (str(run), what):
-                raise StaleError(f"{path} is of {score.run} {score.what}. Delete it and run again.")
-            scores.append(replace(score, accepted=accepted_reasons(run, f"eval/{what}")))
-    return scores
+    return [
+        score_of(run, what) for run in runs for what in (() if run.spec.localizes else run.scored)
+    ]
+
+
+def score_of(run: Run, what: str) -> Score:
+    """Return one evaluation of masks of a run."""
+    path = run.path(f"eval/{what}.json")
+    score = read(path, run.params)
+    if (str(score.run), score.what) != (str(run), what):
+        raise StaleError(f"{path} is of {score.run} {score.what}. Delete it and run again.")
+    return replace(score, run=run, accepted=accepted_reasons(run, f"eval/{what}"))
 
 
 def accepted_reasons(run: Run, stage: str) -> tuple[str, ...]:

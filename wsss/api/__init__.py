@@ -1,0 +1,1 @@
+"""The public Python interface: runs, networks, refinement and scores; arrays in, arrays out."""
