@@ -185,6 +185,24 @@ def cam(
     stage(_run(run, params), _shard(shard), processes, network)
 
 
+@app.command("import")
+def import_files(
+    run: RunName,
+    stage: Annotated[
+        str | None, typer.Argument(help="cam, pseudo or masks; default: all that are imported.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read and check the files, and write nothing.")
+    ] = False,
+    params: ParamFiles = None,
+) -> None:
+    """Take the CAMs, pseudo labels or predictions of another program that `imports` names."""
+    from wsss.stages.imports import import_files as stage_import
+
+    for line in stage_import(_run(run, params), stage, check):
+        typer.echo(one_line(line))
+
+
 @app.command()
 def decode(
     run: RunName, shard: Shard = None, processes: Processes = 0, params: ParamFiles = None
@@ -596,6 +614,10 @@ def show_methods(params: ParamFiles = None) -> None:
         spec = method_spec.spec(name, folders)
         chain = " -> ".join(spec.networks) or "no classifier"
         typer.echo(f"{name}: {spec.title}. {spec.paper or spec.supervision} [{chain}]")
+    for name, files in loaded.imports.items():
+        typer.echo(
+            f"{name}: {files.title or name}. Files of another program [{', '.join(files.keys)}]"
+        )
     for name, variant in loaded.all_variants.items():
         only = f", {variant.protocol} only" if variant.protocol else ""
         typer.echo(f"{name}: variant of {variant.method}{only} {render.yaml_value(variant.set)}")

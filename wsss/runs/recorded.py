@@ -117,7 +117,7 @@ def _recorded(run: Run) -> RawSettings:
     """Return the settings in the records of a run, as changes to the present ones."""
     settings: RawSettings = {}
     stages = [*run.spec.networks, *PLACES]
-    for stage in stages:
+    for stage in (stage for stage in stages if not run.is_brought(stage)):
         record = _record(run.path(f"{stage}.json"))
         if record:
             settings = merge(settings, _nested(_place(run, stage), record.params))

@@ -26,6 +26,8 @@ def _made(run: Run, stage: str) -> list[str]:
     """Return the earlier stages whose maps, labels or networks `stage` reads itself."""
     if stage in run.spec.networks:
         return list(run.after(stage))
+    if run.is_brought(stage):
+        return []
     if stage.startswith("eval/"):
         return [scored_artifact(stage.removeprefix("eval/"))]
     cam_network, settings = str(run.spec.cam_network), run.settings
@@ -128,6 +130,8 @@ def command(run: Run, stage: str) -> str:
     """Return the command that runs a stage."""
     if stage in run.spec.networks:
         return f"wsss train {run} {stage}"
+    if run.is_brought(stage):
+        return f"wsss import {run} {stage}"
     kind = stage_kind(stage)
     if kind == "calibrate":
         return f"wsss calibrate {run} {stage.partition('-')[2]}"
