@@ -61,7 +61,10 @@ Gpus = Annotated[
 ]
 Nodes = Annotated[int, typer.Option(min=1, help="Number of machines of the Slurm job.")]
 What = Annotated[
-    str, typer.Option(help="Labels to write: pseudo labels, or masks of the validation images.")
+    str,
+    typer.Option(
+        help="Labels to write: seed or pseudo, of the training images; masks or decode, of the others."
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="File or folder to write; default: below results/.")]
 OnlyNames = Annotated[list[str] | None, typer.Option(help="Show only these; may be repeated.")]
@@ -485,6 +488,16 @@ def export_voc_tree(
     typer.echo(voc_tree(_run(run, params), what, out))
 
 
+@export_app.command("png")
+def export_png(
+    run: RunName, what: What = "pseudo", out: Out = None, params: ParamFiles = None
+) -> None:
+    """Write a folder of indexed PNGs, one for each image."""
+    from wsss.export.labels import pngs
+
+    typer.echo(pngs(_run(run, params), what, out))
+
+
 @export_app.command("coco")
 def export_coco(
     run: RunName, what: What = "pseudo", out: Out = None, params: ParamFiles = None
@@ -499,15 +512,17 @@ def export_coco(
 def export_cams(
     run: RunName,
     style: Annotated[
-        str, typer.Option(help="Format: psa (also SEAM, MCTformer) or irn (also CRT).")
+        str,
+        typer.Option(help="Format: psa (also SEAM, MCTformer), irn (also CRT), or npz, our own."),
     ] = "psa",
+    what: Annotated[str, typer.Option(help="Maps: cam, cam-NETWORK or walk.")] = "cam",
     out: Out = None,
     params: ParamFiles = None,
 ) -> None:
-    """Write the CAMs as the .npy dictionaries that published code reads."""
+    """Write CAMs or walked maps as the .npy dictionaries that published code reads."""
     from wsss.export.cams import cams
 
-    typer.echo(cams(_run(run, params), style, out))
+    typer.echo(cams(_run(run, params), style, out, what))
 
 
 @export_app.command("onnx")

@@ -85,31 +85,3 @@ rule cam:
     shell:
         "python -m wsss gather {params.run} {wildcards.cams} "
         "2>&1 | tell {log} '{params.run} {wildcards.cams}'"
-
-
-# Files of another program instead: `imports` in the parameters.
-rule import_cam:
-    input:
-        data=flow.imported("cam", workflow),
-    output:
-        archive=f"work/{RUN}/cam.zip",
-        record=f"work/{RUN}/cam.json",
-        files=f"work/{RUN}/cam.files.json",
-    log:
-        f"logs/{RUN}/cam.log",
-    benchmark:
-        f"benchmarks/{RUN}/cam.tsv"
-    wildcard_constraints:
-        method=flow.importing("cam"),
-    conda:
-        "../../envs/wsss.yaml"
-    resources:
-        mem_mb=lambda w, attempt: 4000 * attempt,
-        runtime=growing(workflow, 120),
-    params:
-        run=flow.name,
-        settings=flow.settings("cam"),
-        code=flow.code("cam"),
-    shell:
-        "python -m wsss import {params.run} cam "
-        "2>&1 | tell {log} '{params.run} import cam'"

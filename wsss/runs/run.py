@@ -303,7 +303,7 @@ class Run:
         part = files.slice(stage)
         if part["kind"] == "logits":
             test = self.settings.segmenter.test
-            part |= {"crf": test.crf, "crf_picture": test.crf_picture}
+            part["crf"] = test.crf
         return part
 
     def _without_unknown(self, part: PlainSettings, files: ImportParams) -> PlainSettings:

@@ -77,7 +77,7 @@ def _tensor(*parts: Any) -> Any:
     """Return a tensor from its numbers, offset, size and strides."""
     from torch._utils import _rebuild_tensor_v2  # noqa: PLC0415  # as above
 
-    return _rebuild_tensor_v2(*parts)
+    return _rebuild_tensor_v2(*parts)  # type: ignore[no-untyped-call]  # PyTorch's own
 
 
 def load_npy(content: bytes, path: str) -> Any:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from wsss.data import labelmap
 from wsss.data.index import Entry, Index
+from wsss.data.manifest import Sources
 from wsss.data.raw_files import RawFiles
 from wsss.datasets.imported.folder import TOLERATED, Faults, Folder
 from wsss.errors import DatasetError
@@ -26,6 +27,7 @@ Maps = NDArray[np.float32]
 SUFFIXES = (".npy", ".npz", ".png")
 STRIDES = (1, 2, 4, 8, 16, 32)  # pixels per cell of maps that are smaller than their image
 HIGH = ("high_res", "attn_highres", "highres")  # names of maps at image size: IRNet's, CLIP-ES'
+SMALLEST = 1e-12  # by which a map is divided at least
 ABOVE_ONE = 1e-3  # by which a score may exceed 1 through rounding
 GREY = {"L": 255, "I;16": 65535, "I": 65535}  # mode of a PNG -> the value that is 1
 
@@ -71,6 +73,11 @@ class CamFolder:
         self._numbers = [index.classes.index(name) for name in order]  # theirs -> ours
         self._order = order
         self._index = index
+
+    @property
+    def sources(self) -> Sources:
+        """The raw files, for a manifest."""
+        return self.folder.sources
 
     def names(self) -> list[str]:
         """Return the names of the images that have files."""
@@ -127,7 +134,8 @@ class CamFolder:
                     maps.append(grey_scores(*self.folder.read(file, raw)))
                     numbers.append(number)
                     break
-        return ForeignCam(tuple(numbers), np.stack(maps) if maps else np.zeros((0, *entry.size)))
+        none = np.zeros((0, *entry.size), np.float32)
+        return ForeignCam(tuple(numbers), np.stack(maps) if maps else none)
 
     def _labels(self, entry: Entry, foreign: ForeignCam) -> list[int] | None:
         """Return the place of the map of each label of an image in the file, as far as there is one."""
@@ -150,8 +158,11 @@ class CamFolder:
         high = None if foreign.high is None else self._normalised(foreign.high[places], entry)
         strides = [foreign.stride] if foreign.stride else STRIDES
         stride = stride_of(maps.shape[1:], entry.size, strides)
-        if high is not None and (stride is None or high.shape[1:] != entry.size):
-            maps, high, stride = high, None, stride_of(high.shape[1:], entry.size)
+        if stride is None and high is not None:
+            stride = stride_of(high.shape[1:], entry.size)
+            maps, high = high, None
+        if high is not None and high.shape[1:] != entry.size:
+            high = None
         if stride is None and self.params.resize:
             maps, stride = stretched(maps, entry.size), 1
         if stride is None:
@@ -259,11 +270,10 @@ def normalised(maps: Maps, how: str) -> Maps:
     """Return maps (K, h, w), each scaled as `ImportParams.normalise` says."""
     if how == "none" or not maps.size:
         return maps
-    if how == "max":
-        positive = np.maximum(maps, 0)
-        return np.asarray(positive / np.maximum(positive.max((1, 2), keepdims=True), 1e-12))
-    low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
-    return np.asarray((maps - low) / np.maximum(high - low, 1e-12))
+    low = np.zeros((len(maps), 1, 1)) if how == "max" else maps.min((1, 2), keepdims=True)
+    high = maps.max((1, 2), keepdims=True)
+    scaled = np.maximum(maps - low, 0) / np.maximum(high - low, SMALLEST)
+    return np.asarray(scaled, np.float32)
 
 
 def stretched(maps: Maps, size: tuple[int, int]) -> Maps:
@@ -272,4 +282,4 @@ def stretched(maps: Maps, size: tuple[int, int]) -> Maps:
         np.asarray(Image.fromarray(part).resize(size[::-1], Image.Resampling.BILINEAR))
         for part in maps.astype(np.float32)
     ]
-    return np.stack(resized) if resized else np.zeros((0, *size), np.float32)
+    return np.asarray(resized, np.float32).reshape(-1, *size)

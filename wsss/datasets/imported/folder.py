@@ -79,17 +79,24 @@ class Folder:
 
 
 def check_names(
-    files: Iterable[str], entries: Sequence[Entry], where: str, setting: str, blank: bool = False
+    files: Iterable[str],
+    entries: Sequence[Entry],
+    where: str,
+    setting: str,
+    blank: bool = False,
+    optional: Sequence[Entry] = (),
 ) -> list[str]:
     """Return remarks on names; stop if images have no file.
 
     files: the names that files stand for. where: the folder. blank: images without a file are empty.
+    optional: images that need no file.
 
     Raises:
         DatasetError: with the number of images without a file.
     """
     names, images = set(files), {entry.name for entry in entries}
-    missing, others = sorted(images - names), sorted(names - images)
+    missing = sorted(images - names)
+    others = sorted(names - images - {entry.name for entry in optional})
     if missing and (not blank or len(missing) == len(images)):
         several = len(missing) < len(images)
         advice = (
