@@ -2,28 +2,33 @@
 
 import os
 import pickle
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import made_datasets
 import numpy as np
 import pytest
 import torch
 import yaml
 from answer import wsss
+from made_data import SIDE
 from made_run import make_dataset, make_stages, noisy
+from pages import blocks
 from PIL import Image
 
 from wsss.data import labelmap
 from wsss.data.images import load_mask
-from wsss.data.index import Entry, Index
+from wsss.data.index import Entry, Index, load_index
+from wsss.datasets.voc import CLASSES
 from wsss.export.cams import cams as export_cams
 from wsss.export.labels import coco, pngs
 from wsss.report.tables.rows import read, table_rows
 from wsss.runs import staleness
 from wsss.runs.knowledge import UNKNOWN
 from wsss.runs.run import Run
-from wsss.settings.resolve import validate_params
+from wsss.settings.resolve import load_params, validate_params
 from wsss.stages.calibrate import calibrate
 from wsss.stages.evaluate import evaluate
 from wsss.stages.imports import import_files
@@ -406,3 +411,42 @@ def test_labels_of_the_archive_are_those_of_the_files(bring: Import, named: Inde
     assert (evaluation.miou, evaluation.protocol.crf) == (1, UNKNOWN)
     content = Reader(run.path("masks.zip")).read("val000.png")
     assert content == labelmap.encode(load_mask(str(named.split("val")[0].mask)))
+
+
+def test_the_page_leads_from_dictionaries_to_a_row_and_back(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings, _) = blocks("docs/import.md", "yaml")
+    score, _, export = blocks("docs/import.md", "sh")
+    images = made_datasets.every_class()
+    made_datasets.voc(work / "data/VOCdevkit/VOC2012", images)
+    (work / "mine.yaml").write_text(settings)
+    (work / "params.yaml").write_text("calibration: {images: 1}\n")
+    (work / "psa_cams").mkdir()
+    for name, (_, objects, _) in images.items():
+        maps = {CLASSES.index(label): np.zeros((SIDE, SIDE), np.float32) for label in objects}
+        for column, label in enumerate(objects):
+            maps[CLASSES.index(label)][:, column] = 1
+        np.save(f"psa_cams/{name}.npy", maps)  # type: ignore[arg-type]
+    said = typed(score, monkeypatch)
+    (row,) = [line for line in said.splitlines() if "| my CAMs |" in line]
+    assert " 100.0 " in row
+    run = Run(load_params([Path("params.yaml"), Path("mine.yaml")]), "voc12", "psa", "common", 0)
+    make_stages(run, load_index(run.index), ["walk", "pseudo"])
+    typed(export, monkeypatch)
+    folders = {path.name: len(list(path.glob("*"))) for path in Path("exported").iterdir()}
+    assert folders == {"cams": 20, "walk": 20, "seeds": 20, "pseudo": 20, "pseudo.json": 0}
+
+
+def typed(block: str, patch: pytest.MonkeyPatch) -> str:
+    """Type a block of commands as a shell would and return what they said."""
+    said = ""
+    for line in block.splitlines():
+        program, *words = shlex.split(line)
+        if program == "export":
+            patch.setenv(*words[0].split("=", 1))
+            continue
+        answer = wsss(*words)
+        answer.accepts()
+        said += answer.out
+    return said

@@ -28,7 +28,8 @@ from wsss.storage.files import storing
 Element = Mapping[str, Any]  # an entry of a list of the file, as parsed
 
 INT64 = "q"  # type code of `array`
-UNPACK = "unpack annotations_trainval2014.zip again."
+UNPACK = "Unpack annotations_trainval2014.zip again."
+CORRECT = "Correct the file, or unpack annotations_trainval2014.zip again."
 FETCH = (
     "Set data.coco14.root to the folder with train2014, val2014 and annotations "
     "(`wsss data fetch coco14`)."
@@ -81,7 +82,7 @@ class Instances:
         advice: what to do then, as a sentence, if the file is none of COCO's own.
         """
         self.path, self._advice = path, advice
-        self.faults = Faults(path, advice or f"Correct the file, or {UNPACK}")
+        self.faults = Faults(path, advice or CORRECT)
         with self._parsing():
             self.categories = dict(map(_category, self._elements("categories")))
             self.images = [_image(image) for image in self._elements("images")]
@@ -136,7 +137,7 @@ class Instances:
         except (ijson.JSONError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(
                 f"{self.path} is not an instances file of COCO ({_reason(error)}). "
-                f"{self._advice or UNPACK.capitalize()}"
+                f"{self._advice or UNPACK}"
             ) from None
 
 
