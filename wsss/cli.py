@@ -525,6 +525,21 @@ def export_cams(
     typer.echo(cams(_run(run, params), style, out, what))
 
 
+@export_app.command("scores")
+def export_scores(
+    run: RunName,
+    what: Annotated[
+        str, typer.Option(help="Evaluation: seed, decode, walk, pseudo or segmentation.")
+    ] = "segmentation",
+    out: Out = None,
+    params: ParamFiles = None,
+) -> None:
+    """Write the IoU of every scored image, with a column for each class, as a CSV."""
+    from wsss.export.scores import scores
+
+    typer.echo(scores(_run(run, params), what, out))
+
+
 @export_app.command("onnx")
 def export_onnx(run: RunName, out: Out = None, params: ParamFiles = None) -> None:
     """Write the segmenter as ONNX, from an image to logits."""
