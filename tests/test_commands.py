@@ -72,6 +72,9 @@ COVERED = {
     r"wsss export voc-test \S+": "tests/export/test_voc_test.py::test_the_archive_holds_the_test_images_and_no_other",
     r"wsss (data prepare voc12|(import|calibrate|evaluate) voc12/psa/.*|table --from work/voc12/psa)": IMPORT,
     r"wsss export \S+ voc12/psa/.*": IMPORT,
+    r"wsss export scores \S+": (
+        "tests/export/test_export_forms.py::test_the_scores_of_every_image_are_those_of_its_pixels"
+    ),
     r"wsss export onnx \S+": "tests/export/test_export_forms.py::test_the_onnx_network_sees_what_ours_sees",
     r"wsss table": f"{FLOW}_share.py::test_the_table_of_a_clone_is_the_same_by_the_command_alone",
     r"wsss table --from .*": "tests/stages/test_table.py::test_evaluation_files_alone_give_the_same_table",

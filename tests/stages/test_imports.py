@@ -14,24 +14,31 @@ import torch
 import yaml
 from answer import wsss
 from made_data import SIDE
-from made_run import make_dataset, make_stages, noisy
+from made_run import make_dataset, make_run, make_stages, noisy
 from pages import blocks
 from PIL import Image
 
 from wsss.data import labelmap
 from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index, load_index
+from wsss.data.manifest import Manifest, Sources, save_manifest
 from wsss.datasets.voc import CLASSES
 from wsss.export.cams import cams as export_cams
 from wsss.export.labels import coco, pngs
 from wsss.report.tables.rows import read, table_rows
 from wsss.runs import staleness
+from wsss.runs.dvc_file import dvc_text
+from wsss.runs.imported_files import imported_manifest
 from wsss.runs.knowledge import UNKNOWN
+from wsss.runs.missing import Plan, missing_files
+from wsss.runs.recorded import recorded_run
 from wsss.runs.run import Run
+from wsss.runs.verification import run_mismatches
 from wsss.settings.resolve import load_params, validate_params
 from wsss.stages.calibrate import calibrate
 from wsss.stages.evaluate import evaluate
 from wsss.stages.imports import import_files
+from wsss.stages.table import write_results
 from wsss.storage.archive import Reader
 from wsss.storage.cam_archive import Cam, CamReader
 from wsss.storage.files import read_json
@@ -450,3 +457,46 @@ def typed(block: str, patch: pytest.MonkeyPatch) -> str:
         answer.accepts()
         said += answer.out
     return said
+
+
+def test_words_on_knowledge_are_scored_again_and_files_are_not_read_again(bring: Import) -> None:
+    first, second = bring(cam="npy"), bring(cam="npy", knowledge="CLIP", title="mine")
+    assert first.slice("cam") == second.slice("cam")
+    assert first.slice("eval/seed") != second.slice("eval/seed")
+
+
+def test_a_plan_names_imported_files_that_are_not_there(bring: Import) -> None:
+    run = bring(cam="nowhere")
+    plan = Plan.of(run.params, [f"work/{run}/eval/seed.json"])
+    (file,) = missing_files(plan)
+    assert (file.path, file.blocks) == ("nowhere", True)
+    assert "imports.psa.cam" in file.advice
+
+
+@pytest.mark.parametrize("keys", [("cam",), ("pseudo",), ("masks",), ("pseudo", "masks")])
+def test_every_import_has_a_table_panels_a_gallery_and_versions(
+    bring: Import, named: Index, keys: tuple[str, ...]
+) -> None:
+    run = bring(**{key: "README.md" for key in keys})
+    params = run.params.model_copy(update={"methods": ("psa",)})
+    run = Run(params, "shapes", "psa", "common", 0)
+    for stage in run.spec.imported:
+        save_manifest(Manifest(Sources(), {}), imported_manifest(run, stage))
+    make_run(run, named)
+    table = write_results(params)
+    assert "segmentation" in table
+    panels = {path.stem for path in Path("results/figures").glob("panels-*")}
+    stem = "panels-shapes-psa-common-s0"
+    assert panels == {f"{stem}-val"} | ({stem} if "cam" in keys else set())
+    assert wsss("show", str(run), "--images", "2").code == 0
+    assert recorded_run(run).settings == run.settings
+    text = dvc_text([Path("params.yaml")])
+    assert all(f"work/{run}/{stage}.files.json" in text for stage in run.spec.imported)
+    assert list(run_mismatches(run)) == []
+
+
+def test_a_prediction_needs_a_segmenter_of_ours(bring: Import, named: Index) -> None:
+    run = bring(masks="labels")
+    picture = str(named.images[0].path)
+    wsss("predict", str(run), picture).refuses(f"{run} has no segmenter: its masks are imported")
+    wsss("export", "onnx", str(run)).refuses(f"{run} has no segmenter: its masks are imported")

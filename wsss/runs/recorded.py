@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from wsss.errors import MissingError, StaleError
+from wsss.errors import ConfigError, MissingError, StaleError
 from wsss.progress import log
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import Run, stage_kind
@@ -69,9 +69,12 @@ def recorded_run(run: Run, needed: Sequence[str] = (), fills_gaps: bool = True) 
     records of these stages; otherwise such records are an error.
 
     Raises:
+        ConfigError: the run has no segmenter.
         MissingError: with the settings that no record holds.
         StaleError: a record has settings that this version does not know.
     """
+    if run.brought and "segmenter" in needed and "segmenter" not in run.stages():
+        raise ConfigError(f"{run} has no segmenter: its masks are imported. Name another run.")
     missing = [stage for stage in needed if not run.path(f"{stage}.json").is_file()]
     if missing and not fills_gaps:
         raise MissingError(_absence(run, missing))
