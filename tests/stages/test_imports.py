@@ -283,11 +283,14 @@ def test_names_are_checked_with_one_line(bring: Import, named: Index) -> None:
     run = bring(cam="npy")
     write_psa(run, named, Path("npy"))
     Path("npy/other.npy").write_bytes(Path("npy/train000.npy").read_bytes())
-    assert "1 files of npy are of no such image (the first is 'other')" in wsss("import", RUN).err
+    assert (
+        "npy has 1 file of no such image, left out (the first is 'other')"
+        in wsss("import", RUN).err
+    )
     for number in (3, 5):
         Path(f"npy/train{number:03d}.npy").unlink()
     wsss("import", RUN).refuses(
-        "npy has no file for 2 of 24 images (the first is 'train003'). Complete them, or set "
+        "npy has no file for 2 of 24 images (the first is 'train003'; a file is called 'other'). Complete them, or set "
         "imports.psa.missing: blank."
     )
     run = bring(cam="npy", missing="blank")
@@ -326,7 +329,9 @@ def test_numbers_from_1_and_another_order_are_noticed(bring: Import, named: Inde
     write_psa(run, named, Path("npy"), first=1)
     wsss("import", RUN).refuses("Classes are numbered from 0, without background")
     write_psa(run, replace(named, classes=("green", "red", "blue")), Path("npy"))
-    wsss("import", RUN).refuses("If they number the classes otherwise, set imports.psa.classes.")
+    wsss("import", RUN).refuses(
+        "Set imports.psa.classes to the order in which they number the classes."
+    )
     mended = bring(cam="npy", classes=["green", "red", "blue"])
     list(import_files(mended))
     for what in ("pseudo", "masks"):
@@ -353,10 +358,10 @@ def test_values_sizes_and_colours_of_labels_are_counted(bring: Import, named: In
     Path("labels/train002.png").write_bytes(labelmap.encode(np.zeros((5, 5), np.uint8)))
     Image.new("RGB", (48, 48)).save("labels/train004.png")
     answer = wsss("import", RUN)
-    answer.refuses("1 images have values that are no class (the first: train000, 9)")
+    answer.refuses("1 image has values that are no class (the first: train000, 9)")
     assert "another size (the first: train002, 5 x 5 for 48 x 48)" in answer.err
     assert (
-        "1 files cannot be read (the first: The mask labels/train004.png has colours" in answer.err
+        "1 file cannot be read (the first: The mask labels/train004.png has colours" in answer.err
     )
 
 

@@ -43,7 +43,10 @@ NUMBERS = (
     "{count} images have maps of numbers that are no class (the first: {first}). Classes are numbered "
     "from 0, without background"
 )
-UNLABELLED = "{count} images have maps of classes that are not in their labels (the first: {first})"
+UNLABELLED = (
+    "{count} images have maps of classes that are not in their labels, which are left out (the first: "
+    "{first})"
+)
 UNMAPPED = "{count} images have no map for a class in their labels (the first: {first})"
 FORM = "{count} files have another form (the first: {first}). docs/import.md lists the forms"
 
@@ -103,19 +106,22 @@ class CamFolder:
         Raises:
             DatasetError: with a sentence for each kind of fault.
         """
-        confused = max(self.faults.count(UNLABELLED), self.faults.count(UNMAPPED))
-        remarks = [UNLABELLED, UNMAPPED]
-        fatal = [FORM, NUMBERS, SHAPE, RANGE]
-        if confused > TOLERATED * images:
-            fatal = [FORM, NUMBERS, UNMAPPED, UNLABELLED, SHAPE, RANGE]
+        fatal, advice = [FORM, NUMBERS, SHAPE, RANGE], ""
+        if self._is_confused(images):
+            fatal += [UNMAPPED, UNLABELLED]
+            advice = f" Set {self.setting}.classes to the order in which they number the classes."
         lines = [line.replace("imports.NAME", self.setting) for line in self.faults.lines(fatal)]
         if lines:
-            wrong = confused > TOLERATED * images or self.faults.count(NUMBERS)
-            order = f" If they number the classes otherwise, set {self.setting}.classes." * bool(
-                wrong
-            )
-            raise DatasetError(f"{self.folder.path}: {'; '.join(lines)}.{order}")
-        return [f"{line} and are left out" for line in self.faults.lines(remarks)]
+            raise DatasetError(f"{self.folder.path}: {'; '.join(lines)}.{advice}")
+        return list(self.faults.lines([UNLABELLED, UNMAPPED]))
+
+    def _is_confused(self, images: int) -> bool:
+        """Return whether maps and labels differ so often that the order of the classes is in doubt.
+
+        It is in none where the settings say it: a method may map the classes that it predicts.
+        """
+        differing = max(self.faults.count(UNLABELLED), self.faults.count(UNMAPPED))
+        return not self.params.classes and differing > TOLERATED * images
 
     def _foreign(self, entry: Entry, raw: RawFiles) -> ForeignCam:
         if self.folder.suffix == ".png":
@@ -254,7 +260,7 @@ def grey_scores(content: bytes, path: str) -> Maps:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
             if picture.mode not in GREY:
                 raise ValueError(f"{Path(path).name} is not grey, but {picture.mode}")
-            return np.asarray(picture, np.float32) / GREY[picture.mode]
+            return np.asarray(np.asarray(picture) / GREY[picture.mode], np.float32)
     except labelmap.BROKEN as error:
         raise ValueError(str(error)) from None
 

@@ -30,11 +30,17 @@ class Faults:
     def lines(self, kinds: Iterable[str] | None = None) -> Iterator[str]:
         """Yield a sentence for each kind, or for some of them."""
         for kind in self._images if kinds is None else kinds:
-            if images := self._images.get(kind):
-                yield kind.format(count=len(images), first=images[0])
+            images = self._images.get(kind, [])
+            sentence = _of_one(kind) if len(images) == 1 else kind
+            if images:
+                yield sentence.format(count=len(images), first=images[0])
 
-    def __bool__(self) -> bool:
-        return bool(self._images)
+
+def _of_one(sentence: str) -> str:
+    """Return a sentence on several images or files as one on a single one."""
+    for plural, singular in (("images have", "image has"), ("files have", "file has")):
+        sentence = sentence.replace(plural, singular)
+    return sentence.replace("files cannot", "file cannot")
 
 
 class Folder:
@@ -98,14 +104,10 @@ def check_names(
     missing = sorted(images - names)
     others = sorted(names - images - {entry.name for entry in optional})
     if missing and (not blank or len(missing) == len(images)):
-        several = len(missing) < len(images)
-        advice = (
-            f"Complete them, or set {setting}.missing: blank" if several else "Correct the path"
-        )
-        hint = f"; a file is called {others[0]!r}" if others and not several else ""
+        example = f"; a file is called {others[0]!r}" if others else ""
         raise DatasetError(
             f"{where} has no file for {len(missing)} of {len(images)} images (the first is "
-            f"{missing[0]!r}{hint}). {advice}."
+            f"{missing[0]!r}{example}). {_advice(setting, len(missing) < len(images))}"
         )
     remarks = []
     if missing:
@@ -114,8 +116,15 @@ def check_names(
             f"{missing[0]!r}) and count as empty"
         )
     if others:
+        count = "1 file" if len(others) == 1 else f"{len(others)} files"
         remarks.append(
-            f"{len(others)} files of {where} are of no such image (the first is {others[0]!r}) and are "
-            "left out"
+            f"{where} has {count} of no such image, left out (the first is {others[0]!r})"
         )
     return remarks
+
+
+def _advice(setting: str, has_some: bool) -> str:
+    """Return what to do about images without a file. has_some: other images have one."""
+    if has_some:
+        return f"Complete them, or set {setting}.missing: blank."
+    return f"Correct the path under {setting}, or name the files like the images."
