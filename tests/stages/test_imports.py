@@ -38,6 +38,7 @@ from wsss.settings.resolve import load_params, validate_params
 from wsss.stages.calibrate import calibrate
 from wsss.stages.evaluate import evaluate
 from wsss.stages.imports import import_files
+from wsss.stages.refresh import refresh
 from wsss.stages.table import write_results
 from wsss.storage.archive import Reader
 from wsss.storage.cam_archive import Cam, CamReader
@@ -393,6 +394,7 @@ def test_files_that_change_are_noticed(bring: Import, named: Index) -> None:
     texts = [str(difference) for difference in staleness.differences(run, partly=True)]
     assert texts == [f"{run} cam: 1 raw file has changed (npy/train007.npy)"]
     assert staleness.stale(run) == {run.path("cam.json")}
+    assert list(refresh(run.params)) == [f"{texts[0]}: imported again"]
     Path("npy").rename("elsewhere")  # as in a clone, where nothing can be compared
     assert list(staleness.differences(run, partly=True)) == []
 
