@@ -502,6 +502,14 @@ def test_every_import_has_a_table_panels_a_gallery_and_versions(
     assert list(run_mismatches(run)) == []
 
 
+def test_what_is_imported_is_not_computed(bring: Import, named: Index) -> None:
+    bring(cam="npy")
+    wsss("cam", RUN).refuses(f"{RUN} computes no CAMs, for it imports cam: `wsss import {RUN}`.")
+    bring(pseudo="labels", masks="labels")
+    for stage in ("pseudo", "masks"):
+        wsss(stage, RUN).refuses(f"{RUN} imports {stage}: run `wsss import {RUN} {stage}` instead.")
+
+
 def test_a_prediction_needs_a_segmenter_of_ours(bring: Import, named: Index) -> None:
     run = bring(masks="labels")
     picture = str(named.images[0].path)

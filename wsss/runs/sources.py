@@ -8,7 +8,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from wsss.errors import StaleError
+from wsss.errors import ConfigError, StaleError
 from wsss.runs.calibration import thresholds_path
 from wsss.runs.inputs import index_files
 from wsss.runs.record import Record, read_record
@@ -70,8 +70,11 @@ def verify_sources(run: Run, stage: str, checksums: bool = True) -> None:
     checksums: also compare the files that it reads itself with their records.
 
     Raises:
+        ConfigError: the files of the stage are imported, so nothing computes them.
         StaleError: with the file, the difference and the command that makes the file again.
     """
+    if run.is_brought(stage):
+        raise ConfigError(f"{run} imports {stage}: run `{command(run, stage)}` instead.")
     for difference in differences(run, partly=True, stages=stages_before(run, stage)):
         raise StaleError(_out_of_date(run, stage, difference))
     for source in sources(run, stage) if checksums else ():
