@@ -10,6 +10,7 @@ COMMAND = re.compile(r"(make|snakemake|wsss|dvc|uv|git|export|[A-Z_]+=\S+) ")
 FLOW, SLURM = "tests/workflow/test_flow", "tests/slurm/test_slurm"
 OWN = f"{FLOW}_docs.py::test_a_folder_and_a_table_become_results"
 METHOD = f"{FLOW}_docs.py::test_an_own_method_outside_the_package_is_in_the_table"
+IMPORT = "tests/stages/test_imports.py::test_the_page_leads_from_dictionaries_to_a_row_and_back"
 PLANS = f"{FLOW}_plan.py::test_every_preset_has_a_plan"
 EXPERIMENT = f"{FLOW}_dvc.py::test_an_experiment_runs_what_depends_on_it_and_is_compared"
 S3 = f"{FLOW}_share.py::test_a_clone_has_every_artifact_from_s3"
@@ -69,6 +70,11 @@ COVERED = {
     ),
     r"(export WSSS_PARAMS=.*|wsss table --dataset .*|wsss (predict|export \S+) birds/.*)": OWN,
     r"wsss export voc-test \S+": "tests/export/test_voc_test.py::test_the_archive_holds_the_test_images_and_no_other",
+    r"wsss (data prepare voc12|(import|calibrate|evaluate) voc12/psa/.*|table --from work/voc12/psa)": IMPORT,
+    r"wsss export \S+ voc12/psa/.*": IMPORT,
+    r"wsss export scores \S+": (
+        "tests/export/test_export_forms.py::test_the_scores_of_every_image_are_those_of_its_pixels"
+    ),
     r"wsss export onnx \S+": "tests/export/test_export_forms.py::test_the_onnx_network_sees_what_ours_sees",
     r"wsss table": f"{FLOW}_share.py::test_the_table_of_a_clone_is_the_same_by_the_command_alone",
     r"wsss table --from .*": "tests/stages/test_table.py::test_evaluation_files_alone_give_the_same_table",

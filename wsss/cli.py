@@ -61,7 +61,10 @@ Gpus = Annotated[
 ]
 Nodes = Annotated[int, typer.Option(min=1, help="Number of machines of the Slurm job.")]
 What = Annotated[
-    str, typer.Option(help="Labels to write: pseudo labels, or masks of the validation images.")
+    str,
+    typer.Option(
+        help="Labels to write: seed or pseudo, of the training images; masks or decode, of the others."
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="File or folder to write; default: below results/.")]
 OnlyNames = Annotated[list[str] | None, typer.Option(help="Show only these; may be repeated.")]
@@ -183,6 +186,24 @@ def cam(
     from wsss.stages.cam import cam as stage
 
     stage(_run(run, params), _shard(shard), processes, network)
+
+
+@app.command("import")
+def import_files(
+    run: RunName,
+    stage: Annotated[
+        str | None, typer.Argument(help="cam, pseudo or masks; default: all that are imported.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read and check the files, and write nothing.")
+    ] = False,
+    params: ParamFiles = None,
+) -> None:
+    """Take the CAMs, pseudo labels or predictions of another program that `imports` names."""
+    from wsss.stages.imports import import_files as stage_import
+
+    for line in stage_import(_run(run, params), stage, check):
+        typer.echo(one_line(line))
 
 
 @app.command()
@@ -467,6 +488,16 @@ def export_voc_tree(
     typer.echo(voc_tree(_run(run, params), what, out))
 
 
+@export_app.command("png")
+def export_png(
+    run: RunName, what: What = "pseudo", out: Out = None, params: ParamFiles = None
+) -> None:
+    """Write a folder of indexed PNGs, one for each image."""
+    from wsss.export.labels import pngs
+
+    typer.echo(pngs(_run(run, params), what, out))
+
+
 @export_app.command("coco")
 def export_coco(
     run: RunName, what: What = "pseudo", out: Out = None, params: ParamFiles = None
@@ -481,15 +512,32 @@ def export_coco(
 def export_cams(
     run: RunName,
     style: Annotated[
-        str, typer.Option(help="Format: psa (also SEAM, MCTformer) or irn (also CRT).")
+        str,
+        typer.Option(help="Format: psa (also SEAM, MCTformer), irn (also CRT), or npz, our own."),
     ] = "psa",
+    what: Annotated[str, typer.Option(help="Maps: cam, cam-NETWORK or walk.")] = "cam",
     out: Out = None,
     params: ParamFiles = None,
 ) -> None:
-    """Write the CAMs as the .npy dictionaries that published code reads."""
+    """Write CAMs or walked maps as the .npy dictionaries that published code reads."""
     from wsss.export.cams import cams
 
-    typer.echo(cams(_run(run, params), style, out))
+    typer.echo(cams(_run(run, params), style, out, what))
+
+
+@export_app.command("scores")
+def export_scores(
+    run: RunName,
+    what: Annotated[
+        str, typer.Option(help="Evaluation: seed, decode, walk, pseudo or segmentation.")
+    ] = "segmentation",
+    out: Out = None,
+    params: ParamFiles = None,
+) -> None:
+    """Write the IoU of every scored image, with a column for each class, as a CSV."""
+    from wsss.export.scores import scores
+
+    typer.echo(scores(_run(run, params), what, out))
 
 
 @export_app.command("onnx")
@@ -596,6 +644,10 @@ def show_methods(params: ParamFiles = None) -> None:
         spec = method_spec.spec(name, folders)
         chain = " -> ".join(spec.networks) or "no classifier"
         typer.echo(f"{name}: {spec.title}. {spec.paper or spec.supervision} [{chain}]")
+    for name, files in loaded.imports.items():
+        typer.echo(
+            f"{name}: {files.title or name}. Files of another program [{', '.join(files.keys)}]"
+        )
     for name, variant in loaded.all_variants.items():
         only = f", {variant.protocol} only" if variant.protocol else ""
         typer.echo(f"{name}: variant of {variant.method}{only} {render.yaml_value(variant.set)}")

@@ -1,5 +1,6 @@
 """Exports are read back as their users do: Pillow, pycocotools, numpy.load, an ONNX runtime."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from answer import wsss
 from made_run import make_dataset, make_run
 from PIL import Image
 
@@ -150,6 +152,35 @@ def test_irn_s_code_finds_keys_and_maps_at_both_sizes(run: Run) -> None:
     assert isinstance(found["cam"], torch.Tensor)
     assert (found["cam"].numpy() == cam.cam.astype(np.float32)).all()
     assert found["high_res"].shape == (len(cam.labels), *cam.size)
+
+
+@pytest.mark.parametrize("what", ["segmentation", "seed"])
+def test_the_scores_of_every_image_are_those_of_its_pixels(run: Run, what: str) -> None:
+    answer = wsss("export", "scores", str(run), "--what", what, "--out", "scores.csv")
+    assert (answer.code, answer.out) == (0, "scores.csv\n")
+    with Path("scores.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    index = load_index(run.index)
+    split = "val" if what == "segmentation" else "train"
+    assert {line["image"] for line in lines} < {entry.name for entry in index.split("train", "val")}
+    assert len(lines) == len(index.scored(split, run.held_out(what)))
+    for line in lines if what == "segmentation" else ():
+        entry = next(entry for entry in index.images if entry.name == line["image"])
+        truth, labels = load_mask(str(entry.mask)), of(run, "masks", entry.name)
+        ious = {}
+        for number, name in enumerate(("background", "red", "green", "blue")):
+            either = ((truth == number) | (labels == number)).sum()
+            shared = ((truth == number) & (labels == number)).sum()
+            ious[name] = shared / either if either else None
+        assert {name: float(line[name]) if line[name] else None for name in ious} == pytest.approx(
+            ious, abs=1e-6
+        )
+        assert float(line["miou"]) == pytest.approx(
+            np.mean([iou for iou in ious.values() if iou is not None]), abs=1e-6
+        )
+    wsss("export", "scores", str(run), "--what", "boxes").refuses(
+        "'boxes' is not one of seed, walk"
+    )
 
 
 @pytest.mark.slow

@@ -33,7 +33,11 @@ CHANGES = {
     "report": {"panels": 1},
 }
 CHOSEN = merge(read_yaml(ROOT / "params/embedded.yaml"), CHANGES)  # at toy size
-FIGURES = {f"{name}.svg" for name in ("curves", "classes", "parts", "contexts", "sizes")}
+FIGURES = {
+    f"{name}.{kind}"
+    for name in ("curves", "classes", "parts", "contexts", "sizes")
+    for kind in ("svg", "pdf")
+}
 
 
 def params() -> Params:

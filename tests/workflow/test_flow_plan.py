@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from checkout import ROOT, RUN, Checkout
+from PIL import Image
 
+from wsss.data import labelmap
 from wsss.runs.run import planned_runs
 from wsss.settings import Params
 from wsss.settings.base import merge
@@ -43,6 +46,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "data.coco14.overlap": "last", "data.coco14.images": "all", "data.coco14.seeds": "small",
         "data.cub.root": "elsewhere",
         "data.csv": {"mine": {"table": "mine.csv"}},
+        "imports": {"mine": {"masks": "elsewhere"}},
     }),
     ("classifier", {"train"} | LOCALIZED, {
         "classifier.stride": 16, "classifier.backbone": "resnet18",
@@ -286,6 +290,47 @@ def test_a_plan_can_end_after_any_stage(fresh: Checkout) -> None:
     assert not found[0] & {"pseudo", "results"}
     assert {"cam", "pseudo"} <= found[1]
     assert not found[1] & {"segmenter", "results"}
+
+
+def test_imported_files_are_read_instead_of_computed(fresh: Checkout) -> None:
+    files = "README.md"  # any path that exists
+    imports = {
+        "maps": {"cam": files},
+        "labels": {"pseudo": files},
+        "both": {"cam": files, "masks": files},
+    }
+    [jobs] = fresh.dry({"methods": list(imports), "imports": imports})
+    rules_of = {
+        name: {job.split()[0] for job in jobs if f"/{name}/" in job} - {"evaluate", "calibrate"}
+        for name in imports
+    }
+    walked = {"confident", "affinity", "walk_shard", "walk", "pseudo"}
+    segmented = {"segmenter", "masks_shard", "masks"}
+    assert rules_of == {
+        "maps": {"import_cam"} | walked | segmented,
+        "labels": {"import_pseudo"} | segmented,
+        "both": {"import_cam", "import_masks"} | walked,
+    }
+    variants = {"maps-crf": {"method": "maps", "set": {"pseudo": {"crf": "psa"}}}}
+    [jobs] = fresh.dry({"methods": ["maps-crf"], "imports": imports, "variants": variants})
+    assert "import_cam shapes/maps-crf/common/0" in jobs
+
+
+def test_a_changed_import_is_made_again_and_so_is_what_depends_on_it(mine: Checkout) -> None:
+    run = "shapes/brought/common/s0"
+    mine.call("wsss", "export", "png", RUN, "--what", "masks", "--out", "brought")
+    imports = {"imports": {"brought": {"masks": "brought"}}, "methods": ["cam", "brought"]}
+    mine.set(imports)
+    mine.call("wsss", "import", run)
+    mine.call("snakemake", "--touch", f"work/{run}/masks.json")
+    [unchanged] = mine.dry({}, targets=[f"work/{run}/masks.json"])
+    assert unchanged == set()
+    [image, *_] = sorted((mine.folder / "brought").iterdir())
+    labels = np.array(Image.open(image))
+    image.write_bytes(labelmap.encode(np.where(labels, 0, 1)))
+    for target in (f"work/{run}/masks.json", "all"):
+        [changed] = mine.dry({}, targets=[target])
+        assert "import_masks shapes/brought/common/0" in changed
 
 
 def test_masks_made_from_annotations_are_a_file_of_their_own(fresh: Checkout) -> None:

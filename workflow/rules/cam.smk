@@ -11,6 +11,8 @@ rule cam_shard:
         f"logs/{RUN}/{{cams}}/{{scatteritem}}.log",
     benchmark:
         f"benchmarks/{RUN}/{{cams}}/{{scatteritem}}.tsv"
+    wildcard_constraints:
+        method=flow.computing("cam"),
     conda:
         "../../envs/wsss.yaml"
     threads: 4
@@ -69,6 +71,8 @@ rule cam:
         f"logs/{RUN}/{{cams}}.log",
     benchmark:
         f"benchmarks/{RUN}/{{cams}}.tsv"
+    wildcard_constraints:
+        method=flow.computing("cam"),
     conda:
         "../../envs/wsss.yaml"
     resources:

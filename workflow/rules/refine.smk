@@ -212,6 +212,8 @@ rule pseudo:
         f"logs/{RUN}/pseudo.log",
     benchmark:
         f"benchmarks/{RUN}/pseudo.tsv"
+    wildcard_constraints:
+        method=flow.computing("pseudo"),
     conda:
         "../../envs/wsss.yaml"
     threads: 8

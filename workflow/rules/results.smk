@@ -30,6 +30,7 @@ rule results:
             )
             for name, category in FIGURES.items()
         ],
+        [f"{RESULTS}/figures/{name}.pdf" for name in FIGURES],
         [
             report(
                 path,

@@ -45,6 +45,8 @@ rule masks_shard:
         f"logs/{RUN}/masks/{{scatteritem}}.log",
     benchmark:
         f"benchmarks/{RUN}/masks/{{scatteritem}}.tsv"
+    wildcard_constraints:
+        method=flow.computing("masks"),
     conda:
         "../../envs/wsss.yaml"
     threads: 4
@@ -73,6 +75,8 @@ rule masks:
         f"logs/{RUN}/masks.log",
     benchmark:
         f"benchmarks/{RUN}/masks.tsv"
+    wildcard_constraints:
+        method=flow.computing("masks"),
     conda:
         "../../envs/wsss.yaml"
     resources:

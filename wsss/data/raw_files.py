@@ -42,6 +42,14 @@ class RawFiles:
             file = self._note(name, values, content, facts)
         return cast(Fact, file.facts[kind]), file.checksum
 
+    def content(self, path: Path) -> bytes:
+        """Return the bytes of a file, and remember what they are."""
+        name = path.as_posix()
+        values = self._listing.stat(name)
+        content = read_path(path)
+        self._note(name, values, content, {})
+        return content
+
     def checksum(self, path: Path) -> str:
         """Return the checksum of a file's bytes."""
         name = path.as_posix()

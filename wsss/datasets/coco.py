@@ -20,7 +20,7 @@ from wsss.data.index import Entry, Index
 from wsss.data.manifest import Sources
 from wsss.data.problems import stop_at
 from wsss.data.raw_files import RawFiles, measure
-from wsss.datasets.coco_json import Annotation, CocoImage, Instances
+from wsss.datasets.coco_json import Annotation, CocoImage, Instances, RunLengths
 from wsss.errors import DatasetError, MissingError, WsssError
 from wsss.progress import progress
 from wsss.settings import CocoParams
@@ -184,10 +184,10 @@ def paint(
     )
     labels = np.zeros(size, np.uint8)
     for annotation in ordered:
-        inside = _inside(annotation, size)
+        pixels = inside(annotation, size)
         if overlap != "last":
-            inside &= labels == 0
-        labels[inside] = LABELS[annotation["category_id"]]
+            pixels &= labels == 0
+        labels[pixels] = LABELS[annotation["category_id"]]
     return labels
 
 
@@ -203,12 +203,15 @@ def _routines() -> Any:
     return mask
 
 
-def _inside(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
+def inside(annotation: Annotation, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Return which pixels (H, W) an object covers: the union of its polygons, or its run lengths."""
-    coco = _routines()
     shape = annotation["segmentation"]
-    if not shape:
-        return np.zeros(size, bool)
+    return covered(shape, size) if shape else np.zeros(size, bool)
+
+
+def covered(shape: list[list[float]] | RunLengths, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which pixels (H, W) polygons or run lengths cover."""
+    coco = _routines()
     if isinstance(shape, list):
         runs = coco.merge(coco.frPyObjects(shape, *size))
     else:

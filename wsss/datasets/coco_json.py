@@ -21,13 +21,19 @@ import ijson
 import numpy as np
 
 from wsss.data.index import is_file_name
-from wsss.datasets.coco_shapes import Faults, fault, is_whole
+from wsss.datasets.coco_shapes import Faults, fault, is_whole, shape_fault
 from wsss.errors import DatasetError
 from wsss.storage.files import storing
 
 Element = Mapping[str, Any]  # an entry of a list of the file, as parsed
 
 INT64 = "q"  # type code of `array`
+UNPACK = "Unpack annotations_trainval2014.zip again."
+CORRECT = "Correct the file, or unpack annotations_trainval2014.zip again."
+FETCH = (
+    "Set data.coco14.root to the folder with train2014, val2014 and annotations "
+    "(`wsss data fetch coco14`)."
+)
 
 
 class RunLengths(TypedDict):
@@ -51,11 +57,15 @@ class Annotation(TypedDict):
 
 @dataclass(frozen=True)
 class CocoImage:
-    """An image of the instances file: its id, its file name without folder, its size (H, W)."""
+    """An image of the instances file: its id, its file name without folder, its size (H, W).
+
+    unlabelled: the pixels without a label, in a file that this package exported.
+    """
 
     image_id: int
     file: str
     size: tuple[int, int]
+    unlabelled: RunLengths | None = None
 
     @property
     def name(self) -> str:
@@ -66,10 +76,13 @@ class CocoImage:
 class Instances:
     """The categories and images of an instances file, and the annotations of each image."""
 
-    def __init__(self, path: Path) -> None:
-        """Read categories and images; `DatasetError` if the file is damaged."""
-        self.path = path
-        self.faults = Faults(path)
+    def __init__(self, path: Path, advice: str | None = None) -> None:
+        """Read categories and images; `DatasetError` if the file is damaged.
+
+        advice: what to do then, as a sentence, if the file is none of COCO's own.
+        """
+        self.path, self._advice = path, advice
+        self.faults = Faults(path, advice or CORRECT)
         with self._parsing():
             self.categories = dict(map(_category, self._elements("categories")))
             self.images = [_image(image) for image in self._elements("images")]
@@ -119,13 +132,12 @@ class Instances:
             yield
         except OSError as error:
             raise DatasetError(
-                f"{self.path} cannot be read ({error.strerror}). Set data.coco14.root to the folder "
-                "with train2014, val2014 and annotations (`wsss data fetch coco14`)."
+                f"{self.path} cannot be read ({error.strerror}). {self._advice or FETCH}"
             ) from None
         except (ijson.JSONError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(
-                f"{self.path} is not an instances file of COCO ({_reason(error)}). Unpack "
-                "annotations_trainval2014.zip again."
+                f"{self.path} is not an instances file of COCO ({_reason(error)}). "
+                f"{self._advice or UNPACK}"
             ) from None
 
 
@@ -150,7 +162,10 @@ def _image(image: Element) -> CocoImage:
         raise ValueError(f"an image has the id {number!r:.40} and the file_name {file!r:.80}")
     if not all(is_whole(side) and side > 0 for side in size):
         raise ValueError(f"the image {number} has no height and width in whole pixels")
-    return CocoImage(number, file, size)
+    unlabelled = image.get("unlabelled")
+    if unlabelled is not None and (wrong := shape_fault(unlabelled, size)):
+        raise ValueError(f"the unlabelled pixels of the image {number}: {wrong}")
+    return CocoImage(number, file, size, unlabelled)
 
 
 def _annotation(annotation: Element) -> Annotation:

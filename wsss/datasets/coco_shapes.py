@@ -16,9 +16,13 @@ FARTHEST = 10  # coordinates may lie outside of an image, but not by so many tim
 
 @dataclass
 class Faults:
-    """The faults of the annotations of a file, by key: the first of each and how many there are."""
+    """The faults of the annotations of a file, by key: the first of each and how many there are.
+
+    advice: what to do, as a sentence.
+    """
 
     path: Path
+    advice: str
     first: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -32,7 +36,7 @@ class Faults:
         for key, text in self.first.items():
             others = self.counts[key] - 1
             more = f" ({others} more have a wrong {key})" if others else ""
-            yield f"{text}{more}. Correct the file, or unpack annotations_trainval2014.zip again."
+            yield f"{text}{more}. {self.advice}"
 
 
 def fault(

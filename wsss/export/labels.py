@@ -1,4 +1,4 @@
-"""Label images in two common formats: a folder tree like VOC's, or one JSON like COCO's."""
+"""Label images in common formats: a folder of PNGs, a tree like VOC's, or one JSON like COCO's."""
 
 from __future__ import annotations
 
@@ -18,12 +18,25 @@ from wsss.data.images import ORIENTATION, encode_image, load_entry, load_entry_m
 from wsss.data.index import Entry, Index, load_index
 from wsss.errors import ConfigError, MissingError
 from wsss.progress import progress
+from wsss.runs.calibration import seed_threshold
 from wsss.runs.run import Run
+from wsss.scores.metrics import erode, seed
 from wsss.storage.archive import Reader
+from wsss.storage.cam_archive import unpack
 from wsss.storage.files import write_json, write_text
 
-KINDS = ("pseudo", "masks")  # pseudo labels of training images; predictions of validation images
+# Seeds and pseudo labels of training images; predictions of validation images.
+KINDS = ("seed", "pseudo", "masks", "decode")
 Labels = NDArray[np.uint8]
+
+
+def pngs(run: Run, what: str = "pseudo", target: Path | None = None) -> Path:
+    """Write an indexed PNG for each image, as `wsss import` reads them, and return the folder."""
+    path = target or run.results / f"png-{_stem(run, what)}"
+    index = load_index(run.index)
+    for entry, labels in progress(_made(run, index, what), "export"):
+        _save(path / f"{entry.name}.png", labelmap.encode(labels))
+    return path
 
 
 def voc_tree(run: Run, what: str = "pseudo", target: Path | None = None) -> Path:
@@ -56,7 +69,8 @@ def voc_tree(run: Run, what: str = "pseudo", target: Path | None = None) -> Path
 def coco(run: Run, what: str = "pseudo", target: Path | None = None) -> Path:
     """Write one JSON with a run-length mask for each class of each image, and return its path.
 
-    Pixels without a class have no annotation. Categories are numbered from 1, like labels.
+    Pixels without a class have no annotation; those with label 255 are in `unlabelled` of their image,
+    which other readers pass over. Categories are numbered from 1, like labels.
 
     Raises:
         MissingError: pycocotools is not installed.
@@ -74,6 +88,9 @@ def coco(run: Run, what: str = "pseudo", target: Path | None = None) -> Path:
     for entry, labels in progress(_labelled(run, index, what), "export"):
         size = {"height": labels.shape[0], "width": labels.shape[1]}
         images.append({"id": len(images) + 1, "file_name": Path(entry.path).name, **size})
+        if (labels == labelmap.IGNORE).any():
+            rle = masks.encode(np.asfortranarray(labels == labelmap.IGNORE, np.uint8))
+            images[-1]["unlabelled"] = {"size": rle["size"], "counts": rle["counts"].decode()}
         for label in np.unique(labels[(labels > 0) & (labels != labelmap.IGNORE)]).tolist():
             rle = masks.encode(np.asfortranarray(labels == label, np.uint8))
             annotations.append(
@@ -101,15 +118,27 @@ def _stem(run: Run, what: str) -> str:
 
 
 def _labelled(run: Run, index: Index, what: str) -> Iterator[tuple[Entry, Labels]]:
-    """Yield images with their labels (H, W); with pseudo labels also val with its true masks."""
-    reader = Reader(run.path(f"{what}.zip"))
-    labelled = {name.removesuffix(".png") for name in reader.names()}
+    """Yield images with their labels (H, W); with labels of training images also val with its true masks."""
+    yield from _made(run, index, what)
+    if what in ("seed", "pseudo"):
+        yield from ((entry, load_entry_mask(entry)) for entry in index.split("val") if entry.mask)
+
+
+def _made(run: Run, index: Index, what: str) -> Iterator[tuple[Entry, Labels]]:
+    """Yield the images that a run has labels of, in the order of the index, with these labels (H, W)."""
+    reader = Reader(run.path("cam.zip" if what == "seed" else f"{what}.zip"))
+    suffix = ".npz" if what == "seed" else ".png"
+    labelled = {name.removesuffix(suffix) for name in reader.names()}
+    threshold = seed_threshold(run) if what == "seed" else 0.0
     for entry in index.images:
-        if entry.name in labelled:
-            name = f"{entry.name}.png"
+        name = f"{entry.name}{suffix}"
+        if entry.name in labelled and what == "seed":
+            cam = unpack(reader.read(name), entry.name)
+            labels = seed(cam.full(), cam.labels, threshold)
+            erode_px = run.settings.evaluation.erode_px
+            yield entry, erode(labels, erode_px) if erode_px else labels
+        elif entry.name in labelled:
             yield entry, labelmap.decode(reader.read(name), f"{reader.path}/{name}")
-        elif what == "pseudo" and entry.split == "val" and entry.mask:
-            yield entry, load_entry_mask(entry)
 
 
 def _jpeg(entry: Entry) -> bytes:

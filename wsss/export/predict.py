@@ -48,7 +48,7 @@ def predict(run: Run, sources: Sequence[Path], out: Path) -> int:
     paths = unique(list(image_paths(sources)))
     runtime = Runtime.start("auto")
     segment = Segmenter(run, runtime)
-    cam_panels = None if run.spec.learns_masks else CamNetwork(run, runtime)
+    cam_panels = CamNetwork(run, runtime) if run.spec.cam_network else None
     classes: list[dict[str, str | float]] = []
     for path in progress(paths, "predict"):
         image = load_image(path)

@@ -42,7 +42,9 @@ def described(run: Run, what: str) -> Description:
     records = chain.records_before(run, what)
     trained = [stage for stage in run.trained if stage in chain.stages_before(run, what)]
     sizes = [records.get(stage) for stage in trained]
-    starts = [start for _, start in _starts(run, what)]
+    sizes += [None] if run.brought else []  # nobody knows the networks of another program
+    learned = [start.knowledge for _, start in _starts(run, what)]
+    learned = [*_brought(run), *learned]
     return Description(
         title=run.title,
         supervision=supervision(run, what),
@@ -50,7 +52,7 @@ def described(run: Run, what: str) -> Description:
         backbone=compared.relative.split(".")[0],
         learns_masks=run.spec.learns_masks,
         extra=extra_knowledge(run, what),
-        pretraining=", ".join(dict.fromkeys(start.knowledge.data for start in starts)),
+        pretraining=", ".join(dict.fromkeys(knowledge.data for knowledge in learned)),
         parameters=_sum([size.parameters if size else None for size in sizes]),
         images_seen=_sum([size.images_seen if size else None for size in sizes]),
         settings=chain.settings_before(run, what),
@@ -72,6 +74,7 @@ def _uses_saliency(run: Run, what: str) -> bool:
 def extra_knowledge(run: Run, what: str) -> str:
     """Return what `what` has learned from beyond image labels of the images and ImageNet-1k."""
     extra = [knowledge.TRUE_MASKS] if run.spec.learns_masks else []
+    extra += [words for learned in _brought(run) for words in learned.extra]
     extra += [words for _, start in _starts(run, what) for words in start.knowledge.extra]
     extra += [knowledge.SALIENCY] if _uses_saliency(run, what) else []
     return knowledge.in_words(extra)
@@ -82,9 +85,16 @@ def networks(run: Run, what: str) -> str:
     names: dict[str, list[str]] = {}  # by backbone and initial weights
     for stage, start in _starts(run, what):
         names.setdefault(str(start), []).append(stage)
-    if len(names) == 1:
+    if run.brought:
+        names = {"imported": list(run.spec.imported), **names}
+    if len(names) == 1 and not run.brought:
         return next(iter(names))
     return "; ".join(f"{' + '.join(stages)}: {start}" for start, stages in names.items())
+
+
+def _brought(run: Run) -> list[Knowledge]:
+    """Return what imported files have learned from, as the user says; nothing for a method."""
+    return [knowledge.stated(run.brought.knowledge)] if run.brought else []
 
 
 def _starts(run: Run, what: str) -> Iterator[tuple[str, Start]]:
@@ -101,14 +111,14 @@ def _starts(run: Run, what: str) -> Iterator[tuple[str, Start]]:
             yield name, Start(auxiliary.backbone, whole.weights, whole.knowledge)
 
 
-def _start(network: NetParams, checkpoint: str | None, stated: str | None) -> Start:
+def _start(network: NetParams, checkpoint: str | None, words: str | None) -> Start:
     """Return what a network begins with; checkpoint: the file of the whole network, if published."""
     file = checkpoint or getattr(network, "initial_file", None)
     if file:
-        learned = knowledge.of_file(file, stated)
+        learned = knowledge.of_file(file, words)
         name = file.rpartition("/")[2]
-        words = f"{'published' if checkpoint else 'from'} {name} ({learned.data})"
-        return Start(network.backbone, words, learned)
+        origin = f"{'published' if checkpoint else 'from'} {name} ({learned.data})"
+        return Start(network.backbone, origin, learned)
     if network.initial is None:
         return Start(network.backbone, knowledge.RANDOM.data, knowledge.RANDOM)
     learned = knowledge.of_imagenet(network.relative, _source(network.initial))

@@ -20,6 +20,7 @@ from wsss.runs.artifacts import (
     weights_files,
     weights_names,
 )
+from wsss.runs.imported_files import imported_manifest
 from wsss.runs.inputs import dataset_outputs, manifest_path
 from wsss.runs.run import Run, planned_runs
 from wsss.settings import Params
@@ -169,10 +170,15 @@ def _run_stage(run: Run, options: str) -> Stage:
     files = [
         path
         for stage in run.stages()
-        for path in (*stage_files(run, stage), stage_record(run, stage))
+        for path in (*stage_files(run, stage), stage_record(run, stage), *_manifest(run, stage))
         if path != last
     ]
     return _verified(f"wsss verify {run}{options}", last, files)
+
+
+def _manifest(run: Run, stage: str) -> list[Path]:
+    """Return the manifest of imported files, if those of a stage are imported."""
+    return [imported_manifest(run, stage)] if run.is_brought(stage) else []
 
 
 def _verified(command: str, record: Path, files: Iterable[Path]) -> Stage:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from wsss.runs.calibration import calibration_of
 from wsss.runs.record import RecordModel
-from wsss.runs.run import Run, stage_kind
+from wsss.runs.run import Run, scored_artifact, stage_kind
 from wsss.settings.base import CALIBRATED
 
 
@@ -36,11 +36,19 @@ class Scoring(RecordModel):
     def of(cls, run: Run, what: str) -> Scoring:
         """Return the settings of an evaluation of a run, with its calibrated threshold."""
         scoring = cls.model_validate({**run.slice(f"eval/{what}"), **_calibrated(run, what)})
-        if run.spec.learns_masks:
+        if run.spec.learns_masks or not has_threshold(run, what):
             return scoring.model_copy(update={"threshold_choice": "none"})
         if is_published_threshold(run, what):
             return scoring.model_copy(update={"threshold_choice": "published"})
         return scoring
+
+
+def has_threshold(run: Run, what: str) -> bool:
+    """Return whether a threshold of the settings is behind an evaluation; imported labels have none."""
+    imported = run.spec.imported
+    if what in ("pseudo", "segmentation"):
+        return "pseudo" not in imported and scored_artifact(what) not in imported
+    return True
 
 
 def _calibrated(run: Run, what: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from wsss.runs.acceptance import accepted_texts, noted_code
 from wsss.runs.calibration import calibrated_files
 from wsss.runs.containers import binds
 from wsss.runs.fingerprint import fingerprint
+from wsss.runs.imported_files import changed_files
 from wsss.runs.inputs import (
     data_archive,
     data_code,
@@ -127,8 +128,8 @@ class Flow:
     def constraints(self) -> dict[str, str]:
         """Return the pattern of each wildcard."""
         folders = self.params.methods_path
-        methods = method_spec.methods(folders)
-        specs = [method_spec.spec(method, folders) for method in methods]
+        methods = (*method_spec.methods(folders), *self.params.imports)
+        specs = [self.params.spec(method) for method in methods]
         networks = {name for spec in specs for name in spec.networks}
         earlier = sorted({name for spec in specs for name in spec.scored_networks})
         return {
@@ -142,6 +143,38 @@ class Flow:
             "maps": "|".join(["cam", *(f"cam-{name}" for name in earlier), "walk"]),
             "weights": "[^/]+",
         }
+
+    def importing(self, stage: str) -> str:
+        """Return the pattern of the methods whose files of a stage are imported."""
+        return "|".join(map(re.escape, self._importing(stage))) or "(?!)"
+
+    def computing(self, stage: str) -> str:
+        """Return the pattern of the methods that compute a stage."""
+        imported = set(self._importing(stage))
+        folders = self.params.methods_path
+        methods = (*method_spec.methods(folders), *self.params.imports, *self.params.all_variants)
+        return "|".join(re.escape(name) for name in methods if name not in imported) or "(?!)"
+
+    def _importing(self, stage: str) -> list[str]:
+        imports = self.params.imports
+        names = [name for name in imports if stage in self.params.spec(name).imported]
+        return names + [v for v in self.params.all_variants if self.params.base(v) in names]
+
+    def imported(self, stage: str, workflow: object) -> Paths:
+        """Return the function that names the data of a stage whose files are imported.
+
+        Imported files are no inputs, for there may be thousands; if they have changed since, Snakemake is
+        told to import them again.
+        """
+        data = self.data(stage)
+
+        def paths(wildcards: Wildcards) -> list[str]:
+            run = self.run(wildcards)
+            if changed_files(run, stage):
+                _force(workflow, [run.path(f"{stage}.json")])
+            return data(wildcards)
+
+        return paths
 
     def _datasets(self) -> tuple[str, ...]:
         return (*BUILT_IN, *self.params.data.csv)
@@ -331,13 +364,18 @@ class Flow:
         """
 
         def files(wildcards: Wildcards) -> list[str]:
-            forced = getattr(getattr(workflow, "dag", None), "forcefiles", None)
-            if isinstance(forced, set):
-                forced.update(path.as_posix() for path in stale(*self.runs))
+            _force(workflow, stale(*self.runs))
             manifests = [manifest_path(dataset).as_posix() for dataset in self.params.datasets]
             return [*results_inputs(self.params, self.runs), *manifests]
 
         return files
+
+
+def _force(workflow: object, paths: Iterable[Path]) -> None:
+    """Let Snakemake make files again, whatever it notes of them."""
+    forced = getattr(getattr(workflow, "dag", None), "forcefiles", None)
+    if isinstance(forced, set):
+        forced.update(path.as_posix() for path in paths)
 
 
 def _filled(stage: str, wildcards: Wildcards) -> str:

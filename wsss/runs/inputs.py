@@ -41,6 +41,8 @@ def index_parts(run: Run, stage: str) -> tuple[str, ...]:
     """Return the parts of the index that a stage of a run reads."""
     if stage in run.spec.networks:
         return STAGE_PARTS["classifier"]
+    if stage == "masks" and run.is_brought(stage):
+        return ("val", "val_truth")  # labels, to check the order of the classes
     if stage == "segmenter" and run.spec.learns_masks:
         return ("train", "train_truth")
     return STAGE_PARTS[stage_kind(stage)]

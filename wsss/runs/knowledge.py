@@ -50,17 +50,20 @@ MORE_THAN_LABELS = re.compile(
 )
 
 
-def of_file(path: str, stated: str | None) -> Knowledge:
-    """Return what a file of weights was trained on; stated: the user's own words for the extra.
+def of_file(path: str, words: str | None) -> Knowledge:
+    """Return what a file of weights was trained on; words: the user's own for the extra.
 
     What is known of a file cannot be unsaid: words that are left over from another file hide nothing.
     """
     listed = weight_file(path)
     if listed:
         return _of_listed(listed)
-    if stated is None:
-        return NOT_KNOWN
-    extra = () if stated.strip().lower() == NONE else (stated.strip(),)
+    return NOT_KNOWN if words is None else stated(words)
+
+
+def stated(words: str) -> Knowledge:
+    """Return what a user says that weights or imported files have learned from beyond ImageNet-1k."""
+    extra = () if words.strip().lower() == NONE else (words.strip(),)
     return Knowledge(", ".join(extra) or "nothing beyond ImageNet-1k", extra)
 
 

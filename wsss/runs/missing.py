@@ -97,7 +97,7 @@ def missing_files(plan: Plan) -> list[MissingFile]:
         users |= {file: {} for file in _data(plan, dataset)}
     for run in plan.runs.values():
         for stage in plan.unfinished(run):
-            for file in _weights(run, stage):
+            for file in (*_weights(run, stage), *_imported(run, stage)):
                 users.setdefault(file, {})[run.method, run.protocol] = None
     return [
         MissingFile(file.path, file.advice, file.blocks, tuple(methods))
@@ -117,6 +117,15 @@ def _weights(run: Run, stage: str) -> Iterator[MissingFile]:
         yield MissingFile(named, advice, blocks=True)
     for name in () if named else initial_weights(run.settings, stage).values():
         yield from _initial(name)
+
+
+def _imported(run: Run, stage: str) -> Iterator[MissingFile]:
+    """Yield the files of another program that a stage reads, if they are absent."""
+    if run.brought and run.is_brought(stage):
+        path = run.brought.source(stage, run.seed)
+        if not Path(path).exists():
+            key = f"imports.{run.base}.{run.brought.key(stage)}"
+            yield MissingFile(path, f"Put the files there, or correct {key}.", blocks=True)
 
 
 def _initial(name: str) -> Iterator[MissingFile]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from wsss.errors import MissingError, StaleError
+from wsss.errors import ConfigError, MissingError, StaleError
 from wsss.progress import log
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import Run, stage_kind
@@ -69,9 +69,12 @@ def recorded_run(run: Run, needed: Sequence[str] = (), fills_gaps: bool = True) 
     records of these stages; otherwise such records are an error.
 
     Raises:
+        ConfigError: the run has no segmenter.
         MissingError: with the settings that no record holds.
         StaleError: a record has settings that this version does not know.
     """
+    if run.brought and "segmenter" in needed and "segmenter" not in run.stages():
+        raise ConfigError(f"{run} has no segmenter: its masks are imported. Name another run.")
     if not fills_gaps:
         check_records(run, needed)
     recorded = RecordedRun(run.params, run.dataset, run.method, run.protocol, run.seed, run.root)
@@ -123,7 +126,7 @@ def _recorded(run: Run) -> RawSettings:
     """Return the settings in the records of a run, as changes to the present ones."""
     settings: RawSettings = {}
     stages = [*run.spec.networks, *PLACES]
-    for stage in stages:
+    for stage in (stage for stage in stages if not run.is_brought(stage)):
         record = _record(run.path(f"{stage}.json"))
         if record:
             settings = merge(settings, _nested(_place(run, stage), record.params))

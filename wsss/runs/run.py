@@ -17,6 +17,7 @@ from wsss.errors import ConfigError
 from wsss.runs.fingerprint import fingerprint
 from wsss.settings import AffinityParams, ClassifierParams, Params, SegmenterParams, method_spec
 from wsss.settings.base import CALIBRATED
+from wsss.settings.imports import UNKNOWN, ImportParams
 from wsss.settings.resolve import RunSettings, calibrates, resolve_settings
 from wsss.settings.thresholds import Thresholds, published_thresholds
 
@@ -88,7 +89,7 @@ class Run:
     def parse(cls, text: str, params: Params, root: Path = Path()) -> Self:
         """Return the run named like `shapes/cam/common/s0`, with or without `work/` before it."""
         run = cls.named(text, params, root)
-        method_spec.spec(run.base, params.methods_path)
+        params.spec(run.method)
         return run
 
     @classmethod
@@ -112,8 +113,13 @@ class Run:
 
     @cached_property
     def spec(self) -> method_spec.MethodSpec:
-        """The content of the method's YAML; a variant's is its base's."""
-        return method_spec.spec(self.base, self.params.methods_path)
+        """The content of the method's YAML, or what an import says; a variant's is its base's."""
+        return self.params.spec(self.method)
+
+    @property
+    def brought(self) -> ImportParams | None:
+        """The files of another program that this run begins with; None for a method."""
+        return self.params.imports.get(self.base)
 
     @property
     def base(self) -> str:
@@ -171,6 +177,8 @@ class Run:
     @property
     def cams(self) -> dict[str, str]:
         """The stages that compute CAMs, each with its network; `cam` uses the CAM network."""
+        if self.brought:
+            return {}
         scored = [name for name in self.spec.scored_networks if name in self.networks]
         return {**{f"cam-{name}": name for name in scored}, "cam": str(self.spec.cam_network)}
 
@@ -190,21 +198,40 @@ class Run:
         """Return the stages of this run in order; evaluations are `eval/<what>`."""
         if self.spec.localizes:
             return [*self.networks, "boxes", "eval/boxes"]
+        segmented = ["segmenter", "masks", "eval/segmentation"]
         if self.spec.learns_masks:
-            return ["segmenter", "masks", "eval/segmentation"]
+            return segmented
+        if self.spec.imported:
+            return self._stages_after(self.spec.imported)
         first: list[str] = []
         for name in self.networks:
             first.append(name)
             if f"cam-{name}" in self.cams:
                 first += [f"cam-{name}", *self._calibration(f"cam-{name}"), f"eval/seed-{name}"]
-        middle = ["cam", *self._calibration("cam"), "eval/seed"]
-        if self.spec.decodes:
-            middle += ["decode", "eval/decode"]
-        if self.settings.pseudo.source == "walk":
-            taught = ["confident"] if self.learns_affinity else []
-            middle += [*taught, "affinity", "walk", *self._calibration("walk"), "eval/walk"]
-        last = ["pseudo", "eval/pseudo", "segmenter", "masks", "eval/segmentation"]
-        return [*first, *middle, *last]
+        decoded = ["decode", "eval/decode"] if self.spec.decodes else []
+        labelled = [*self._walked(), "pseudo", "eval/pseudo"]
+        return [*first, *self._seeds(), *decoded, *labelled, *segmented]
+
+    def _stages_after(self, imported: tuple[str, ...]) -> list[str]:
+        """Return the imported stages, their scores, and the stages that build on them."""
+        stages = self._seeds() if "cam" in imported else []
+        if "pseudo" not in imported and stages:
+            stages += self._walked()
+        if {"cam", "pseudo"} & set(imported):
+            stages += ["pseudo", "eval/pseudo"]
+        trained = [] if "masks" in imported else ["segmenter"]
+        return [*stages, *trained, "masks", "eval/segmentation"]
+
+    def _seeds(self) -> list[str]:
+        """Return the stages of the CAMs and of their score."""
+        return ["cam", *self._calibration("cam"), "eval/seed"]
+
+    def _walked(self) -> list[str]:
+        """Return the stages of the random walk; none if the CAMs become pseudo labels themselves."""
+        if self.settings.pseudo.source != "walk":
+            return []
+        taught = ["confident"] if self.learns_affinity else []
+        return [*taught, "affinity", "walk", *self._calibration("walk"), "eval/walk"]
 
     def _calibration(self, maps: str) -> list[str]:
         """Return the stage that calibrates the thresholds for `maps`; none if all are numbers."""
@@ -213,7 +240,7 @@ class Run:
     @cached_property
     def _calibrated(self) -> set[str]:
         """The archives of maps whose thresholds are calibrated."""
-        seeds = (f"eval/seed{cams.removeprefix('cam')}" for cams in self.cams)
+        seeds = (f"eval/seed{cams.removeprefix('cam')}" for cams in (*self.cams, "cam"))
         users = ("confident", "pseudo", "eval/walk", *seeds)
         return {maps for stage in users for maps in self.calibrated_maps(stage)}
 
@@ -223,9 +250,13 @@ class Run:
         A score of pseudo labels or of the segmenter counts as using the ones behind them.
         """
         settings = self.settings
+        if self.is_brought(stage):
+            return ()
         if stage in ("eval/pseudo", "eval/segmentation"):
             published = stage == "eval/segmentation" and settings.segmenter.checkpoint
             if self.spec.learns_masks or self.spec.localizes or published:
+                return ()
+            if self.is_brought("pseudo") or self.is_brought(scored_artifact(stage[5:])):
                 return ()
             return self.calibrated_maps("pseudo") or self.calibrated_maps("confident")
         maps, levels = "", tuple[object, ...]()
@@ -242,7 +273,7 @@ class Run:
     @property
     def published_thresholds(self) -> Thresholds:
         """The thresholds of the method's published settings."""
-        return published_thresholds(self.base, self.params.methods_path)
+        return published_thresholds(self.spec)
 
     @property
     def learns_affinity(self) -> bool:
@@ -261,15 +292,43 @@ class Run:
 
     def slice(self, stage: str) -> PlainSettings:
         """Return the settings that `stage` uses, and no others."""
+        if self.brought and self.is_brought(stage):
+            return self._import_slice(self.brought, stage)
         part = stage_slice(self.settings, stage)
         if stage_kind(stage) == "calibrate":
             part["published"] = asdict(self.published_thresholds)
         if stage.startswith("eval/") and (held_out := self.held_out(part["what"])):
             part["held_out"] = held_out
+        if stage.startswith("eval/") and self.brought:
+            part = self._without_unknown(part, self.brought)
         return part
+
+    def is_brought(self, stage: str) -> bool:
+        """Return whether the files of a stage are imported."""
+        return stage in self.spec.imported
+
+    def _import_slice(self, files: ImportParams, stage: str) -> PlainSettings:
+        """Return the settings that the import of a stage depends on."""
+        part = files.slice(stage)
+        if part["kind"] == "logits":
+            test = self.settings.segmenter.test
+            part["crf"] = test.crf
+        return part
+
+    def _without_unknown(self, part: PlainSettings, files: ImportParams) -> PlainSettings:
+        """Return the settings of an evaluation, without those that imported labels do not follow."""
+        words = {"extra_knowledge": {**part.get("extra_knowledge", {}), "import": files.knowledge}}
+        kind = stage_kind(part["what"])
+        if not self.is_brought(SCORED_ARTIFACT[kind]) or kind == "seed":
+            return {**part, **words}
+        crf = {} if files.logits and kind == "segmentation" else {"crf": UNKNOWN}
+        silent = {key: value for key, value in part.items() if key != "threshold"}
+        return {**silent, **crf, **words}
 
     def code(self, stage: str) -> str:
         """Return the fingerprint of the code that `stage` runs."""
+        if self.is_brought(stage):
+            return fingerprint("stages.imports")
         if stage in self.spec.networks or stage_kind(stage) in ("cam", "boxes", "decode"):
             module = "train" if stage in self.spec.networks else MODULES[stage_kind(stage)]
             method = self.spec.module.removeprefix("wsss.")
@@ -363,7 +422,7 @@ def planned_runs(params: Params) -> Iterator[Run]:
     for dataset in params.datasets:
         for method in params.run_methods:
             for protocol in params.protocols:
-                spec = method_spec.spec(params.base(method), params.methods_path)
+                spec = params.spec(method)
                 is_unpublished = protocol == "published" and not spec.published
                 if is_unpublished or not params.runs_under(method, protocol):
                     continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from wsss.errors import StaleError
+from wsss.errors import ConfigError, StaleError
 from wsss.runs.calibration import thresholds_path
 from wsss.runs.inputs import index_files
 from wsss.runs.record import Record, read_record
@@ -26,6 +26,8 @@ def _made(run: Run, stage: str) -> list[str]:
     """Return the earlier stages whose maps, labels or networks `stage` reads itself."""
     if stage in run.spec.networks:
         return list(run.after(stage))
+    if run.is_brought(stage):
+        return []
     if stage.startswith("eval/"):
         return [scored_artifact(stage.removeprefix("eval/"))]
     cam_network, settings = str(run.spec.cam_network), run.settings
@@ -68,8 +70,11 @@ def verify_sources(run: Run, stage: str, checksums: bool = True) -> None:
     checksums: also compare the files that it reads itself with their records.
 
     Raises:
+        ConfigError: the files of the stage are imported, so nothing computes them.
         StaleError: with the file, the difference and the command that makes the file again.
     """
+    if run.is_brought(stage):
+        raise ConfigError(f"{run} imports {stage}: run `{command(run, stage)}` instead.")
     for difference in differences(run, partly=True, stages=stages_before(run, stage)):
         raise StaleError(_out_of_date(run, stage, difference))
     for source in sources(run, stage) if checksums else ():
@@ -128,6 +133,8 @@ def command(run: Run, stage: str) -> str:
     """Return the command that runs a stage."""
     if stage in run.spec.networks:
         return f"wsss train {run} {stage}"
+    if run.is_brought(stage):
+        return f"wsss import {run} {stage}"
     kind = stage_kind(stage)
     if kind == "calibrate":
         return f"wsss calibrate {run} {stage.partition('-')[2]}"

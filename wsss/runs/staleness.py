@@ -13,6 +13,7 @@ from pathlib import Path
 from wsss.data.manifest import changes as raw_changes
 from wsss.data.manifest import load_manifest
 from wsss.errors import MissingError, StaleError
+from wsss.runs.imported_files import changed_files
 from wsss.runs.inputs import (
     data_code,
     data_slice,
@@ -150,6 +151,8 @@ def differences(
             yield Difference(path, f"{run} {stage}: {text}")
         if record.seed is not None and record.seed != run.seed:
             yield Difference(path, f"{run} {stage}: seed was {record.seed}, is {run.seed}")
+        if run.is_brought(stage) and (text := changed_files(run, stage)):
+            yield Difference(path, f"{run} {stage}: {text}")
     yield from _broken_chain(run, finished, partly)
 
 

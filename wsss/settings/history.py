@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.errors import ConfigError
-from wsss.settings import MethodNetworkParams, Params, RunSections, method_spec
+from wsss.settings import MethodNetworkParams, Params, RunSections
 from wsss.settings.layers import (
     Layer,
     layers_of_network,
@@ -49,7 +49,7 @@ def history(files: Sequence[Layer], params: Params, combination: Combination, ke
         folders, method = params.methods_path, params.base(combination[1])
         stack = layers_of_network([defaults, *files], layers, method, path[1], folders)
         plain = Layer(DEFAULTS, MethodNetworkParams().model_dump(mode="json"), written=False)
-        computed = method_spec.spec(method, folders).networks[path[1]].computed
+        computed = params.spec(method).networks[path[1]].computed
         rows = setters([plain, *stack] if computed else stack, path[2:])
     else:
         rows = setters([*with_presets([defaults, *files, *layers])], path)
@@ -93,7 +93,7 @@ def replaced(
                 stacks = [(sections, path)]
             else:
                 method = params.base(combination[1])
-                chain = method_spec.spec(method, params.methods_path).networks
+                chain = params.spec(method).networks
                 stacks = [
                     (
                         layers_of_network(files, layers, method, name, params.methods_path),

@@ -60,8 +60,9 @@ def layers_of_run(params: Params, dataset: str, method: str, protocol: str) -> l
     run of its base, then the variant's changes.
     """
     base, variant = params.base(method), params.all_variants.get(method)
-    spec = method_spec.spec(base, params.methods_path)
-    source = _method_source(base, params.methods_path)
+    spec = params.spec(base)
+    imported = base in params.imports
+    source = f"imports.{base}" if imported else _method_source(base, params.methods_path)
     layers = [Layer(f"{source}: common", spec.common, written=False)]
     if protocol == "published":
         layers.append(Layer(f"{source}: published", spec.published, written=False))

@@ -122,7 +122,12 @@ class MethodSpec(Strict):
     @property
     def learns_masks(self) -> bool:
         """Whether the segmenter is trained on true masks instead of pseudo labels."""
-        return self.cam_network is None
+        return self.cam_network is None and not self.imported
+
+    @property
+    def imported(self) -> tuple[str, ...]:
+        """The stages whose files another program made; none for a method."""
+        return ()
 
     @property
     def localizes(self) -> bool:

@@ -9,9 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from wsss.settings import method_spec
 from wsss.settings.base import CALIBRATED, Calibrated, Fraction, RawSettings, Strict
 from wsss.settings.cams import CamParams
 from wsss.settings.data import DataParams
+from wsss.settings.imports import ImportParams
+from wsss.settings.method_spec import MethodSpec
 from wsss.settings.networks import ClassifierParams
 from wsss.settings.refinement import AffinityParams, CrfParams, PseudoParams, WalkParams
 from wsss.settings.segmenter import DecodeParams, SegmenterParams
@@ -178,6 +181,11 @@ class Params(RunSections, RunSelection):
         description="methods with changed settings, each under a name, with runs beside their base's",
     )
 
+    imports: dict[str, ImportParams] = Field(
+        {},
+        description="results of other programs, each under a name that `methods` may hold (docs/import.md)",
+    )
+
     @cached_property
     def all_variants(self) -> dict[str, Variant]:
         """The variants by name, grids expanded."""
@@ -187,6 +195,16 @@ class Params(RunSections, RunSelection):
         """Return the method that a variant changes; any other name as it is."""
         variant = self.all_variants.get(method)
         return variant.method if variant else method
+
+    def spec(self, method: str) -> MethodSpec:
+        """Return the description of a method, of the base of a variant, or of an import.
+
+        Raises:
+            ConfigError: there is no such method, or its YAML file does not describe one.
+        """
+        base = self.base(method)
+        imported = self.imports.get(base)
+        return imported.spec(base) if imported else method_spec.spec(base, self.methods_path)
 
     @property
     def run_methods(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from wsss.settings import (
     Params,
     RunSections,
     experiments,
+    imports,
     method_spec,
     variants,
 )
@@ -232,6 +233,8 @@ def _impossible(params: Params) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
         return
+    yield from imports.problems(params.imports, methods)
+    methods = (*methods, *params.imports)
     yield from _selection("methods", params.methods, (*methods, *params.all_variants))
     yield from variants.problems(params.variants, methods)
     yield from _selection("protocols", params.protocols, params.protocols)
@@ -295,7 +298,8 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Run
     sections: RawSettings = params.model_dump(include=set(SECTIONS))
     layers, folders = layers_of_run(params, dataset, method, protocol), params.methods_path
     base = params.base(method)
-    changes, chain = merged(layers), method_spec.spec(base, folders).networks
+    spec = params.spec(base)
+    changes, chain = merged(layers), spec.networks
     _check_chain(changes.pop("networks", {}), chain, base, where)
     shared = [Layer("the sections for all runs", sections)]
     problems: list[str] = []
@@ -307,7 +311,7 @@ def _resolved(params_json: str, dataset: str, method: str, protocol: str) -> Run
         plain = {**merge(sections, changes), "networks": networks}
         settings = RunSettings.model_validate(plain)
         if not calibrates(settings, protocol):
-            numbers = with_numbers(settings, published_thresholds(base, folders))
+            numbers = with_numbers(settings, published_thresholds(spec))
             settings = RunSettings.model_validate(merge(plain, numbers))
     except ValidationError as error:
         problems = [*describe_problems(error, RunSettings), *problems]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsss.settings import RunSections, method_spec
+from wsss.settings import RunSections
 from wsss.settings.base import CALIBRATED, RawSettings, merge
 from wsss.settings.layers import Layer, get, merged
+from wsss.settings.method_spec import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ def sure_levels(seed: float) -> tuple[float, float]:
     return round(foreground, 6), round(background, 6)
 
 
-def published_thresholds(method: str, folders: tuple[str, ...] = ()) -> Thresholds:
+def published_thresholds(spec: MethodSpec) -> Thresholds:
     """Return the thresholds of a method's published settings.
 
     A method without affinity labels of this kind gets those around its own threshold of seeds, and
-    IRNet's numbers replace others that it lacks. folders: the user's folders of methods.
+    IRNet's numbers replace others that it lacks.
     """
-    published = merged([Layer("published", method_spec.spec(method, folders).published)])
+    published = merged([Layer("published", spec.published)])
 
     def number(default: float, *path: str) -> float:
         value = get(published, path)

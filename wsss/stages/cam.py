@@ -36,6 +36,11 @@ def cam(run: Run, shard: Shard | None, workers: int = 0, network: str | None = N
     """
     name = network or str(run.spec.cam_network)
     artifact = next((artifact for artifact, source in run.cams.items() if source == name), None)
+    if run.brought:
+        imported = ", ".join(run.spec.imported)
+        raise ConfigError(
+            f"{run} computes no CAMs, for it imports {imported}: `wsss import {run}`."
+        )
     if artifact is None:
         networks = ", ".join(run.cams.values())
         raise ConfigError(f"{run} has no CAMs of a network {name!r}; it has them of {networks}.")

@@ -127,12 +127,13 @@ def _protocol(
 ) -> Protocol:
     views = {"decode": run.settings.decode, "segmentation": run.settings.segmenter.test}
     test = views.get(what, run.settings.cam)
+    is_unknown = run.brought and (what != "segmentation" or run.is_brought("masks"))
     return Protocol(
         split=_split(what),
         images=len(entries),
         labels_used=what not in VALIDATED,
-        scales=test.scales,
-        mirror=test.mirror,
+        scales=() if is_unknown else test.scales,
+        mirror=None if is_unknown else test.mirror,
         unscored=unscored,
         data=truth_digest(entries),
         **scoring.model_dump(exclude={"thresholds"}),

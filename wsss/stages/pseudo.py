@@ -36,10 +36,10 @@ def pseudo(run: Run, processes: int = 1) -> None:
     Raises:
         DatasetError: `saliency.use` is set, but an image has no saliency map.
     """
+    verify_sources(run, "pseudo")
     params = pseudo_params(run)
     device = crf_device(run.settings.crf.device) if params.crf != "none" else None
     crf.check_installed(params.crf, device)
-    verify_sources(run, "pseudo")
     index = load_index(run.index, *index_parts(run, "pseudo"))
     target = run.path("pseudo.zip")
     entries, maps = index.training(), run.path(f"{params.source}.zip")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from wsss.data.manifest import Changes, changes, load_manifest, save_manifest, touched
 from wsss.errors import DatasetError, MissingError
+from wsss.runs.imported_files import changed_files
 from wsss.runs.inputs import data_archive, data_code, data_slice, dataset_outputs, manifest_path
 from wsss.runs.record import Record, read_record
-from wsss.runs.run import WORK
+from wsss.runs.run import WORK, planned_runs
 from wsss.settings import Params
 from wsss.stages.prepare import prepare
 
@@ -21,6 +22,8 @@ LOCKS = Path(".snakemake/locks")  # holds files while Snakemake runs jobs
 
 def refresh(params: Params) -> Iterator[str]:
     """Make the indexes of the selected datasets again whose raw files changed; yield a line for each.
+
+    Changed files of imports are named too; Snakemake imports them again.
 
     Files that would not change are left alone, so only the stages that read a changed part run again.
     A dataset with an archive is not made here: its record no longer fits, so Snakemake makes it.
@@ -33,6 +36,10 @@ def refresh(params: Params) -> Iterator[str]:
             yield from _refresh(params, dataset)
         elif dataset in params.data.csv:
             _check_table(params, dataset)
+    for run in planned_runs(params) if params.imports else ():
+        for stage in run.spec.imported:
+            if text := changed_files(run, stage):
+                yield f"{run} {stage}: {text}: imported again"
 
 
 def _is_current_code(params: Params, dataset: str) -> bool:

@@ -169,13 +169,13 @@ def write_figures(scores: Sequence[Score], folder: Path) -> None:
 
 
 def write_panels(run: Run, folder: Path) -> None:
-    """Write the panels of a run; a method that learns from masks has no CAMs, so no training panel."""
+    """Write the panels of a run; without CAMs there is no panel of training images."""
     index = load_index(run.index)
     kinds = {"": (panels.training_panel, index.split("train"))}
     kinds["-val"] = (panels.validation_panel, index.split("val"))
     if run.spec.localizes:
         kinds = {"-val": (box_panels.boxes_panel, index.of_one_class("val"))}
-    elif run.spec.learns_masks:
+    elif "cam" not in run.stages():
         del kinds[""]
     for suffix, (draw, entries) in kinds.items():
         names = panels.choose((entry.name for entry in entries), run.params.report.panels)

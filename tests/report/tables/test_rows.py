@@ -479,9 +479,39 @@ def test_equal_input_gives_equal_bytes(made: Path) -> None:
     first, second = contents
     assert first == second
     assert {path.suffix for path in map(Path, first)} == {
-        *(".csv", ".md", ".tex", ".html", ".json", ".svg", ".png")
+        *(".csv", ".md", ".tex", ".html", ".json", ".svg", ".pdf", ".png")
     }
     assert len([path for path in first if path.endswith(".png")]) == 2 + 4  # supervised: val alone
+
+
+def test_every_figure_is_a_pdf_too_with_fonts_that_journals_take(written: Path) -> None:
+    figures = Path("results/figures")
+    names = {path.stem for path in figures.glob("*.svg")}
+    assert {path.stem for path in figures.glob("*.pdf")} == names
+    content = (figures / "curves.pdf").read_bytes()
+    assert content.startswith(b"%PDF-")
+    assert b"/Type3" not in content
+    assert b"/CreationDate" not in content
+
+
+def test_tables_for_a_paper_have_labels_and_classes_have_deviations(written: Path) -> None:
+    labels = [
+        name
+        for file in ("table", "summary", "classes")
+        for name in re.findall(r"\\label{(.*)}", Path(f"results/{file}.tex").read_text())
+    ]
+    assert labels == ["tab:wsss-table", "tab:wsss-summary-shapes", "tab:wsss-classes-shapes-common"]
+    (line,) = [
+        line
+        for line in Path("results/classes.md").read_text().splitlines()
+        if line.startswith("| mean (mIoU)")
+    ]
+    lines = {
+        line["method"]: line for line in read_csv("table.csv") if line["stage"] == "segmentation"
+    }
+    for cell, method in zip(line.split("|")[2:4], ("cam", "supervised"), strict=True):
+        values = (float(lines[method]["miou"]), float(lines[method]["sd"]))
+        assert cell.strip() == "{:.1f} ± {:.1f}".format(*(100 * value for value in values))
 
 
 def test_figures_are_well_formed_whatever_a_class_is_called(written: Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures of the report as SVG: threshold curves, IoU per class, losses.
+"""Figures of the report as SVG and PDF: threshold curves, IoU per class, losses.
 
 Equal data gives equal bytes: there is no date, the salt of identifiers is fixed, and glyphs are
 drawn as paths.
@@ -42,6 +42,7 @@ DASHES: tuple[LineStyleType, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
 STYLE: dict[RcKeyType, str | float | bool] = {
     "svg.hashsalt": "wsss",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # TrueType: journals refuse matplotlib's default, Type 3
     "text.parse_math": False,  # a class may be called $5
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
@@ -94,7 +95,10 @@ def short(name: str, length: int = NAME_LENGTH) -> str:
 def drawing(
     path: Path, rows: int, columns: int, size: tuple[float, float]
 ) -> Iterator[tuple[Figure, NDArray[np.object_]]]:
-    """Yield (figure, axes (rows, columns)) that become an SVG; size: width, height of one cell, in."""
+    """Yield (figure, axes (rows, columns)) that become an SVG and, beside it, a PDF.
+
+    size: width, height of one cell, in inches.
+    """
     import matplotlib as mpl  # noqa: PLC0415  # heavy, and only needed here
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -108,6 +112,9 @@ def drawing(
         yield figure, figure.subplots(rows, columns, squeeze=False)
         with replacing(path) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": "wsss"})
+        with replacing(path.with_suffix(".pdf")) as temporary:
+            undated = {"CreationDate": None, "Creator": "wsss"}
+            figure.savefig(temporary, format="pdf", metadata=undated)
 
 
 def _legend(figure: Figure, styles: Styles) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 LATEX = {
@@ -17,6 +18,7 @@ LATEX = {
         '"': "''",
     },
 }
+MARKS = re.compile("[^A-Za-z0-9]+")
 PACKAGES = r"% Needs \usepackage{booktabs,graphicx}."
 
 
@@ -30,11 +32,13 @@ def environment(
     lines: Sequence[Sequence[str]],
     numbers: Sequence[bool],
     caption: str,
+    label: str,
     groups: Sequence[tuple[str, int]] = (),
     above: Mapping[int, str] | None = None,
 ) -> str:
     """Return a table as wide as the text; `numbers` marks the right-aligned columns.
 
+    label: the name behind `tab:` for references; marks other than letters and digits become dashes.
     groups: names above the heads, each with the number of its columns; "" for no name. above: words
     that stand, below a rule, above the lines with these numbers.
     """
@@ -45,6 +49,7 @@ def environment(
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{latex_text(caption)}}}",
+        rf"  \label{{tab:{MARKS.sub('-', label).strip('-')}}}",
         r"  \resizebox{\linewidth}{!}{%",
         rf"  \begin{{tabular}}{{{kinds}}}",
         r"    \toprule",

@@ -322,4 +322,4 @@ def to_latex(rows: Sequence[Row]) -> str:
     caption = " ".join(("mIoU in %.", table.caption(), *(f"{source}." for source in table.sources)))
     numbers = [column.is_number for column in table.columns]
     lines = dict.fromkeys(table.lines_below, BELOW)
-    return latex.environment(table.heads, table.cells, numbers, caption, above=lines)
+    return latex.environment(table.heads, table.cells, numbers, caption, "wsss-table", above=lines)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
 from wsss.report.tables import latex
 from wsss.report.tables.long import BELOW, accepted_notes, grid, markdown, miou, percent
@@ -35,7 +35,8 @@ class Wide:
     """A table of a dataset: words in the first columns and numbers in the others.
 
     groups: names above the heads after the first, each with the number of its columns. words: number
-    of columns with words. below: number of the line above which the words of `long.BELOW` stand.
+    of columns with words. below: number of the line above which the words of `long.BELOW` stand. kind: for
+    the label of LaTeX.
     """
 
     dataset: str
@@ -46,6 +47,7 @@ class Wide:
     note: str
     words: int = 1
     below: int | None = None
+    kind: str = "summary"
 
     @property
     def numbers(self) -> list[bool]:
@@ -188,22 +190,33 @@ def by_class(scores: Iterable[Score]) -> list[Wide]:
         names = [c.name for c in next(iter(last.values()))[0].evaluation.classes]
         columns = [_ious(seeds, len(names)) for seeds in last.values()]
         lines = [(name, *cells) for name, *cells in zip(names, *columns, strict=True)]
-        means = [percent(fmean(s.evaluation.miou for s in seeds)) for seeds in last.values()]
+        means = [spread([s.evaluation.miou for s in seeds]) for seeds in last.values()]
         scored = dict.fromkeys(stage_title(seeds[0].what) for seeds in last.values())
-        note = f"IoU in % of: {', '.join(scored)}; means over seeds."
+        several = any(len(seeds) > 1 for seeds in last.values())
+        over = "means ± standard deviations over seeds" if several else "one seed"
+        note = f"IoU in % of: {', '.join(scored)}; {over}."
         title, heads = f"{dataset}, {protocol}", ("class", *last)
-        wide.append(Wide(dataset, title, (), heads, (*lines, ("mean (mIoU)", *means)), note))
+        cells = (*lines, ("mean (mIoU)", *means))
+        wide.append(Wide(dataset, title, (), heads, cells, note, kind="classes"))
     return wide
 
 
 def _ious(seeds: Sequence[Score], classes: int) -> list[str]:
-    """Return the mean IoU of each class over seeds in %, empty if it is undefined for all seeds."""
+    """Return the IoU of each class over seeds in %, empty if it is undefined for all seeds."""
     cells = []
     for label in range(classes):
         values = [score.evaluation.classes[label].iou for score in seeds]
         defined = [value for value in values if value is not None]
-        cells.append(percent(fmean(defined) if defined else None))
+        cells.append(spread(defined))
     return cells
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the mean of values in % and, of several, their standard deviation; empty without values."""
+    if not values:
+        return ""
+    deviation = f" ± {percent(stdev(values))}" if len(values) > 1 else ""
+    return f"{percent(fmean(values))}{deviation}"
 
 
 def to_markdown(tables: Sequence[Wide]) -> str:
@@ -225,6 +238,7 @@ def to_latex(tables: Sequence[Wide]) -> str:
             table.lines,
             table.numbers,
             f"{table.title}. {table.note}",
+            f"wsss-{table.kind}-{table.title}",
             (("", 1), *table.groups) if table.groups else (),
             dict.fromkeys(table.lines_below, BELOW),
         )
