@@ -80,7 +80,7 @@ class PretrainedParams(NetParams):
 
     checkpoint: str | None = Field(
         None,
-        description="file with published weights of this whole network, taken instead of training",
+        description="file with published weights of this whole network, taken instead of training, or FILE:key for a part of it",
     )
     extra_knowledge: str | None = Field(None, description=EXTRA_KNOWLEDGE)
 
@@ -100,7 +100,8 @@ class ClassifierParams(NetParams):
     """The network that learns the image-level labels and whose maps become CAMs."""
 
     checkpoint: str | None = Field(
-        None, description="file of published weights that are taken instead of training"
+        None,
+        description="file of published weights that are taken instead of training, or FILE:key for a part of it",
     )
     extra_knowledge: str | None = Field(None, description=EXTRA_KNOWLEDGE)
     auxiliary_cnn: AuxiliaryCnnParams | None = Field(

@@ -6,9 +6,16 @@ import codecs
 import re
 from pathlib import Path
 
+KEYED = re.compile(r"(.+\.\w+):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")  # FILE:key
 START = 512  # bytes that suffice to tell
 PAGE = (b"<!doctype", b"<html", b"<?xml", b"<!--")
 POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def file_and_key(source: str) -> tuple[str, str]:
+    """Return the file and the key of `FILE:key`; the key is empty if only a file is named."""
+    keyed = KEYED.fullmatch(source)
+    return (keyed[1], keyed[2]) if keyed else (source, "")
 
 
 def start_of(path: Path) -> bytes:
