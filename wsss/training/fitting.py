@@ -31,16 +31,20 @@ class Choice:
     classes: int
 
 
-Settings = TypeVar("Settings", bound=ClassifierParams | AffinityParams | SegmenterParams)
+Settings = TypeVar("Settings", ClassifierParams, AffinityParams, SegmenterParams)
 Build = Callable[[Choice], tuple[nn.Module, Layout]]
 
 
 def changed(params: Settings, choice: Choice) -> Settings:
     """Return the settings of a network with the backbone, its stride and the crop of a choice."""
     augment = params.augment.model_copy(update={"crop_px": choice.crop_px})
-    stride = FIXED[choice.backbone][0] if choice.backbone in FIXED else params.stride
+    stride = _stride(choice.backbone, params.stride)
     update = {"backbone": choice.backbone, "stride": stride, "augment": augment}
     return params.model_copy(update=update)
+
+
+def _stride(backbone: str, default: int) -> int:
+    return FIXED[backbone][0] if backbone in FIXED else default
 
 
 def backbone_suggestion(published: Published, params: AffinityParams | SegmenterParams) -> str:
@@ -48,7 +52,7 @@ def backbone_suggestion(published: Published, params: AffinityParams | Segmenter
 
     def build(choice: Choice) -> tuple[nn.Module, Layout]:
         name = choice.backbone
-        return build_backbone(name, changed(params, choice).stride), published_layout(name)
+        return build_backbone(name, _stride(name, params.stride)), published_layout(name)
 
     return suggestion(published, build, Choice(params.backbone, params.augment.crop_px, 0))
 
