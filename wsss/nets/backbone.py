@@ -113,8 +113,9 @@ def timm_model(name: str, **options: bool | int | str) -> Any:
     """
     import timm  # noqa: PLC0415  # takes four seconds to import
 
+    create: Any = timm.create_model  # its own types do not know the options of networks
     try:
-        return timm.create_model(name, **{"num_classes": 0, "global_pool": "", **options})
+        return create(name, **{"num_classes": 0, "global_pool": "", **options})
     except (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise unusable(name, error) from None
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wsss.errors import WsssError
 from wsss.nets.build import build_backbone, published_layout
 from wsss.nets.vit import SHAPES
-from wsss.settings import FIXED, AffinityParams, ClassifierParams, SegmenterParams
+from wsss.settings import FIXED, AffinityParams, MethodNetworkParams, SegmenterParams
 from wsss.storage.checkpoint import Attempt, Layout, Published
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet101s")
@@ -31,7 +31,7 @@ class Choice:
     classes: int
 
 
-Settings = TypeVar("Settings", ClassifierParams, AffinityParams, SegmenterParams)
+Settings = TypeVar("Settings", MethodNetworkParams, AffinityParams, SegmenterParams)
 Build = Callable[[Choice], tuple[nn.Module, Layout]]
 
 
