@@ -203,7 +203,7 @@ class Published:
                 if not number:
                     raise
                 continue
-            state = {ours: tensors[theirs] for ours, theirs in renamed.items()}
+            state = {name: tensors[original] for name, original in renamed.items()}
             whole = counters | unchanged | state
             yield Attempt(key, whole, renamed, sum(map(len, _faults(expected, whole).values())))
 

@@ -70,10 +70,10 @@ def first_line(error: Exception) -> str:
 
 def _kind(path: Path, start: bytes) -> str:
     """Return what a file is, and what to do, if it is no checkpoint; empty if it may be one."""
-    known = next((kind for magic, kind in KINDS.items() if start.startswith(magic)), "")
+    by_magic = next((kind for magic, kind in KINDS.items() if start.startswith(magic)), "")
     if start[257:262] == b"ustar":
         return f"a tar archive. {UNPACK}"
-    return stand_in(start) or known or (_kind_of_zip(path) if start.startswith(b"PK") else "")
+    return stand_in(start) or by_magic or (_kind_of_zip(path) if start.startswith(b"PK") else "")
 
 
 def _kind_of_zip(path: Path) -> str:
