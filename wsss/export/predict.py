@@ -277,9 +277,12 @@ class CamNetwork:
         self._net = restore(lambda: self._method.build(name), path, runtime)
 
     def __call__(
-        self, entries: Sequence[Entry], known: dict[str, list[int]] | None
+        self, entries: Sequence[Entry], given_labels: dict[str, list[int]] | None
     ) -> Iterator[tuple[Entry, list[Heat]]]:
-        """Yield images with the CAMs of their known classes, or of those that are probably present."""
+        """Yield images with the CAMs of the given classes, or of those that are probably present.
+
+        given_labels: numbers of the classes of each image, by its name.
+        """
         params, augmentation = self._params, cam_augmentation(self._params)
         batches = plan_batches(entries, params.batch, augmentation, params.batch_megapixels)
         forward = cam_forward(self._method, self._net, params)
@@ -287,7 +290,9 @@ class CamNetwork:
         for members, maps in inference(forward, batches, augmentation, normalise, self._runtime):
             probabilities = self._probabilities(members)
             labels = [
-                known[entry.name] if known else torch.nonzero(row > PRESENT).flatten().tolist()
+                torch.nonzero(row > PRESENT).flatten().tolist()
+                if given_labels is None
+                else given_labels[entry.name]
                 for entry, row in zip(members, probabilities, strict=True)
             ]
             cams = merged_cams(maps, labels, members[0].size, params)()
