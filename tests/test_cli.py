@@ -4,25 +4,18 @@ import csv
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
+import made_networks
 import numpy as np
 import pytest
-import torch
 from answer import REFUSED, wsss
 from PIL import Image
 
 from wsss.data import labelmap
 from wsss.data.index import Index
 from wsss.machine.doctor import report
-from wsss.methods.base import build_method
-from wsss.nets.deeplab import build_deeplab
-from wsss.runs.record import recorder
 from wsss.runs.run import Run
-from wsss.settings.resolve import validate_params
-from wsss.storage import checkpoint
-from wsss.training import session
 
 RUN = "shapes/cam/common/s0"
 
@@ -30,21 +23,7 @@ RUN = "shapes/cam/common/s0"
 @pytest.fixture
 def trained(squares: Index, work: Path) -> Run:
     """Return a run whose networks have their first, random weights."""
-    (work / "params.yaml").write_text("segmenter: {test: {crf: none}}\n")
-    params = validate_params({"segmenter": {"test": {"crf": "none"}}})
-    run, index = Run(params, "shapes", "cam", "common", 0), replace(squares, dataset="shapes")
-    torch.manual_seed(0)
-    nets = {
-        "classifier": build_method(run, len(index.classes)).build("classifier"),
-        "segmenter": build_deeplab(run.settings.segmenter, len(index.classes)),
-    }
-    for name, net in nets.items():
-        path = run.path(f"{name}.safetensors")
-        checkpoint.save(path, net.state_dict(), session.header(run, name, index))
-        recorder(run, name).write(path.with_suffix(".json"), [], [path])
-    for stage in ("cam", "masks"):
-        recorder(run, stage).write(run.path(f"{stage}.json"), [], [])
-    return run
+    return made_networks.make_networks(squares, "cam", ("classifier", "segmenter"))
 
 
 def test_help_names_every_command_without_loading_torch() -> None:

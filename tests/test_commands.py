@@ -1,6 +1,12 @@
-"""Every command that README and docs show is run by a test, or it is said here why not."""
+"""Every command that README and docs show is run by a test, or it is said here why not.
+
+Each of them is also parsed as it stands, word by word, by the program that it calls.
+"""
 
 import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from pages import BLOCK, PAGES, ROOT
@@ -141,6 +147,94 @@ def test_what_covers_a_command_exists(where: str) -> None:
         return
     path, _, name = where.partition("::")
     assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+PROGRAMS = ("wsss", "snakemake", "dvc", "make")
+INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:" + "|".join(PROGRAMS) + r")(?: [^`\n{}…]+)?)`")
+MESSAGES = sorted((ROOT / "wsss").rglob("*.py"))
+
+
+def words(command: str) -> list[str]:
+    """Return the words of a command, without the variables that are set before it."""
+    parts = shlex.split(command)
+    while parts and re.match(r"[A-Z_]+=", parts[0]):
+        parts = parts[1:]
+    return parts
+
+
+def mentioned() -> list[tuple[str, str]]:
+    """Return the commands within the sentences of the pages and of the package's messages."""
+    texts = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+    texts = {page: BLOCK.sub("", text) for page, text in texts.items()}
+    texts |= {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in MESSAGES}
+    found = [(page, command) for page, text in texts.items() for command in INLINE.findall(text)]
+    return sorted({c for c in found if not (words(c[1])[1:2] or ["X"])[0].isupper()})
+
+
+def parse_wsss(arguments: Sequence[str], is_whole: bool) -> None:
+    """Parse a command of ours. is_whole: it names all that it needs, and not the command alone."""
+    from typer.main import get_command
+
+    from wsss.cli import app
+
+    command: Any = get_command(app)
+    context: Any = None
+    rest, name = list(arguments), "wsss"
+    try:
+        while hasattr(command, "commands"):
+            context = command.make_context(name, rest, parent=context)
+            left = [*context._protected_args, *context.args]
+            if not left and not is_whole:
+                return
+            name, command, rest = command.resolve_command(context, left)
+        command.make_context(name, rest, parent=context)
+    except Exception as error:
+        kind = type(error).__name__  # of Typer's or of Click's own modules, by the version
+        is_name = not is_whole and kind in ("MissingParameter", "NoArgsIsHelpError")
+        if kind != "Exit" and not is_name:  # --help ends with Exit
+            raise
+
+
+def parse_snakemake(arguments: Sequence[str]) -> None:
+    """Parse a call of Snakemake; an option that takes several files must not swallow the targets."""
+    from snakemake.cli import parse_args
+
+    absent = "mysite"  # the page tells a reader to write this profile
+    arguments = ["slurm" if word == absent else word for word in arguments]
+    _, parsed = parse_args(list(arguments))
+    assert all(str(file).endswith(".yaml") for file in parsed.configfile or ())
+    assert all("=" in str(change) for change in parsed.config or ())
+    assert not [target for target in parsed.targets if str(target).endswith(".yaml")]
+
+
+def parse(command: str, is_whole: bool) -> None:
+    """Let the program that a command calls parse it; programs of others are left alone."""
+    for part in re.split(r" (?:/|&&|\||>) | {2,}", command):
+        program, *arguments = words(part) or [""]
+        if program == "wsss":
+            parse_wsss(arguments, is_whole)
+        elif program == "snakemake":
+            parse_snakemake(arguments)
+        elif program == "make":
+            makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+            targets = [word for word in arguments if "=" not in word]
+            assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+@pytest.mark.parametrize(("page", "command"), sorted({c for c in commands() if "…" not in c[1]}))
+def test_a_command_that_is_shown_is_parsed_as_it_stands(
+    page: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    parse(command, is_whole=True)
+
+
+@pytest.mark.parametrize(("page", "command"), mentioned())
+def test_a_command_in_a_sentence_is_parsed_as_it_stands(
+    page: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    parse(command, is_whole=False)
 
 
 def test_settings_of_a_run_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:

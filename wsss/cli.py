@@ -452,15 +452,37 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and CAMs.")] = Path(
         "predictions"
     ),
+    network: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help="What masks come from: segmenter, or decoder of the method; cams: CAMs alone. "
+            "Default: what is trained, in this order.",
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes that are known to be in the images, for their CAMs: cat,dog or a CSV table "
+            "with the columns image and labels."
+        ),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Look into subfolders too.")
+    ] = False,
     params: ParamFiles = None,
 ) -> None:
     """Segment your own images with the networks and settings of a run."""
-    from wsss.export.predict import image_paths, stages_used
+    from wsss.export.photographs import photographs
+    from wsss.export.predict import kind_of, stages_used
     from wsss.export.predict import predict as stage
 
-    paths = list(image_paths(images))
-    count = stage(_recorded(run, params, *stages_used(_run(run, params))), paths, out)
-    outputs = f"{out}/masks, {out}/overlays, {out}/cams, {out}/classes.csv"
+    chosen = photographs(images, recursive, out)
+    planned = _run(run, params)
+    kind = kind_of(planned, network)
+    count = stage(_recorded(run, params, *stages_used(planned, kind)), chosen, out, kind, labels)
+    folders = ("cams",) if kind == "cams" else ("masks", "overlays", "cams")
+    outputs = ", ".join(f"{out}/{name}" for name in (*folders, "classes.csv"))
     typer.echo(one_line(f"{count} images -> {outputs}"))
 
 

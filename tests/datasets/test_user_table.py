@@ -46,6 +46,27 @@ def test_equal_stems_are_told_apart_by_their_folders(table: Path) -> None:
     assert [entry.name for entry in read(table).images] == ["photos-p0", "more-p0"]
 
 
+def test_paths_of_a_table_written_on_windows_are_read(table: Path) -> None:
+    rows = [r"photos\p0.png,frog,train,masks\p0.png", r"photos\p1.png,frog,val,"]
+    write(table, f"{HEAD},mask", *rows)
+    first, second = read(table).images
+    assert (first.path, first.mask) == (f"{table}/photos/p0.png", f"{table}/masks/p0.png")
+    assert [first.name, second.name] == ["p0", "p1"]
+
+
+def test_one_cause_is_one_line_with_the_number_of_rows(table: Path) -> None:
+    rows = [f"pictures/p{number}.png,frog,train" for number in range(30)]
+    write(table, HEAD, *rows, "photos/p0.png,frog,training", "photos/p1.png,frog,validation")
+    params = CsvParams(table=str(table / "images.csv"), root=str(table))
+    _, problems = user_table.scan(params, "ponds")
+    missing, *splits = problems
+    assert f"line 2: {table}/pictures/p0.png is missing" in missing
+    assert missing.endswith(
+        "The same holds for 29 more: line 3, line 4, line 5, line 6, line 7 and 24 more."
+    )
+    assert ["'training'" in splits[0], "'validation'" in splits[1]] == [True, True]
+
+
 def test_an_image_may_have_no_label(table: Path) -> None:
     write(table, "image,labels,split", "photos/p0.png,,val")
     assert read(table).images[0].labels == ()

@@ -56,6 +56,11 @@ def test_without_sbd_masks_a_list_gives_the_augmented_set(devkit: Path) -> None:
     assert found["2007_000003"][0] == "val"
 
 
+TRAIN = "ImageSets/Segmentation/train.txt"
+PAGE = "<!DOCTYPE html>\n<html><title>Sign in</title></html>"
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4665a5ea\nsize 12345\n"
+
+
 def unlink(name: str) -> Callable[[Path], None]:
     return lambda root: (root / name).unlink()
 
@@ -77,8 +82,16 @@ def write(name: str, text: str) -> Callable[[Path], None]:
         (write("JPEGImages/2007_000002.jpg", "text"), "2007_000002.jpg is not an image"),
         (unlink("Annotations/2007_000003.xml"), "2007_000003.xml is missing, and labels come"),
         (write("Annotations/2007_000003.xml", "<a>"), "2007_000003.xml is not valid XML"),
+        (write("Annotations/2007_000003.xml", PAGE), "2007_000003.xml is a web page"),
+        (write("JPEGImages/2007_000002.jpg", POINTER), "is not an image but a pointer of Git LFS, in "
+         "place of a file of 12,345 bytes. Run `git lfs pull`"),
+        (write(TRAIN, PAGE), "train.txt is a web page: the link has expired"),
+        (write(TRAIN, "404: Not Found"), "train.txt is not a list of image names (it has '404:')"),
+        (write(TRAIN, "/JPEGImages/2007_000001.jpg /SegmentationClassAug/2007_000001.png"),
+         "train.txt lists paths, such as /JPEGImages/2007_000001.jpg, as psa's lists do, and not names. "
+         "Write the names alone, such as 2007_000001"),
     ],
-)
+)  # fmt: skip
 def test_a_devkit_that_is_not_whole_is_refused_in_one_line(
     devkit: Path, change: Callable[[Path], None], message: str
 ) -> None:
@@ -92,8 +105,11 @@ def test_a_devkit_that_is_not_whole_is_refused_in_one_line(
 def test_all_missing_files_are_found_at_once(devkit: Path) -> None:
     for name in ("2007_000001", "2008_000004"):
         (devkit / "JPEGImages" / f"{name}.jpg").unlink()
+    (devkit / "Annotations/2007_000003.xml").unlink()
     _, problems = voc.scan(VocParams(root=str(devkit)), "voc12")
     assert len(problems) == 2
+    assert "2007_000001.jpg is missing" in problems[0]
+    assert problems[0].endswith("The same holds for 1 more: 2008_000004.")
     with pytest.raises(DatasetError, match=r"\(1 more: `wsss data check voc12` names all\)"):
         read(devkit)
 

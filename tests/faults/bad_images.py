@@ -191,7 +191,12 @@ ODD = [  # usable, but reported by the check
 REFUSED = [
     Picture("zero bytes", written(b""), said=NO_IMAGE),
     Picture("words", written(b"no image at all"), said=NO_IMAGE),
-    Picture("web page called jpg", written(PAGE), "photos/x.jpg", NO_IMAGE),
+    Picture(
+        "web page called jpg",
+        written(PAGE),
+        "photos/x.jpg",
+        "x.jpg is not an image but a web page: the link",
+    ),
     Picture("SVG", written(SVG), said=NO_IMAGE),
     Picture("PostScript", written(EPS), said=NO_IMAGE),
     Picture("PDF", written(b"%PDF-1.7\n%\xe2\xe3\n"), said=NO_IMAGE),

@@ -32,6 +32,11 @@ BAD = [
     Params("two documents", "seeds: [0]\n---\nseeds: [1]", NOT_YAML),
     Params("a date that is none", "seeds: 2024-99-99", NOT_YAML),
     Params("tabs", "cam:\n\tbatch: 1", NOT_YAML),
+    Params("a path of Windows in double quotes", 'data: {voc12: {root: "C:\\data\\VOC2012"}}',
+           "write paths with / and without quotes"),
+    Params("a dataset called no", "datasets: [no]", "write such a word in quotes, as 'no'"),
+    Params("a backbone misspelt", "classifier: {backbone: resnet5O}", "classifier.backbone: timm has no network "
+           "'resnet5O'; did you mean resnet50"),
     Params("an open bracket", "seeds: [0", NOT_YAML),
     Params("not UTF-8", b"seeds: [0] # \xff", NOT_YAML),
     Params("NUL bytes", b"seeds: [0]\0", NOT_YAML),

@@ -108,7 +108,7 @@ BAD_TABLES = [
     raw("not UTF-8", "is not a CSV table in UTF-8", f"{HEAD}\nKr\xf6te.png".encode("latin-1")),
     raw("UTF-16", "is not a CSV table in UTF-8", HEAD.encode("utf-16")),
     raw("a picture", "is not a CSV table in UTF-8", encoded("PNG")),
-    raw("a web page", "images.csv has no column 'image'", PAGE),
+    raw("a web page", "images.csv is a web page: the link has expired", PAGE),
     raw("NUL bytes in the head", "images.csv has no column 'image'", b"im\0age,labels,split\n"),
     raw("separated by semicolons", "separated by commas.", HEAD.replace(",", ";").encode()),
     raw("separated by tabs", "separated by commas.", HEAD.replace(",", "\t").encode()),

@@ -1,5 +1,6 @@
 """Weights from strangers, and damaged ones of ours: how they are made and what is said of them."""
 
+import argparse
 import io
 import json
 import os
@@ -140,6 +141,12 @@ USED = [
     Weights("format of old PyTorch", torched(dict, _use_new_zipfile_serialization=False)),
     Weights("parts of larger tensors", torched(lambda s: {k: torch.stack([v, v])[0] for k, v in s.items()})),
     Weights("safetensors", lambda path, state: save_file(state, path), file=SAFE),
+    Weights("safetensors called pth", lambda path, state: save_file(state, path)),
+    Weights("PyTorch's file called safetensors", torched(dict), file=SAFE),
+    Weights("in model_state_dict, of torch.compile", torched(lambda s: {"model_state_dict": {f"_orig_mod.{k}": v for k, v in s.items()}})),
+    Weights("of Lightning", torched(lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}, "epoch": 3})),
+    Weights("beside the arguments of the program", torched(lambda s: {"model": s, "args": argparse.Namespace(lr=0.1, out=Path("x"))})),
+    Weights("beside an average and an optimiser", torched(lambda s: {"model_ema": s, "model": s, "optimizer": {"state": {0: s}}})),
 ]  # fmt: skip
 BAD = [
     Weights("a command in a pickle", lambda p, _: p.write_bytes(pickle.dumps(Harmful(), 2)), REFUSED),
@@ -148,17 +155,17 @@ BAD = [
     Weights("a command beside tensors", torched(lambda s: {"state_dict": s, "x": Harmful()}), REFUSED),
     Weights("Python in a pickle", torched(lambda s: {**s, "x": Evaluated()}), REFUSED),
     Weights("a command, old format", torched(lambda s: {**s, "x": Harmful()}, _use_new_zipfile_serialization=False), REFUSED),
-    Weights("a command called safetensors", lambda p, _: p.write_bytes(pickle.dumps(Harmful())), NOT_WHOLE, SAFE),
-    Weights("a script", script, UNREAD),
+    Weights("a command called safetensors", lambda p, _: p.write_bytes(pickle.dumps(Harmful(), 2)), REFUSED, SAFE),
+    Weights("a script", script, "theirs.pth is a program of TorchScript."),
     Weights("a whole module", torched(lambda _: torch.nn.Linear(2, 2)), REFUSED),
     Weights("empty", written(b""), "theirs.pth is empty. Download it again."),
-    Weights("a web page", written(PAGE), "is a web page, not a checkpoint"),
-    Weights("a web page with a mark", written(b"\xef\xbb\xbf \n" + PAGE), "is a web page, not a checkpoint"),
-    Weights("an error in XML", written(b'<?xml version="1.0"?><Error/>'), "is a web page, not a checkpoint"),
+    Weights("a web page", written(PAGE), "theirs.pth is a web page: the link has expired"),
+    Weights("a web page with a mark", written(b"\xef\xbb\xbf \n" + PAGE), "theirs.pth is a web page: the link has expired"),
+    Weights("an error in XML", written(b'<?xml version="1.0"?><Error/>'), "theirs.pth is a web page: the link has expired"),
     Weights("words", written(b"404: Not Found"), UNREAD),
     Weights("zeros", written(bytes(1000)), "theirs.pth "),
-    Weights("a folder's archive", lambda p, _: zipfile.ZipFile(p, "w").close(), UNREAD),
-    Weights("arrays of numpy", lambda p, s: p.write_bytes(pack_arrays({"a": s[FIRST].numpy()})), UNREAD),
+    Weights("a folder's archive", lambda p, _: zipfile.ZipFile(p, "w").close(), "theirs.pth is a zip archive of 0 files."),
+    Weights("arrays of numpy", lambda p, s: p.write_bytes(pack_arrays({"a": s[FIRST].numpy()})), "is an archive of NumPy's arrays."),
     Weights("compressed", deflated, "theirs.pth is compressed, which no checkpoint is."),
     Weights("without numbers", emptied, UNREAD),
     Weights("head alone", spoilt(lambda c: c[:40]), UNREAD),
@@ -168,9 +175,9 @@ BAD = [
     Weights("a list", torched(lambda s: list(s.values())), "holds no tensors by name."),
     Weights("a tensor", torched(lambda s: s[FIRST]), "holds no tensors by name."),
     Weights("a weight missing", torched(lambda s: without(s, FIRST)), f"{OTHER}1 missing ({HERE})."),
-    Weights("a weight left over", torched(lambda s: {**s, "x": s[FIRST]}), f"{OTHER}1 left over (backbone.x)."),
-    Weights("another shape", torched(lambda s: {**s, FIRST: s[FIRST][:3]}), "1 of another shape (backbone"),
-    Weights("another network", torched(lambda _: torch.nn.Linear(2, 2).state_dict()), "2 left over (backbone.bias"),
+    Weights("a weight left over", torched(lambda s: {**s, "x": s[FIRST]}), f"{OTHER}1 left over (x)."),
+    Weights("another shape", torched(lambda s: {**s, FIRST: s[FIRST][:3]}), f"1 of another shape ({FIRST} "),
+    Weights("another network", torched(lambda _: torch.nn.Linear(2, 2).state_dict()), "2 left over (bias, weight)"),
     Weights("two weights of one name", torched(lambda s: {**s, f"module.{FIRST}": s[FIRST]}), "are both called"),
     Weights("not a number", torched(with_value(float("nan"))), f"not finite numbers ({HERE})"),
     Weights("infinite", torched(with_value(float("inf"))), f"not finite numbers ({HERE})"),

@@ -80,5 +80,5 @@ def test_a_pipe_in_a_folder_of_images_holds_nobody_up(ponds: Path, tried: None) 
 
 def test_the_program_itself_ends_with_exit_code_two(ponds: Path, tried: None) -> None:
     (ponds / "odd.jpg").write_bytes(b"<!DOCTYPE html>")
-    program("predict", RUN, "odd.jpg").refuses("odd.jpg is not an image.")
+    program("predict", RUN, "odd.jpg").refuses("odd.jpg is not an image but a web page")
     assert not Path("out").exists()

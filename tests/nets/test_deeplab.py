@@ -96,5 +96,5 @@ def test_norms_are_frozen_by_name() -> None:
 def test_a_file_of_another_backbone_is_refused(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(1), "fc.bias": torch.zeros(1)}, tmp_path / "a.pth")
     layout = published_layout("toy")
-    with pytest.raises(CheckpointError, match="1 left over \\(body.conv1.weight\\)"):
+    with pytest.raises(CheckpointError, match="1 left over \\(conv1.weight\\)"):
         checkpoint.adopt(build_backbone("toy", 8), tmp_path / "a.pth", layout)

@@ -87,7 +87,7 @@ def test_a_network_that_is_absent_is_named_before_its_record(trained: Run) -> No
     answer.refuses("cam.json are missing, so no record has the settings")
     network = trained.path("segmenter.safetensors")
     network.unlink()
-    answer, _ = predict(PRESENT)
+    answer, _ = predict(PRESENT, "--with", "segmenter")
     records = " ".join(str(trained.path(f"{stage}.json")) for stage in stages)
     answer.refuses(f"{network} is missing. Run `snakemake --cores 1 {records}`.")
 

@@ -105,6 +105,20 @@ def test_every_preset_is_valid_and_resolves(preset: Path) -> None:
             ["classifier.train.lr: Input should be greater than 0 (got -1)"],
         ),
         ({"seeds": ["a"]}, ["seeds.0: Input should be a valid integer"]),
+        ({"seeds": {"a": 1}}, ["seeds: write a list, such as [a, b] (got {'a': 1})"]),
+        ({"methods": "cam,supervised"}, ["'cam,supervised' is not one of cam, ", "write several as [cam, supervised]"]),
+        ({"datasets": [False]}, ["datasets.0: YAML reads the words yes, no, on and off", "in quotes, as 'no'"]),
+        ({"datasets": False}, ["datasets: write a list", "in quotes, as 'no'"]),
+        ({"data": {"csv": {False: {"table": "x"}}}}, ["data.csv: YAML reads the words yes, no, on and off"]),
+        ({"data": {"csv": {"ponds": {"table": "x", "classes": [1, 2]}}}},
+         ["data.csv.ponds.classes.0: it must be a text; write it in quotes, as '1' (got 1)"]),
+        ({"data": {"csv": {"ponds": {"table": "x", "separator": ""}}}},
+         ["data.csv.ponds.separator: it is empty; write a text, or leave the key out (got '')"]),
+        ({"data": {"voc12": {"root": "C:\\data\\VOC2012"}}},
+         ["data.voc12.root: 'C:\\\\data\\\\VOC2012' is a path of Windows; write /mnt/c/data/VOC2012"]),
+        ({"overrides": {"mine": {"set": {"classifier": {"checkpoint": "nets\\a.pth"}}}}},
+         ["overrides.mine.set.classifier.checkpoint: ", "is a path of Windows; write nets/a.pth"]),
+        ({"cam": None}, ["cam: write `key: value` lines below it, or leave it out (got None)"]),
         ({"methods": ["cma"]}, ["methods: 'cma' is not one of cam"]),
         ({"datasets": ["voc"]}, ["datasets: 'voc' is not one of shapes, stamps, voc12"]),
         ({"datasets": []}, ["datasets: name at least one"]),
@@ -169,7 +183,7 @@ def test_every_preset_is_valid_and_resolves(preset: Path) -> None:
             ["segmentor", "cam.scale", "seeds.0", "3 problems"],
         ),
     ],
-)
+)  # fmt: skip
 def test_bad_parameters_are_all_named_in_one_line(
     raw: dict[str, object], messages: list[str]
 ) -> None:
@@ -180,6 +194,21 @@ def test_bad_parameters_are_all_named_in_one_line(
     assert text.startswith("my.yaml has ")
     for message in messages:
         assert message in text
+
+
+def test_a_single_value_is_a_list_of_one() -> None:
+    raw: dict[str, Any] = {
+        "seeds": 3,
+        "methods": "cam",
+        "cam": {"scales": 0.5},
+        "overrides": {"mine": {"set": {"segmenter": {"test": {"scales": 2}}}}},
+        "variants": {"cam-beta": {"method": "cam", "grid": {"walk.beta": 4}}},
+    }
+    params = validate_params(raw)
+    assert (params.seeds, params.methods, params.cam.scales) == ((3,), ("cam",), (0.5,))
+    run = Run(params, "shapes", "cam", "common", 3)
+    assert run.settings.segmenter.test.scales == (2,)
+    assert list(params.all_variants) == ["cam-beta-4"]
 
 
 @pytest.mark.parametrize("folder", ["", "work/mine", "work", "a b", "{mine}", "mine'"])

@@ -74,6 +74,20 @@ def test_a_problem_is_named_in_one_line(
     assert not any("\n" in problem for problem in found)
 
 
+def test_one_cause_in_several_images_is_one_line(table: Path) -> None:
+    for number in range(3):
+        mask(table / f"masks/p{number}.png", 1, size=(24, 30 + number))
+    change(table, "p0.png,frog; newt", "p0.png,")
+    change(table, "p1.png,frog; newt", "p1.png,")
+    found = [problem for problem in problems(ponds(table), "ponds") if "The same holds" in problem]
+    assert [problem.partition("The same holds for ")[2] for problem in found] == [
+        "1 more: p1.",
+        "2 more: p1, p2.",
+    ]
+    assert "'p0' has no label" in found[0]
+    assert "p0.png is 30 x 24 px, its image 24 x 24" in found[1]
+
+
 def test_all_problems_are_named_at_once(table: Path) -> None:
     truncate(table / "photos/p0.png")
     mask(table / "masks/p1.png", 9)

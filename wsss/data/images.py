@@ -17,6 +17,7 @@ from wsss.data.index import Entry, replaced_file
 from wsss.data.labelmap import BROKEN, FORMATS
 from wsss.errors import DatasetError
 from wsss.storage.archive import Reader, read_path
+from wsss.storage.content import stand_in
 from wsss.storage.files import checksum
 
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # 16 bits per pixel, in whatever byte order
@@ -152,6 +153,8 @@ def _opened(content: bytes, path: str | Path) -> Iterator[Image.Image]:
             yield picture
     except UnidentifiedImageError:
         formats = ", ".join(FORMATS)
+        if kind := stand_in(content):
+            raise DatasetError(f"{path} is not an image but {kind}.") from None
         raise DatasetError(f"{path} is not an image. Replace it by a file of {formats}.") from None
     except BOMB:
         raise _too_large(path) from None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from wsss.errors import DatasetError
+from wsss.storage.content import stand_in
 
 BACKGROUND = 0
 IGNORE = 255
@@ -62,6 +63,8 @@ def decode(content: bytes, name: str) -> NDArray[np.uint8]:
                 )
             return np.array(picture, np.uint8)
     except UnidentifiedImageError:
+        if kind := stand_in(content):
+            raise DatasetError(f"The mask {name} is not an image but {kind}.") from None
         raise DatasetError(f"The mask {name} is not an image. Replace it by a PNG.") from None
     except BROKEN as error:
         reason = " ".join(str(error).split())

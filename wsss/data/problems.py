@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from wsss.errors import DatasetError
 
 Severity = Literal["error", "remark"]
 
+LISTED_PLACES = 5  # rows or images that are named beside the first one that has a problem
 LISTED_CLASSES = 8  # a longer list of classes is shortened to its most and least frequent ones
 
 
@@ -26,6 +28,39 @@ class Problem:
 
     severity: Severity
     text: str
+
+
+class Causes:
+    """Collects the problems of single images and rows: one line for each cause."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, list[str]] = {}
+        self._texts: dict[str, str] = {}
+
+    def add(self, text: str, place: str, *words: str) -> None:
+        """Add a problem.
+
+        place: the row or image that has it. words: further words of `text` that are of this place alone.
+        """
+        cause = text
+        for word in sorted({place, *words} - {""}, key=len, reverse=True):
+            cause = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "", cause)
+        cause = re.sub(r"\d+", "0", cause)
+        self._texts.setdefault(cause, text)
+        self._places.setdefault(cause, []).append(place)
+
+    def __bool__(self) -> bool:
+        return bool(self._texts)
+
+    def lines(self) -> list[str]:
+        """Return the first problem of each cause, with the places of the others."""
+        return [self._texts[cause] + _others(self._places[cause][1:]) for cause in self._places]
+
+
+def _others(places: Sequence[str]) -> str:
+    if not places:
+        return ""
+    return f" The same holds for {len(places)} more: {shortened(places, LISTED_PLACES)}."
 
 
 def errors(problems: Iterable[Problem]) -> list[str]:

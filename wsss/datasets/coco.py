@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wsss.data import labelmap
 from wsss.data.index import Entry, Index
 from wsss.data.manifest import Sources
-from wsss.data.problems import stop_at
+from wsss.data.problems import Causes, stop_at
 from wsss.data.raw_files import RawFiles, measure
 from wsss.datasets.coco_json import Annotation, CocoImage, Instances, RunLengths
 from wsss.errors import DatasetError, MissingError, WsssError
@@ -67,19 +67,20 @@ def convert(params: CocoParams, dataset: str, archive: Path, raw: RawFiles | Non
     raw.note(_annotations(params, folder) for folder in SPLITS.values())
     problems: list[str] = []
     entries: list[Entry] = []
+    causes = Causes()
     with Writer(archive) as writer:
         for split, image, objects in _images(params, problems):
             try:
                 entry = _entry(params, split, image, objects, raw)
-                if problems:
+                if problems or causes:
                     continue  # nothing is written, but the other problems are named too
                 mask = labelmap.encode(paint(objects, image.size, params.overlap))
                 path = f"{archive}/{image.name}.png"
                 entries.append(replace(entry, mask=path, mask_checksum=checksum(mask)))
                 writer.add(f"{image.name}.png", mask)
             except WsssError as error:
-                problems.append(str(error))
-        stop_at(problems, dataset)
+                causes.add(str(error), image.name)
+        stop_at([*problems, *causes.lines()], dataset)
     return Index(dataset, CLASSES, tuple(entries))
 
 
@@ -98,15 +99,16 @@ def scan(params: CocoParams, dataset: str) -> tuple[Index, list[str]]:
     raw = RawFiles()
     entries: list[Entry] = []
     problems: list[str] = []
+    causes = Causes()
     try:
         for split, image, objects in _images(params, problems):
             try:
                 entries.append(_entry(params, split, image, objects, raw))
             except WsssError as error:
-                problems.append(str(error))
+                causes.add(str(error), image.name)
     except DatasetError as error:
         problems.append(str(error))
-    return Index(dataset, CLASSES, tuple(entries)), problems
+    return Index(dataset, CLASSES, tuple(entries)), [*problems, *causes.lines()]
 
 
 def _images(

@@ -23,6 +23,7 @@ import numpy as np
 from wsss.data.index import is_file_name
 from wsss.datasets.coco_shapes import Faults, fault, is_whole, shape_fault
 from wsss.errors import DatasetError
+from wsss.storage.content import stand_in_at
 from wsss.storage.files import storing
 
 Element = Mapping[str, Any]  # an entry of a list of the file, as parsed
@@ -135,6 +136,8 @@ class Instances:
                 f"{self.path} cannot be read ({error.strerror}). {self._advice or FETCH}"
             ) from None
         except (ijson.JSONError, ValueError, KeyError, TypeError) as error:
+            if kind := stand_in_at(self.path):
+                raise DatasetError(f"{self.path} is {kind}.") from None
             raise DatasetError(
                 f"{self.path} is not an instances file of COCO ({_reason(error)}). "
                 f"{self._advice or UNPACK}"

@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 
 from wsss.data.index import Entry, Index
 from wsss.data.manifest import Sources
-from wsss.data.problems import stop_at
+from wsss.data.problems import Causes, stop_at
 from wsss.data.raw_files import RawFiles, measure
 from wsss.errors import DatasetError, WsssError
 from wsss.settings import CubParams
+from wsss.storage.content import stand_in_at
 
 SPLITS = {"1": "train", "0": "val"}
 TABLES = ("images", "image_class_labels", "train_test_split", "bounding_boxes")
@@ -50,25 +51,28 @@ def scan(params: CubParams, dataset: str, raw: RawFiles | None = None) -> tuple[
         classes = _classes(root, paths, labels)
     except DatasetError as error:
         return Index(dataset, (), ()), [str(error)]
-    entries, problems = [], []
+    entries, causes = [], Causes()
     for number, (path,) in paths.items():
         try:
             split, box = _split(root, splits[number]), _box(root, boxes[number])
             label = classes[int(labels[number][0]) - 1]
             size, checksum = measure(root / "images" / path, raw)
         except WsssError as error:
-            problems.append(str(error))
+            causes.add(str(error), path)
             continue
         image = (root / "images" / path).as_posix()
         name = PurePosixPath(path).stem
         entries.append(Entry(name, image, None, (label,), split, size, checksum, (box,)))
-    return Index(dataset, classes, tuple(entries)), problems
+    return Index(dataset, classes, tuple(entries)), causes.lines()
 
 
 def _table(path: Path) -> dict[str, list[str]]:
     """Return the table as image id -> values, in the order of its lines."""
     try:
-        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line]
+        text = path.read_text(encoding="utf-8")
+        if kind := stand_in_at(path):
+            raise DatasetError(f"{path} is {kind}.")
+        rows = [line.split() for line in text.splitlines() if line]
         return {row[0]: row[1:] for row in rows}
     except (OSError, UnicodeDecodeError, IndexError):
         raise DatasetError(

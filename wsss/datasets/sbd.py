@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from wsss.datasets.name_list import read_names
 from wsss.errors import DatasetError
 
 LISTS = ("train.txt", "val.txt")
@@ -21,13 +22,11 @@ def names(folder: Path) -> set[str]:
     """Return the ids of all images; `folder` is `benchmark_RELEASE/dataset` of the archive."""
     ids: set[str] = set()
     for name in LISTS:
-        try:
-            ids.update((folder / name).read_text(encoding="utf-8").split())
-        except (OSError, UnicodeDecodeError):
-            raise DatasetError(
-                f"{folder / name} cannot be read. Set data.voc12.sbd to the folder `dataset` of SBD "
-                "(`wsss data fetch voc12`), or to '' to do without."
-            ) from None
+        advice = (
+            "Set data.voc12.sbd to the folder `dataset` of SBD (`wsss data fetch voc12`), or to '' to "
+            "do without."
+        )
+        ids.update(read_names(folder / name, advice))
     return ids
 
 

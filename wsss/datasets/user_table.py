@@ -11,13 +11,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from wsss.data.index import SPLITS, Entry, Index, is_file_name
 from wsss.data.manifest import Sources
-from wsss.data.problems import counted, shortened, stop_at
+from wsss.data.problems import Causes, counted, shortened, stop_at
 from wsss.data.raw_files import RawFiles, measure, real_files
 from wsss.datasets.label_names import label_problems, parts
 from wsss.errors import DatasetError, WsssError
 from wsss.settings import CsvParams
 from wsss.settings.data import BACKGROUND_NAME
 from wsss.settings.resolve import closest
+from wsss.storage.content import stand_in_at
 
 REQUIRED = ("image", "labels", "split")
 OPTIONAL = ("mask", "name")
@@ -64,17 +65,19 @@ def scan(params: CsvParams, dataset: str, raw: RawFiles | None = None) -> tuple[
     labels = sorted({label for row in rows for label in row.labels(params.separator)})
     classes = params.classes or tuple(labels)
     entries: list[Entry] = []
-    problems = list(_unlisted(rows, params, dataset))
+    causes = Causes()
     first_lines: dict[str, str] = {}
     for row, name in zip(rows, _names(rows), strict=True):
         try:
             _check(row, name, first_lines)
             entry = _entry(row, name, params, classes, raw)
         except WsssError as error:
-            problems.append(str(error))
+            line = row.where.rpartition(", ")[2]
+            causes.add(str(error), line, row.cells["image"], row.cells.get("mask", ""), name)
             continue
         if len(entry.labels) == len(row.labels(params.separator)):
             entries.append(entry)
+    problems = [*_unlisted(rows, params, dataset), *causes.lines()]
     return Index(dataset, classes, tuple(entries)), problems
 
 
@@ -99,6 +102,8 @@ def _unlisted(rows: Sequence[Row], params: CsvParams, dataset: str) -> Iterator[
 
 def _rows(table: Path) -> Iterator[Row]:
     """Yield the rows; the first line names the columns."""
+    if kind := stand_in_at(table):
+        raise DatasetError(f"{table} is {kind}.")
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
@@ -136,7 +141,15 @@ def _row(where: str, cells: dict[str, str]) -> Row:
         raise DatasetError(
             f"{where}: more or fewer cells than columns. Quote cells that hold commas."
         )
-    return Row(where, {str(key).strip(): value.strip() for key, value in cells.items()})
+    stripped = {str(key).strip(): value.strip() for key, value in cells.items()}
+    paths = {key: _posix(stripped[key]) for key in ("image", "mask") if key in stripped}
+    return Row(where, stripped | paths)
+
+
+def _posix(path: str) -> str:
+    """Return a relative path that was written on Windows with slashes; other paths as they are."""
+    windows = PureWindowsPath(path)
+    return path if windows.drive or windows.root else path.replace("\\", "/")
 
 
 def _names(rows: list[Row]) -> list[str]:

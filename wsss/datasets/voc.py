@@ -15,13 +15,15 @@ from wsss.data.images import load_mask
 from wsss.data.index import Entry, Index
 from wsss.data.index_parts import TRAINING
 from wsss.data.manifest import Sources
-from wsss.data.problems import stop_at
+from wsss.data.problems import Causes, stop_at
 from wsss.data.raw_files import RawFiles, has_void, measure
 from wsss.datasets import sbd
+from wsss.datasets.name_list import read_names
 from wsss.errors import DatasetError, MissingError, WsssError
 from wsss.progress import progress
 from wsss.settings import VocParams
 from wsss.storage.archive import Writer
+from wsss.storage.content import stand_in
 from wsss.storage.files import checksum
 
 CLASSES = (
@@ -139,14 +141,14 @@ def scan(
         splits = _splits(params)
     except DatasetError as error:
         return Index(dataset, CLASSES, ()), [str(error)]
-    entries, problems = [], []
+    entries, causes = [], Causes()
     for split, names in splits.items():
         for name in names:
             try:
                 entries.append(_entry(params, name, split, archive, raw))
             except WsssError as error:
-                problems.append(str(error))
-    return Index(dataset, CLASSES, tuple(entries)), problems
+                causes.add(str(error), name)
+    return Index(dataset, CLASSES, tuple(entries)), causes.lines()
 
 
 def _splits(params: VocParams) -> dict[str, list[str]]:
@@ -169,13 +171,11 @@ def _added(params: VocParams) -> set[str]:
 
 
 def _ids(path: Path) -> list[str]:
-    try:
-        names = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError):
-        raise DatasetError(
-            f"{path} cannot be read. Set data.voc12.root to the folder VOC2012 of the devkit, "
-            "which holds ImageSets, JPEGImages, Annotations and SegmentationClass."
-        ) from None
+    names = read_names(
+        path,
+        "Set data.voc12.root to the folder VOC2012 of the devkit, which holds ImageSets, JPEGImages, "
+        "Annotations and SegmentationClass.",
+    )
     if not names:
         raise DatasetError(f"{path} names no image. Unpack VOCtrainval_11-May-2012.tar again.")
     return names
@@ -253,6 +253,8 @@ def _saliency(
 
 def _labels(content: bytes, path: str) -> list[str]:
     """Return the classes of the objects in an annotation, without its parts and actions."""
+    if kind := stand_in(content, xml=True):
+        raise DatasetError(f"{path} is {kind}.")
     try:
         tree = ElementTree.fromstring(content)  # noqa: S314  # expat refuses exploding entities
     except ElementTree.ParseError as error:

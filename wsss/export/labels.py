@@ -78,9 +78,7 @@ def coco(run: Run, what: str = "pseudo", target: Path | None = None) -> Path:
     try:
         masks: Any = importlib.import_module("pycocotools.mask")
     except ImportError:
-        raise MissingError(
-            "pycocotools is not installed. Run `uv sync --extra coco` (or pip install wsss[coco])."
-        ) from None
+        raise MissingError("pycocotools is not installed. Run `uv sync --extra coco`.") from None
     index = load_index(run.index)
     path = target or run.results / f"coco-{_stem(run, what)}.json"
     images: list[dict[str, object]] = []

@@ -62,9 +62,7 @@ def onnx(run: Run, target: Path | None = None) -> Path:
         library: Any = importlib.import_module("onnx")
         importlib.import_module("onnxscript")
     except ImportError:
-        raise MissingError(
-            "onnx is not installed. Run `uv sync --extra onnx` (or pip install wsss[onnx])."
-        ) from None
+        raise MissingError("onnx is not installed. Run `uv sync --extra onnx`.") from None
     weights, settings = run.path("segmenter.safetensors"), run.settings.segmenter
     classes: list[str] = checkpoint.load(weights)[1]["classes"]
     net = restore(

@@ -1,4 +1,4 @@
-"""Backbones: networks that compute features at several strides; a toy network and any CNN of timm."""
+"""Backbones: networks that compute features at several strides; a toy network and timm's CNNs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from wsss.errors import ConfigError
 
 # Mean and standard deviation of ImageNet (RGB, values in [0, 1]).
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -84,15 +86,15 @@ class TimmBackbone(Backbone):
 
     def __init__(self, name: str, stride: int) -> None:
         super().__init__()
-        import timm  # noqa: PLC0415  # takes four seconds to import
-
-        options: dict[str, Any] = {} if stride == 32 else {"output_stride": stride}
-        body: Any = timm.create_model(name, num_classes=0, global_pool="", **options)
+        body = timm_model(name, **({} if stride == 32 else {"output_stride": stride}))
         self.body = body
         normalisation = body.default_cfg
         self.mean, self.std = tuple(normalisation["mean"]), tuple(normalisation["std"])
-        with torch.inference_mode():
-            probe = self.eval()(torch.zeros(1, 3, 128, 128))
+        try:
+            with torch.inference_mode():
+                probe = self.eval()(torch.zeros(1, 3, 128, 128))
+        except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise unusable(name, error) from None
         self.channels = tuple(feature.shape[1] for feature in probe)
         self.strides = tuple(128 // feature.shape[-1] for feature in probe)
         self.train()
@@ -101,6 +103,31 @@ class TimmBackbone(Backbone):
         """Return the intermediate features of stride 4 or more, then the last features."""
         last, features = self.body.forward_intermediates(images)
         return [feature for feature in features[:-1] if _stride(images, feature) >= 4] + [last]
+
+
+def timm_model(name: str, **options: bool | int | str) -> Any:
+    """Return a network of timm with random weights, without its pooling and classifier.
+
+    Raises:
+        ConfigError: timm cannot build it in this form.
+    """
+    import timm  # noqa: PLC0415  # takes four seconds to import
+
+    create: Any = timm.create_model  # its own types do not know the options of networks
+    try:
+        return create(name, **{"num_classes": 0, "global_pool": "", **options})
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise unusable(name, error) from None
+
+
+def unusable(name: str, error: Exception) -> ConfigError:
+    """Return the error for a network of timm that has no feature maps for images of any size."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+    return ConfigError(
+        f"{name} cannot be a backbone with this stride ({reason}). Set stride: 32, or take another "
+        "network: of timm's, convolutional ones and plain transformers can, such as resnet50 and "
+        "vit_small_patch16_224.dino."
+    )
 
 
 def _stride(images: Tensor, feature: Tensor) -> int:

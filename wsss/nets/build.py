@@ -12,6 +12,8 @@ from wsss.nets.backbone import Backbone, TimmBackbone, ToyBackbone
 from wsss.nets.resnet38 import ResNet38
 from wsss.nets.resnet101_caffe import PUBLISHED, CaffeResNet101
 from wsss.nets.resnet_irn import IrnResNet
+from wsss.nets.timm_transformer import TimmTransformer
+from wsss.settings import timm_models
 from wsss.storage.checkpoint import Layout, fill
 
 
@@ -29,7 +31,11 @@ def build_backbone(name: str, stride: int) -> Backbone:
         return ResNet38()
     if name in ("resnet50_irn", "resnet152_irn"):
         return IrnResNet(name.removesuffix("_irn"))
-    return ToyBackbone(stride) if name == "toy" else TimmBackbone(name, stride)
+    if name == "toy":
+        return ToyBackbone(stride)
+    if timm_models.module_of(name) not in timm_models.PLAIN_TRANSFORMERS:
+        return TimmBackbone(name, stride)
+    return TimmTransformer(name)
 
 
 def published_layout(name: str) -> Layout:

@@ -15,6 +15,7 @@ from wsss.runs.knowledge import Knowledge
 from wsss.runs.record import RecordModel, read_record
 from wsss.runs.run import Run, network_settings
 from wsss.settings.networks import NetParams
+from wsss.storage.content import file_and_key
 
 
 class WeightsRecord(RecordModel):
@@ -115,7 +116,7 @@ def _start(network: NetParams, checkpoint: str | None, words: str | None) -> Sta
     """Return what a network begins with; checkpoint: the file of the whole network, if published."""
     file = checkpoint or getattr(network, "initial_file", None)
     if file:
-        learned = knowledge.of_file(file, words)
+        learned = knowledge.of_file(file_and_key(file)[0], words)
         name = file.rpartition("/")[2]
         origin = f"{'published' if checkpoint else 'from'} {name} ({learned.data})"
         return Start(network.backbone, origin, learned)

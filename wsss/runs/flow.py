@@ -38,6 +38,7 @@ from wsss.runs.staleness import stale
 from wsss.settings import history, method_spec
 from wsss.settings.layers import Layer
 from wsss.settings.resolve import BUILT_IN, expanded, layers_text, read_layers, validate_layers
+from wsss.storage.content import file_and_key
 from wsss.storage.files import write_text
 
 PARAMS_FOLDER = Path(".snakemake/wsss")
@@ -266,7 +267,7 @@ class Flow:
         def path(wildcards: Wildcards) -> list[str]:
             params = getattr(self.run(wildcards).settings, stage)
             name = params.checkpoint or params.initial_file
-            return [name] if name else []
+            return [file_and_key(name)[0]] if name else []
 
         return path
 
@@ -275,7 +276,7 @@ class Flow:
         run = self.run(wildcards)
         checkpoint = run.settings.networks[wildcards.network].checkpoint
         return [
-            *([checkpoint] if checkpoint else []),
+            *([file_and_key(checkpoint)[0]] if checkpoint else []),
             *(run.path(f"{name}.safetensors").as_posix() for name in run.after(wildcards.network)),
         ]
 

@@ -18,6 +18,7 @@ from wsss.runs.run import RUN_PATTERN, WORK, Run, network_settings, planned_runs
 from wsss.runs.sources import stages_before
 from wsss.settings import Params
 from wsss.settings.weight_files import weight_file
+from wsss.storage.content import file_and_key
 
 PAGE = "docs/weights.md has every file of weights."
 OFFLINE = "WSSS_OFFLINE"
@@ -110,7 +111,8 @@ def _weights(run: Run, stage: str) -> Iterator[MissingFile]:
     if stage not in (*run.spec.networks, *NETWORKS):
         return
     network = network_settings(run.settings, stage)
-    named = network.checkpoint or getattr(network, "initial_file", None)
+    source = network.checkpoint or getattr(network, "initial_file", None)
+    named = file_and_key(source)[0] if source else None
     if named and not Path(named).exists():
         listed = weight_file(named)
         advice = listed.instruction if listed else "Put the file there, or correct the setting."

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 RawSettings = dict[str, Any]  # nested settings as a YAML file holds them, not validated
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Item = TypeVar("Item")
+
+
+def as_list(value: object) -> object:
+    """Return a single value as a list of one, as `--config seeds=3` gives it; other values as they are."""
+    is_single = isinstance(value, int | float | str) and not isinstance(value, bool)
+    return (value,) if is_single and value != "" else value
+
+
+ListOf = Annotated[tuple[Item, ...], BeforeValidator(as_list)]  # a single value is a list of one
 Calibrated = Literal["calibrated"]  # a threshold that the stage `calibrate` chooses
 CALIBRATED: Calibrated = "calibrated"
 

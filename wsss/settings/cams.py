@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from wsss.settings.base import Strict
+from wsss.settings.base import ListOf, Strict
 
 Resize = Literal["picture", "picture_gpu", "bicubic", "bilinear", "bilinear_corners"]
 RESIZE = (
@@ -24,7 +24,7 @@ BATCH_MEGAPIXELS = (
 class CamParams(Strict):
     """Inference of CAMs at several scales."""
 
-    scales: tuple[PositiveFloat, ...] = Field(
+    scales: ListOf[PositiveFloat] = Field(
         (1.0, 0.5, 1.5, 2.0),
         description="factors by which images are resized before the forward passes (PSA and IRNet: 1, "
         "0.5, 1.5, 2)",

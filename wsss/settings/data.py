@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from wsss.settings.base import Strict
+from wsss.settings.base import ListOf, Strict
 
 BACKGROUND_NAME = "background"  # label 0 of every dataset
 
@@ -109,7 +109,7 @@ class CsvParams(Strict):
     separator: Annotated[str, Field(min_length=1)] = Field(
         ";", description="text between two labels of one image"
     )
-    classes: tuple[str, ...] = Field(
+    classes: ListOf[str] = Field(
         (),
         description="names of all classes in the order of their numbers in the masks, from 1 on, "
         "without background; empty: the labels of the table, sorted by name",

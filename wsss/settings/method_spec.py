@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from wsss.errors import ConfigError
-from wsss.settings.base import Strict, merge
+from wsss.settings.base import ListOf, Strict, merge
 from wsss.settings.networks import HyperParameters
 
 FOLDER = Path(__file__).parents[1] / "methods"
@@ -40,9 +40,9 @@ TYPES: dict[str, Any] = {
     "int": StrictInt,
     "float": StrictFloat,
     "str": StrictStr,
-    "list[int]": tuple[StrictInt, ...],
-    "list[float]": tuple[StrictFloat, ...],
-    "list[str]": tuple[StrictStr, ...],
+    "list[int]": ListOf[StrictInt],
+    "list[float]": ListOf[StrictFloat],
+    "list[str]": ListOf[StrictStr],
 }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from wsss.settings import timm_models
 from wsss.settings.base import Strict
 from wsss.settings.training import AugmentParams, TrainParams
 
@@ -27,6 +28,12 @@ FIXED = {
 }
 
 
+OWN = ("toy", *FIXED)  # the backbones that are not timm's
+PATCH_PX = (
+    14  # side of the patches of some transformers; no convolutional network has it as its stride
+)
+
+
 class NetParams(Strict):
     """The backbone of a network."""
 
@@ -36,17 +43,35 @@ class NetParams(Strict):
         "toy",
         description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), resnet152_irn (CRT), "
         "resnet101_caffe (DeepLab-v2; stride 8), vit_toy (stride 8), deit_small_patch16_224 and its "
-        "like (stride 16), or any convolutional network that timm offers, such as resnet50",
+        "like (stride 16), any convolutional network that timm offers, such as resnet50, or one of its "
+        "plain transformers (ViT, DINO, DINOv2, CLIP, SigLIP, EVA), such as vit_small_patch14_dinov2, whose "
+        "stride is the side of its patches",
     )
     weights: Literal["none", "imagenet"] = Field("none", description="initial weights")
-    stride: Literal[4, 8, 16, 32] = Field(8, description="pixels per cell of the last features")
+    stride: Literal[4, 8, 14, 16, 32] = Field(8, description="pixels per cell of the last features")
+
+    @field_validator("backbone")
+    @classmethod
+    def _exists(cls, backbone: str) -> str:
+        problem = "" if backbone in OWN else timm_models.problem(backbone)
+        if problem:
+            raise ValueError(problem)
+        return backbone
 
     @model_validator(mode="after")
     def _stride_fits(self) -> NetParams:
-        only = FIXED.get(self.backbone, (self.stride,))[0]
-        if self.stride != only and not self.resampled:
+        only = FIXED[self.backbone][0] if self.backbone in FIXED else self._patch
+        if self.resampled:
+            return self
+        if only is not None and self.stride != only:
             raise ValueError(f"{self.backbone} has stride {only}: set stride to it")
+        if only is None and self.stride == PATCH_PX:
+            raise ValueError(f"{PATCH_PX} is the stride of transformers alone: set 4, 8, 16 or 32")
         return self
+
+    @property
+    def _patch(self) -> int | None:
+        return None if self.backbone in OWN else timm_models.patch_of(self.backbone)
 
     @property
     def relative(self) -> str:
@@ -80,7 +105,7 @@ class PretrainedParams(NetParams):
 
     checkpoint: str | None = Field(
         None,
-        description="file with published weights of this whole network, taken instead of training",
+        description="file with published weights of this whole network, taken instead of training, or FILE:key for a part of it",
     )
     extra_knowledge: str | None = Field(None, description=EXTRA_KNOWLEDGE)
 
@@ -100,7 +125,8 @@ class ClassifierParams(NetParams):
     """The network that learns the image-level labels and whose maps become CAMs."""
 
     checkpoint: str | None = Field(
-        None, description="file of published weights that are taken instead of training"
+        None,
+        description="file of published weights that are taken instead of training, or FILE:key for a part of it",
     )
     extra_knowledge: str | None = Field(None, description=EXTRA_KNOWLEDGE)
     auxiliary_cnn: AuxiliaryCnnParams | None = Field(

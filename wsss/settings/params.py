@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from wsss.settings import method_spec
-from wsss.settings.base import CALIBRATED, Calibrated, Fraction, RawSettings, Strict
+from wsss.settings.base import CALIBRATED, Calibrated, Fraction, ListOf, RawSettings, Strict
 from wsss.settings.cams import CamParams
 from wsss.settings.data import DataParams
 from wsss.settings.imports import ImportParams
@@ -116,20 +116,20 @@ class RunSelection(Strict):
         None,
         description="experiment of params/, such as voc12, that lies below this file's changed lines",
     )
-    datasets: tuple[str, ...] = Field(
+    datasets: ListOf[str] = Field(
         ("shapes",),
         description="datasets to run on: shapes, stamps, voc12, coco14, cub, or names in data.csv",
     )
-    methods: tuple[str, ...] = Field(
+    methods: ListOf[str] = Field(
         ("cam", "supervised"), description="methods to run; `wsss methods` lists them"
     )
-    methods_path: tuple[str, ...] = Field(
+    methods_path: ListOf[str] = Field(
         (), description="folders with methods of your own (docs/add-a-method.md)"
     )
-    protocols: tuple[Literal["published", "common"], ...] = Field(
+    protocols: ListOf[Literal["published", "common"]] = Field(
         ("common",), description="common: all methods alike; published: each method as in its paper"
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+    seeds: ListOf[Annotated[int, Field(ge=0)]] = Field(
         (0,), description="random seeds; one run for each"
     )
     shards: PositiveInt = Field(

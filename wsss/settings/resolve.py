@@ -23,6 +23,7 @@ from wsss.settings import (
     experiments,
     imports,
     method_spec,
+    phrases,
     variants,
 )
 from wsss.settings.base import RawSettings, merge
@@ -86,7 +87,10 @@ def read_yaml(path: Path) -> RawSettings:
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist. Name a parameter file with --params.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{path} is not valid YAML: {reason}{phrases.yaml_advice(reason)}"
+        ) from None
     if not isinstance(content or {}, dict) or not all(
         isinstance(key, str) for key in content or {}
     ):
@@ -153,7 +157,7 @@ def validate_layers(layers: Sequence[Layer], where: str) -> Params:
         params = Params.model_validate(merge(defaults, raw))
     except ValidationError as error:
         raise _listed(describe_problems(error, Params), where) from None
-    problems = list(_impossible(params))
+    problems = [*phrases.foreign_paths(raw), *_impossible(params)]
     if problems:
         raise _listed(problems, where)
     return params
@@ -170,12 +174,13 @@ def describe_problems(
     """Return one phrase for each problem: the key, what is wrong, what is allowed."""
     problems = []
     for item in error.errors():
-        key = (prefix + ".".join(str(part) for part in item["loc"])).rstrip(".")
+        location = item["loc"][:-2] if item["loc"][-1:] == ("[key]",) else item["loc"]
+        key = (prefix + ".".join(str(part) for part in location)).rstrip(".")
         if key in MOVED:
             problems.append(f"unknown key {key}; {MOVED[key]}")
         elif item["type"] == "extra_forbidden" and "." in str(item["loc"][-1]):
             *sections, name = str(item["loc"][-1]).split(".")
-            nested = f"{name}: {_short(item['input'])}"
+            nested = f"{name}: {phrases.short(item['input'])}"
             for section in reversed(sections):
                 nested = f"{section}: {{{nested}}}"
             problems.append(f"unknown key {key}; write {nested}")
@@ -185,8 +190,7 @@ def describe_problems(
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(siblings)}"
             problems.append(f"unknown key {key}; {hint}")
         else:
-            text = item["msg"].removeprefix("Value error, ")
-            problems.append(f"{key}: {text} (got {_short(item['input'])})")
+            problems.append(f"{key}: {phrases.phrase(item)}")
     return problems
 
 
@@ -194,11 +198,6 @@ def closest(name: str, names: Sequence[str]) -> list[str]:
     """Return, in a list, the name that `name` was renamed to or resembles most; else an empty list."""
     renamed = [new for new in RENAMED.get(name, ()) if new in names]
     return renamed[:1] or difflib.get_close_matches(name, names, 1, cutoff=0.5)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> Iterator[str]:
@@ -255,7 +254,9 @@ def _impossible(params: Params) -> Iterator[str]:
 def _selection(key: str, chosen: Sequence[object], allowed: Sequence[object]) -> Iterator[str]:
     for name in chosen:
         if name not in allowed:
-            yield f"{key}: {name!r} is not one of {', '.join(map(str, allowed))}"
+            listed = [part.strip() for part in str(name).split(",")]
+            as_list = f"; write several as [{', '.join(listed)}]" if len(listed) > 1 else ""
+            yield f"{key}: {name!r} is not one of {', '.join(map(str, allowed))}{as_list}"
     if not chosen:
         yield f"{key}: name at least one"
     if len(set(chosen)) != len(chosen):

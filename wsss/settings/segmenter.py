@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from wsss.settings import presets
-from wsss.settings.base import CrfName, Strict
+from wsss.settings.base import CrfName, ListOf, Strict
 from wsss.settings.cams import BATCH_MEGAPIXELS, RESIZE, Resize
 from wsss.settings.networks import PretrainedParams
 from wsss.settings.training import AugmentParams, TrainParams
@@ -16,7 +16,7 @@ from wsss.settings.training import AugmentParams, TrainParams
 class SegmenterTestParams(Strict):
     """Inference of the segmenter."""
 
-    scales: tuple[PositiveFloat, ...] = Field(
+    scales: ListOf[PositiveFloat] = Field(
         (0.75, 1.0, 1.25),
         description="factors by which images are resized before the forward passes",
     )
@@ -75,12 +75,12 @@ class SegmenterParams(PretrainedParams):
         description="deeplab_v2; deeplab_v1 and deeplab_v3plus as in YudeWang's code base; resnet38: "
         "MCTformer's head",
     )
-    rates: tuple[PositiveInt, ...] = Field(
+    rates: ListOf[PositiveInt] = Field(
         (1, 2, 4, 6),
         description="dilations of the head's convolutions; deeplab_v1 and resnet38 use the first one "
         "alone",
     )
-    msc: tuple[PositiveFloat, ...] = Field(
+    msc: ListOf[PositiveFloat] = Field(
         (),
         description="factors of smaller copies of the image that the network also processes; the maximum "
         "over all of them counts, and each is trained (DeepLab-v2: 0.5, 0.75)",

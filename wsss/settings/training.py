@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from wsss.settings.base import Fraction, Strict
+from wsss.settings.base import Fraction, ListOf, Strict
 
 
 class AugmentParams(Strict):
@@ -16,7 +16,7 @@ class AugmentParams(Strict):
     scale: tuple[PositiveFloat, PositiveFloat] = Field(
         (0.75, 1.25), description="range of the resize factor, drawn uniformly"
     )
-    scales: tuple[PositiveFloat, ...] = Field(
+    scales: ListOf[PositiveFloat] = Field(
         (), description="instead of scale: factors, one of which is drawn (DeepLab-v2)"
     )
     long_side_px: tuple[PositiveInt, PositiveInt] | None = Field(
@@ -129,7 +129,7 @@ Optimizer = Literal["sgd", "adamw"]
 class PartParams(Strict):
     """A part of a network with its own way of training; a key that is null is as in the rest."""
 
-    names: tuple[str, ...] = Field(description="patterns of the names of the part's weights")
+    names: ListOf[str] = Field(description="patterns of the names of the part's weights")
     optimizer: Optimizer | None = Field(None, description="update rule")
     lr: PositiveFloat | None = Field(None, description="learning rate")
     head: tuple[str, ...] | None = Field(None, description="patterns of the names of new layers")
@@ -161,7 +161,7 @@ class TrainParams(Strict):
     )
     optimizer: Optimizer = Field("adamw", description="update rule")
     lr: PositiveFloat = Field(4e-3, description="learning rate of the backbone")
-    head: tuple[str, ...] = Field(
+    head: ListOf[str] = Field(
         (),
         description="patterns of the names of new layers; empty: all layers outside the backbone",
     )
@@ -170,7 +170,7 @@ class TrainParams(Strict):
         None,
         description="factor on lr for biases of new layers; null: head_lr_scale (DeepLab: 20)",
     )
-    bias: tuple[str, ...] = Field(
+    bias: ListOf[str] = Field(
         ("*bias",),
         description="patterns of the names of weights that count as biases (SemFormer: position tables "
         "too)",
@@ -185,11 +185,11 @@ class TrainParams(Strict):
     nesterov: bool = Field(False, description="whether sgd uses Nesterov momentum")
     weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="weight decay")
     decay_bias: bool = Field(True, description="whether biases decay too (DeepLab: no)")
-    frozen: tuple[str, ...] = Field(
+    frozen: ListOf[str] = Field(
         (),
         description="patterns of the names of weights that are not trained, such as backbone.conv1a.*",
     )
-    undecayed: tuple[str, ...] = Field(
+    undecayed: ListOf[str] = Field(
         (), description="patterns of the names of weights that do not decay, such as *pos_embed"
     )
     parts: tuple[PartParams, ...] = Field(
@@ -202,7 +202,7 @@ class TrainParams(Strict):
         "towards lr_last (DeiT, MCTformer, PCSS); milestones: a tenth after each milestone "
         "(CRT); constant",
     )
-    milestones: tuple[PositiveInt, ...] = Field(
+    milestones: ListOf[PositiveInt] = Field(
         (),
         description="schedule milestones: epochs, counted from 1; the rate falls at every multiple of "
         "each",

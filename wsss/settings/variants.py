@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from wsss.settings.base import RawSettings, Strict, merge
+from wsss.settings.base import ListOf, RawSettings, Strict, merge
 
 NAME = re.compile(r"[A-Za-z][\w.-]*")
 Value = bool | int | float | str
@@ -28,7 +28,7 @@ class Variant(Strict):
     set: RawSettings = Field(
         {}, description="sections to change, as in params.yaml and in `set` of an override"
     )
-    grid: dict[str, tuple[Value, ...]] = Field(
+    grid: dict[str, ListOf[Value]] = Field(
         {},
         description="key, such as walk.beta, -> values; each combination of values is one variant, "
         "whose name is this one's with the values behind it",

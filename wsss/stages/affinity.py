@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +26,8 @@ from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
 from wsss.settings import AffinityParams
 from wsss.storage.archive import Reader
+from wsss.storage.checkpoint import Layout
+from wsss.training.fitting import Choice, changed
 from wsss.training.loop import Objective
 from wsss.training.session import adopt_published, initialise, train_network
 
@@ -85,8 +86,15 @@ def affinity(run: Run) -> None:
     net, weights = initialise(lambda: build_affinity_network(params), run, "affinity")
     if params.checkpoint:
         runtime = Runtime.start(params.train.precision)
-        source, layout = Path(params.checkpoint), affinity_layout(params)
-        adopt_published(run, "affinity", net, source, layout, runtime)
+
+        def build(choice: Choice) -> tuple[nn.Module, Layout]:
+            other = changed(params, choice)
+            layout = affinity_layout(other)  # first: there is none for most backbones
+            return build_affinity_network(other), layout
+
+        adopt_published(
+            run, "affinity", net, params.checkpoint, affinity_layout(params), build, runtime
+        )
         return
     train_network(
         run,

@@ -16,7 +16,7 @@ from wsss.data.index import Entry, Index, load_index, replaced
 from wsss.data.index_parts import TRAINING
 from wsss.data.labelmap import IGNORE, misfits
 from wsss.data.numbering import masks_of
-from wsss.data.problems import Problem, Severity, index_problems, summary
+from wsss.data.problems import Causes, Problem, Severity, index_problems, summary
 from wsss.datasets import coco, cub, user_table, voc
 from wsss.datasets.drawn import stamps
 from wsss.datasets.facts import differences, is_public
@@ -74,12 +74,14 @@ def _problems(params: Params, dataset: str, source: Source) -> Iterator[Problem]
     yield from _errors(_labels(index))
     yield from _errors(_copies(index))
     masked: list[tuple[Entry, NDArray[np.bool_]]] = []
+    causes = Causes()
     for entry in progress(index.images, f"checking {dataset}", len(index.images)):
-        yield from _errors(_image(entry))
         values, mask_problems = _mask(entry, index)
-        yield from _errors(mask_problems)
+        for text in (*_image(entry), *mask_problems):
+            causes.add(text, entry.name, entry.path, entry.mask or "")
         if values is not None:
             masked.append((entry, values))
+    yield from _errors(causes.lines())
     if dataset == "voc12":
         yield from _errors(voc.without_void(_lacking_void(masked)))
     if not source.misnamed:
@@ -122,22 +124,28 @@ def _scan(params: Params, dataset: str) -> Source:
         return Source(None, [str(error)])
 
 
-def _labels(index: Index) -> Iterator[str]:
+def _labels(index: Index) -> list[str]:
+    causes = Causes()
     for entry in index.split(*TRAINING):
         if not entry.labels:
-            yield f"The training image {entry.name!r} has no label. Name its classes or remove it."
+            text = f"The training image {entry.name!r} has no label. Name its classes or remove it."
+            causes.add(text, entry.name)
+    return causes.lines()
 
 
-def _copies(index: Index) -> Iterator[str]:
-    """Yield images whose bytes are in two splits: scored images must not be trained on."""
+def _copies(index: Index) -> list[str]:
+    """Return a line on images whose bytes are in two splits: scored images must not be trained on."""
+    causes = Causes()
     by_checksum: dict[str, Entry] = {}
     for entry in index.images:
         other = by_checksum.setdefault(entry.checksum, entry)
         if other.split != entry.split:
-            yield (
+            text = (
                 f"The images {other.name!r} ({other.split}) and {entry.name!r} ({entry.split}) "
                 "are the same. Keep one of them."
             )
+            causes.add(text, entry.name, other.name)
+    return causes.lines()
 
 
 def _image(entry: Entry) -> Iterator[str]:

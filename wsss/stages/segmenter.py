@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from wsss.data.images import LabelReader, load_entry_mask
 from wsss.data.index import Entry, load_index
@@ -19,6 +19,8 @@ from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
 from wsss.settings import SegmenterParams
 from wsss.storage.archive import Reader
+from wsss.storage.checkpoint import Layout
+from wsss.training.fitting import Choice, changed
 from wsss.training.loop import Objective
 from wsss.training.session import adopt_published, initialise, train_network
 
@@ -52,8 +54,15 @@ def segmenter(run: Run) -> None:
     net, weights = initial_segmenter(run, len(index.classes))
     if params.checkpoint:
         runtime = Runtime.start(params.train.precision)
-        source, layout = Path(params.checkpoint), segmenter_layout(params)
-        adopt_published(run, "segmenter", net, source, layout, runtime)
+
+        def build(choice: Choice) -> tuple[nn.Module, Layout]:
+            other = changed(params, choice)
+            layout = segmenter_layout(other)  # first: there is none for most backbones
+            return build_deeplab(other, choice.classes), layout
+
+        adopt_published(
+            run, "segmenter", net, params.checkpoint, segmenter_layout(params), build, runtime
+        )
         return
     objective = Segmentation(net, params)
     if run.spec.learns_masks:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,7 +30,9 @@ from wsss.scores.metrics import (
     mean_average_precision,
 )
 from wsss.storage import checkpoint
+from wsss.storage.checkpoint import Layout
 from wsss.training.batches import Squares
+from wsss.training.fitting import Choice, changed
 from wsss.training.loop import Objective
 from wsss.training.session import adopt_published, initialise, train_network, write_computed
 
@@ -94,8 +96,9 @@ def train(run: Run, name: str) -> None:
         return {} if run.spec.localizes else validate(method, net, scored)
 
     if params.checkpoint:
-        source = Path(params.checkpoint)
-        adopt_published(run, name, net, source, method.layout(name), runtime, measure)
+        build = functools.partial(other_network, method, name)
+        layout = method.layout(name)
+        adopt_published(run, name, net, params.checkpoint, layout, build, runtime, measure)
         return
     if run.spec.warning:
         log.warning("%s: %s", run, run.spec.warning)
@@ -103,6 +106,14 @@ def train(run: Run, name: str) -> None:
     objective = Classification(method, name, net, earlier, squares)
     paths = [run.path(f"{other}.safetensors") for other in earlier]
     train_network(run, name, objective, [*paths, *weights], measure=measure)
+
+
+def other_network(method: Method, name: str, choice: Choice) -> tuple[nn.Module, Layout]:
+    """Return a network of a method with another backbone, crop or number of classes."""
+    params = {**method.params, name: changed(method.params[name], choice)}
+    other = type(method)(params, choice.classes)
+    layout = other.layout(name)  # first: there is none for most backbones
+    return other.build(name), layout
 
 
 def restore_network(run: Run, method: Method, name: str, runtime: Runtime) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -37,8 +38,10 @@ from wsss.settings import (
 )
 from wsss.storage import checkpoint
 from wsss.storage.checkpoint import Layout
+from wsss.storage.content import file_and_key
 from wsss.storage.files import write_text
 from wsss.training.batches import MaskReader, Schedule, TrainingImages
+from wsss.training.fitting import Build, Choice, backbone_suggestion, suggestion
 from wsss.training.loop import Objective, Training, fit
 
 EMPTY_LOG = "step,epoch,lr,loss\n"  # of a network that was not trained here
@@ -60,10 +63,11 @@ def initialise(build: Callable[[], Built], run: Run, stage: str) -> tuple[Built,
     net = build()
     params = network_params(run, stage)
     if isinstance(params, PretrainedParams) and params.initial_file and not params.checkpoint:
-        source = Path(params.initial_file)
-        checkpoint.adopt(net.backbone, source, published_layout(params.backbone))
+        source = params.initial_file
+        advise = functools.partial(backbone_suggestion, params=params)
+        checkpoint.adopt(net.backbone, source, published_layout(params.backbone), advise)
         log.info("initial weights of the %s: %s", stage, source)
-        return net, [source]
+        return net, [Path(file_and_key(source)[0])]
     sources = []
     for attribute, name in initial_weights(run.settings, stage).items():
         sources.append(initial_weights_path(name))
@@ -161,24 +165,30 @@ def adopt_published(
     run: Run,
     stage: str,
     net: Network,
-    source: Path,
+    source: str,
     layout: Layout,
+    build: Build,
     runtime: Runtime,
     measure: Metrics = dict,
 ) -> None:
     """Write published weights as the weights of a stage, with an empty log and the record.
 
-    source: the published file. layout: translates the names of its tensors. measure: as in
-    `train_network`.
+    source: the published file, or `FILE:key`. layout: translates the names of its tensors. build: returns
+    the network with other settings, and the layout of its file. measure: as in `train_network`.
     """
     record = recorder(run, stage, runtime.name)
-    checkpoint.adopt(net, source, layout)
+    index = load_index(run.index, *index_parts(run, stage))
+    params = network_params(run, stage)
+    present = Choice(params.backbone, params.augment.crop_px, len(index.classes))
+    advise = functools.partial(suggestion, build=build, present=present)
+    checkpoint.adopt(net, source, layout, advise)
     runtime.place(net)
     if not runtime.is_main:
         return
-    weights = _write(run, stage, net.state_dict(), load_index(run.index, *index_parts(run, stage)))
+    weights = _write(run, stage, net.state_dict(), index)
     path, size = run.path(f"{stage}.json"), _size(net, None, runtime)
-    inputs, outputs = [*index_files(run, stage), source], [weights, weights.with_suffix(".csv")]
+    inputs = [*index_files(run, stage), Path(file_and_key(source)[0])]
+    outputs = [weights, weights.with_suffix(".csv")]
     record.write(path, inputs, outputs, metrics=measure(), **size)
     log.info("%s from %s -> %s", stage, source, weights)
 
