@@ -163,7 +163,10 @@ def test_published_runs_keep_each_paper_s_numbers() -> None:
             continue
         params = validate_params({"methods": [method], "protocols": ["published"]})
         settings = resolve_settings(params, "voc12", method, "published")
-        labels, numbers = settings.affinity.confident, published_thresholds(method_spec.spec(method))
+        labels, numbers = (
+            settings.affinity.confident,
+            published_thresholds(method_spec.spec(method)),
+        )
         used = [settings.evaluation.seed_threshold, settings.pseudo.threshold]
         assert used == [numbers.seed, numbers.pseudo]
         assert not {"calibrated"} & {labels.foreground, labels.background}
