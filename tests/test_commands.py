@@ -35,7 +35,8 @@ COVERED = {
     r"snakemake --cores 64 --profile slurm --configfile params/voc12.yaml": (
         f"{FLOW}_voc.py::test_irnets_published_path_leads_to_a_table"
     ),
-    r"snakemake --cores 64 --profile slurm --profile mysite --configfile params/voc12.yaml": (
+    r"snakemake --cores 64 --profile slurm --profile mysite --configfile params/voc12.yaml"
+    r"( --dry-run| --config .*)?": (
         f"{FLOW}_site.py::test_a_later_profile_replaces_keys_as_a_whole"
     ),
     r"snakemake --cores 2 --profile slurm --configfile params/smoke.yaml": (
