@@ -93,6 +93,12 @@ def of_imagenet(name: str, source: str = "") -> Knowledge:
     return of_tag(origin) if origin else SOME_IMAGENET
 
 
+def of_initial(name: str, source: str = "") -> Knowledge:
+    """Return what initial weights such as `resnet50.imagenet` were trained on; source: of `of_imagenet`."""
+    listed = weight_file(name)
+    return _of_listed(listed) if listed else of_imagenet(name.rpartition(".")[0], source)
+
+
 def of_tag(tag: str) -> Knowledge:
     """Return what the weights with a tag of timm's were trained on."""
     parts = tag.split("_")

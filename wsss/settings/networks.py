@@ -22,9 +22,12 @@ FIXED = {
     "deit_base_patch16_224": (16, "deit_base_patch16_224.fb_in1k"),
     "deit_base_distilled_patch16_224": (16, "deit_base_distilled_patch16_224.fb_in1k"),
     "vit_base_patch16_224": (16, "vit_base_patch16_224.orig_in21k_ft_in1k"),
+    "clip_toy": (8, "clip_toy"),
+    "vit_base_patch16_clip_224": (16, "vit_base_patch16_clip_quickgelu_224.openai"),
     "conformer_toy": (8, "conformer_toy"),
     "conformer_small_patch16": (16, "conformer_small_patch16"),
 }
+CLIP_TOWER = "vit_base_patch16_clip_224"  # the backbone that `weights: clip` are of
 
 
 class NetParams(Strict):
@@ -36,9 +39,12 @@ class NetParams(Strict):
         "toy",
         description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), resnet152_irn (CRT), "
         "resnet101_caffe (DeepLab-v2; stride 8), vit_toy (stride 8), deit_small_patch16_224 and its "
-        "like (stride 16), or any convolutional network that timm offers, such as resnet50",
+        "like (stride 16), clip_toy (stride 8), vit_base_patch16_clip_224 (CLIP; stride 16), or any convolutional network that timm offers, such as resnet50",
     )
-    weights: Literal["none", "imagenet"] = Field("none", description="initial weights")
+    weights: Literal["none", "imagenet", "clip"] = Field(
+        "none",
+        description="initial weights; clip: those of CLIP's image tower (vit_base_patch16_clip_224)",
+    )
     stride: Literal[4, 8, 16, 32] = Field(8, description="pixels per cell of the last features")
 
     @model_validator(mode="after")
@@ -46,6 +52,16 @@ class NetParams(Strict):
         only = FIXED.get(self.backbone, (self.stride,))[0]
         if self.stride != only and not self.resampled:
             raise ValueError(f"{self.backbone} has stride {only}: set stride to it")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> NetParams:
+        is_tower = self.backbone == CLIP_TOWER
+        if self.weights != "none" and is_tower != (self.weights == "clip"):
+            other = "clip" if is_tower else "imagenet"
+            raise ValueError(
+                f"{self.backbone} has no weights {self.weights!r}: set weights to {other}"
+            )
         return self
 
     @property
