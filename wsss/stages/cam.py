@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
+from torch import Tensor
+
 from wsss.data.index import Entry, Index, load_index
 from wsss.data.normalisation import Normalisation
+from wsss.data.workers import label_vector
 from wsss.errors import ConfigError
 from wsss.inference.cam_maps import merged_cams
-from wsss.inference.multiscale import Forward, inference, plan_batches, shard_batches
+from wsss.inference.multiscale import (
+    Forward,
+    LabelledForward,
+    inference,
+    plan_batches,
+    shard_batches,
+)
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.inference.views import cam_augmentation
 from wsss.machine.runtime import Runtime
@@ -48,7 +58,7 @@ def cam(run: Run, shard: Shard | None, workers: int = 0, network: str | None = N
     augmentation = cam_augmentation(params)
     plan = plan_batches(index.training(), params.batch, augmentation, params.batch_megapixels)
     batches = shard_batches(plan, (number, count))
-    forward = cam_forward(method, net, params)
+    forward = labelled_cam_forward(method, net, params, index)
     results = pending_cams(forward, batches, index, params, normalisation(net), runtime, workers)
     shown = progress(results, f"{artifact} {number}/{count}", len(batches))
     with shard_writer(run, artifact, shard) as writer:
@@ -63,8 +73,26 @@ def cam_forward(method: Method, net: Network, params: CamParams) -> Forward:
     return without_gradients(lambda images: class_maps(net, images))
 
 
+def labelled_cam_forward(
+    method: Method, net: Network, params: CamParams, index: Index
+) -> LabelledForward:
+    """Return the forward pass that may use the labels of the images, mirrored or not."""
+    class_maps = method.cam_of if params.clip == "first" else method.signed_cam_of
+
+    def of(entries: Sequence[Entry]) -> Forward:
+        labels = torch.stack([label_vector(index, entry) for entry in entries])
+
+        def forward(images: Tensor) -> Tensor:
+            present = labels.to(images.device).repeat(len(images) // len(labels), 1)
+            return class_maps(net, images, present)
+
+        return without_gradients(forward)
+
+    return LabelledForward(of)
+
+
 def pending_cams(
-    forward: Forward,
+    forward: Forward | LabelledForward,
     batches: Sequence[list[Entry]],
     index: Index,
     params: CamParams,

@@ -174,13 +174,31 @@ def adopt_published(
     record = recorder(run, stage, runtime.name)
     checkpoint.adopt(net, source, layout)
     runtime.place(net)
-    if not runtime.is_main:
-        return
-    weights = _write(run, stage, net.state_dict(), load_index(run.index, *index_parts(run, stage)))
+    if runtime.is_main:
+        index = load_index(run.index, *index_parts(run, stage))
+        write_untrained(run, stage, net, [source], record, index, runtime, measure)
+
+
+def write_untrained(
+    run: Run,
+    stage: str,
+    net: Network,
+    sources: Sequence[Path],
+    record: Recorder,
+    index: Index,
+    runtime: Runtime,
+    measure: Metrics = dict,
+) -> None:
+    """Write a network that was not trained here, with an empty log and the record.
+
+    sources: files that its weights are from. measure: as in `train_network`.
+    """
+    weights = _write(run, stage, net.state_dict(), index)
     path, size = run.path(f"{stage}.json"), _size(net, None, runtime)
-    inputs, outputs = [*index_files(run, stage), source], [weights, weights.with_suffix(".csv")]
+    inputs, outputs = [*index_files(run, stage), *sources], [weights, weights.with_suffix(".csv")]
     record.write(path, inputs, outputs, metrics=measure(), **size)
-    log.info("%s from %s -> %s", stage, source, weights)
+    origin = " and ".join(map(str, sources)) or "the training images"
+    log.info("%s from %s -> %s", stage, origin, weights)
 
 
 def write_computed(
