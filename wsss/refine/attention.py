@@ -62,4 +62,4 @@ def spread(maps: Tensor, attention: Tensor, share: float, cut: bool = False) -> 
     symmetric = sinkhorn(attention)
     starts = (maps * boxes(maps, share, cut)).flatten(2)
     spread_out = torch.einsum("bij,bjk,bck->bci", symmetric, symmetric, starts)
-    return over_largest(spread_out.unflatten(2, maps.shape[2:]))
+    return over_largest(spread_out.reshape(maps.shape))

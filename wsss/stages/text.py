@@ -91,4 +91,4 @@ def mean_vectors(
     """
     sentences = [template.format(word) for word in words for template in templates]
     vectors = encode(sentences)
-    return F.normalize(vectors.unflatten(0, (len(words), len(templates))).mean(1), dim=1)
+    return F.normalize(vectors.reshape(len(words), len(templates), -1).mean(1), dim=1)

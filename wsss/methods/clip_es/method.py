@@ -100,7 +100,7 @@ class ClipES(Method):
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return by how much each class (B, C) is more similar than the most similar background."""
         tower = cast("ClipNet", net)
-        vectors = tower(images)
+        vectors: Tensor = tower(images)
         background = (vectors @ tower.background.T).amax(1, keepdim=True)
         return self._hyper_parameters.logit_scale * (vectors @ tower.classes.T - background)
 
@@ -125,14 +125,14 @@ class ClipES(Method):
             encoded = net.encode(images, self._hyper_parameters.layers)
         with differentiable(images.device.type, half):
             tokens = encoded.tokens.float().clone()
-            normal = net.backbone.blocks[-1].norm1(tokens).detach().requires_grad_()
+            normal = net.last.norm1(tokens).detach().requires_grad_()
             vectors, weights = net.last_block(tokens, normal)
             scores = self._scores(net, vectors, present > 0)
             with torch.autocast(images.device.type, enabled=False):
                 probability = (scores.half() if half else scores.float()).softmax(1)
             maps = class_maps(probability, normal, present > 0, net.backbone.special)
         attention = patch_attention(encoded, weights.detach().float(), net.backbone.special)
-        maps = over_largest(over_largest(maps.unflatten(2, encoded.grid)))
+        maps = over_largest(over_largest(maps.reshape(*maps.shape[:2], *encoded.grid)))
         return Explained(maps, probability.detach(), attention)
 
     def _scores(self, net: ClipNet, vectors: Tensor, present: Tensor) -> Tensor:
