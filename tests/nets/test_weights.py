@@ -11,6 +11,7 @@ from wsss.nets.weights import FOLDER, fetch_weights
 from wsss.runs.inputs import initial_weights, initial_weights_path
 from wsss.runs.run import planned_runs
 from wsss.settings import FIXED
+from wsss.settings.networks import CLIP_TOWER
 from wsss.settings.resolve import load_params
 from wsss.settings.weight_files import WeightFile, weight_files
 from wsss.stages import weights as stage
@@ -35,7 +36,11 @@ def test_every_row_says_how_to_get_it_from_whom_and_under_which_licence() -> Non
 
 
 def test_every_transformer_of_a_fixed_release_is_in_the_table() -> None:
-    released = {f"{name}.imagenet" for _, name in FIXED.values() if "." in name}
+    released = {
+        f"{name}.{'clip' if backbone == CLIP_TOWER else 'imagenet'}"
+        for backbone, (_, name) in FIXED.items()
+        if "." in name
+    }
     assert released <= set(weight_files())
 
 

@@ -125,7 +125,9 @@ class Model:
             labels = [name for name, value in probable.items() if value > PRESENT]
         numbers = class_numbers(self.classes, labels, self.name)
         params = self._run.settings.cam
-        forward = cam_forward(method, net, params)
+        present = torch.zeros(1, len(self.classes))
+        present[0, numbers] = 1
+        forward = cam_forward(method, net, params, present)
         maps = self._maps(forward, pixels, cam_augmentation(params), normalisation(net))
         size = (pixels.shape[0], pixels.shape[1])
         cam = merged_cam([part[0] for part in maps], numbers, size, params)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NotRequired, TypedDict, TypeVar, cast
 
+import torch
 from torch import Tensor
 
+from wsss.data.index import Entry, Index
 from wsss.errors import WsssError
 from wsss.machine.runtime import Runtime
 
@@ -32,6 +34,13 @@ class Batch(TypedDict):
     mask: NotRequired[Tensor]
     whole: NotRequired[Tensor]
     local: NotRequired[Tensor]
+
+
+def label_vector(index: Index, entry: Entry) -> Tensor:
+    """Return the labels of an image as 0 and 1 (classes,)."""
+    present = torch.zeros(len(index.classes))
+    present[index.numbers(entry.labels)] = 1.0
+    return present
 
 
 def with_short_errors(loader: Iterable[Item]) -> Iterator[Item]:

@@ -20,7 +20,13 @@ from wsss.data.index import Entry
 from wsss.errors import ConfigError, DatasetError, WsssError, one_line
 from wsss.export.photographs import Photograph, known_labels
 from wsss.inference.cam_maps import merged_cams
-from wsss.inference.multiscale import ImageViews, inference, plan_batches
+from wsss.inference.multiscale import (
+    Forward,
+    ImageViews,
+    LabelledForward,
+    inference,
+    plan_batches,
+)
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.inference.views import cam_augmentation, decode_augmentation, segmenter_augmentation
 from wsss.machine.accelerator import crf_device
@@ -285,18 +291,25 @@ class CamNetwork:
         """
         params, augmentation = self._params, cam_augmentation(self._params)
         batches = plan_batches(entries, params.batch, augmentation, params.batch_megapixels)
-        forward = cam_forward(self._method, self._net, params)
-        normalise = normalisation(self._net)
+        present: dict[str, tuple[list[int], Tensor]] = {}  # labels and probabilities of an image
+
+        def labelled(members: Sequence[Entry]) -> Forward:
+            rows = self._probabilities(members)
+            for entry, row in zip(members, rows, strict=True):
+                predicted = torch.nonzero(row > PRESENT).flatten().tolist()
+                labels = predicted if given_labels is None else given_labels[entry.name]
+                present[entry.name] = labels, row
+            vectors = torch.zeros_like(rows)
+            for vector, entry in zip(vectors, members, strict=True):
+                vector[present[entry.name][0]] = 1
+            return cam_forward(self._method, self._net, params, vectors)
+
+        forward, normalise = LabelledForward(labelled), normalisation(self._net)
         for members, maps in inference(forward, batches, augmentation, normalise, self._runtime):
-            probabilities = self._probabilities(members)
-            labels = [
-                torch.nonzero(row > PRESENT).flatten().tolist()
-                if given_labels is None
-                else given_labels[entry.name]
-                for entry, row in zip(members, probabilities, strict=True)
-            ]
+            labels = [present[entry.name][0] for entry in members]
             cams = merged_cams(maps, labels, members[0].size, params)()
-            for entry, numbers, row, cam in zip(members, labels, probabilities, cams, strict=True):
+            for entry, cam in zip(members, cams, strict=True):
+                numbers, row = present.pop(entry.name)
                 yield (
                     entry,
                     [

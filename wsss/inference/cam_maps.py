@@ -54,12 +54,18 @@ def stretch(maps: Tensor) -> Tensor:
     return over_max(maps - maps.amin((-2, -1), keepdim=True))
 
 
+def as_is(maps: Tensor) -> Tensor:
+    """Return maps that are in [0, 1] already (CLIP-ES)."""
+    return maps
+
+
 NORMALISERS = {
     "max": over_max,
     "range": over_range,
     "range_cut": over_range_cut,
     "range_signed": over_range_signed,
     "stretch": stretch,
+    "none": as_is,
 }
 
 

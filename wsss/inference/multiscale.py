@@ -31,6 +31,13 @@ Item = TypeVar("Item")
 ONE_VIEW = TestTimeAugmentation()
 
 
+@dataclass(frozen=True)
+class LabelledForward:
+    """A forward pass that depends on the labels of its images; of: from images to their forward pass."""
+
+    of: Callable[[Sequence[Entry]], Forward]
+
+
 def plan_batches(
     entries: Sequence[Entry],
     batch: int,
@@ -170,7 +177,7 @@ def multiscale(
 
 
 def inference(
-    forward: Forward,
+    forward: Forward | LabelledForward,
     batches: Sequence[list[Entry]],
     augmentation: TestTimeAugmentation,
     normalise: Normalisation,
@@ -186,14 +193,15 @@ def inference(
     """
     loaded = _loaded(batches, augmentation, runtime, workers)
     halving = Halving()
+
+    def maps(images: Sequence[tuple[Entry, list[Tensor]]]) -> list[Tensor]:
+        entries, pictures = zip(*images, strict=True)
+        passing = forward.of(entries) if isinstance(forward, LabelledForward) else forward
+        return picture_maps(passing, pictures, augmentation, normalise, entries[0].size, runtime)
+
     for entries in batches:
-        size = entries[0].size
-
-        def maps(pictures: Sequence[list[Tensor]], size: Size = size) -> list[Tensor]:
-            return picture_maps(forward, pictures, augmentation, normalise, size, runtime)
-
-        pictures = list(itertools.islice(loaded, len(entries)))
-        yield entries, halving(maps, pictures, size)
+        pictures = itertools.islice(loaded, len(entries))
+        yield entries, halving(maps, list(zip(entries, pictures, strict=True)), entries[0].size)
 
 
 def picture_maps(

@@ -30,6 +30,7 @@ def restore(build: Callable[[], Built], path: Path, runtime: Runtime) -> Built:
     """
     state, _ = checkpoint.load(path)
     net = build()
+    net.make_room(state)
     checkpoint.fill(net, state, path)
     runtime.place(net)
     return net.eval().requires_grad_(False)

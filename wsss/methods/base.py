@@ -89,6 +89,21 @@ class Method(ABC):
         The result must be part of the network's state, or else a resumed training differs.
         """
 
+    def give(
+        self,
+        network: str,
+        net: Network,
+        text: Mapping[str, Tensor] | None,
+        images: Source,
+    ) -> None:
+        """Complete a network that the chain calls given, without gradients; nothing else trains it.
+
+        net: with its initial weights. text: unit vectors of the dataset's words, `classes` (C, D) and
+        `background` (K, D), if the settings of the network ask for them. images: all training images, in
+        their order.
+        """
+        raise NotImplementedError(f"{network} is called given, but nothing completes it")
+
     @abstractmethod
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return classification scores (B, classes) of normalised images (B, 3, h, w)."""
@@ -96,6 +111,17 @@ class Method(ABC):
     def signed_cam(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return signed class maps (B, classes, h', w'), before ReLU; defaults to `cam`."""
         return self.cam(net, images)
+
+    def cam_of(self, net: nn.Module, images: Tensor, present: Tensor) -> Tensor:
+        """Return class maps of images whose labels are known; defaults to `cam`, which needs none.
+
+        present: 0 or 1 (B, classes). Maps of absent classes are not used.
+        """
+        return self.cam(net, images)
+
+    def signed_cam_of(self, net: nn.Module, images: Tensor, present: Tensor) -> Tensor:
+        """Return signed class maps of images whose labels are known; defaults to `signed_cam`."""
+        return self.signed_cam(net, images)
 
     def decode(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return logits (B, 1 + classes, h', w') of images, if the method has its own decoder."""

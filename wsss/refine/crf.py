@@ -30,6 +30,8 @@ Result = TypeVar("Result")
 # pydensecrf refuses buffers with gaps, and read-only ones such as Pillow's.
 LIBRARY_NEEDS: tuple[Literal["C", "W"], ...] = ("C", "W")
 CERTAINTY = 0.7  # probability of a hard label (IRNet and all code derived from it)
+NO_LABEL = 255  # of a pixel whose posterior is below `confident`, and its row
+NO_ROW = 255
 SMALLEST = 1e-5  # smaller probabilities are clipped to this
 # A label whose probability is nowhere above this is left out; about 1e-4 of the pixels change.
 NEGLIGIBLE = 0.01
@@ -147,12 +149,19 @@ class CrfInput:
     """What the CRF needs to refine the label images of one picture.
 
     picture: 8-bit RGB (H, W, 3). energies: float32 (label images, rows, H * W). labels: the label that
-    each row of the energies stands for.
+    each row of the energies stands for. confident: probability below which a pixel gets no label.
     """
 
     picture: Labels
     energies: NDArray[np.float32]
     labels: Labels
+    confident: float = 0.0
+
+    def labels_of(self, rows: Array) -> Labels:
+        """Return the labels of rows (H, W) of the energies; of no label where a row is `NO_ROW`."""
+        table = np.full(NO_ROW + 1, NO_LABEL, np.uint8)
+        table[: len(self.labels)] = self.labels
+        return np.asarray(table[rows])
 
 
 @dataclass(frozen=True)
@@ -168,12 +177,11 @@ class CrfTask:
     crf: CrfInput | None = None
 
     def refined(self, best_rows: Sequence[Array]) -> Refined:
-        """Return the label images that have the given rows (H, W) of the energies."""
+        """Return the label images that have the given rows (H, W) of the energies; see `sure_rows`."""
         if self.crf is None:
             return Refined(self.name, self.before, self.before)
         height, width = self.before[0].shape
-        labels = self.crf.labels
-        after = [labels[rows][:height, :width] for rows in best_rows]
+        after = [self.crf.labels_of(rows)[:height, :width] for rows in best_rows]
         return Refined(self.name, self.before, after)
 
 
@@ -210,7 +218,13 @@ def refine(task: CrfTask, crf_set: str) -> Refined:
     if task.crf is None:
         return task.refined([])
     posteriors = infer(task.crf.picture, list(task.crf.energies), crf_set)
-    return task.refined([scores.argmax(0) for scores in posteriors])
+    return task.refined([sure_rows(scores, task.crf.confident) for scores in posteriors])
+
+
+def sure_rows(posterior: Array, confident: float) -> Labels:
+    """Return the most probable row (H, W) of a posterior (rows, H, W); `NO_ROW` below `confident`."""
+    rows = posterior.argmax(0).astype(np.uint8)
+    return np.where(posterior.max(0) < confident, np.uint8(NO_ROW), rows)
 
 
 def refine_on(device: str, tasks: Sequence[CrfTask], crf_set: str) -> list[Refined]:
@@ -220,14 +234,15 @@ def refine_on(device: str, tasks: Sequence[CrfTask], crf_set: str) -> list[Refin
     """
     from wsss.refine.mean_field import best_rows  # noqa: PLC0415  # imports torch
 
-    groups: dict[tuple[int, ...], list[tuple[int, CrfInput]]] = {}
+    groups: dict[tuple[float, ...], list[tuple[int, CrfInput]]] = {}
     for position, task in enumerate(tasks):
         if task.crf is not None:
-            groups.setdefault(task.crf.energies.shape[:2], []).append((position, task.crf))
+            key = (task.crf.confident, *task.crf.energies.shape[:2])
+            groups.setdefault(key, []).append((position, task.crf))
     rows: dict[int, Sequence[Array]] = {}
-    for group in groups.values():
+    for (confident, *_), group in groups.items():
         pictures, energies = zip(*((part.picture, part.energies) for _, part in group), strict=True)
-        best = best_rows(pictures, energies, kernels_of(crf_set), device)
+        best = best_rows(pictures, energies, kernels_of(crf_set), device, confident)
         rows |= {position: image for (position, _), image in zip(group, best, strict=True)}
     return [task.refined(rows.get(position, [])) for position, task in enumerate(tasks)]
 

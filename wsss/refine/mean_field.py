@@ -77,14 +77,23 @@ def posteriors(
 
 
 def best_rows(
-    pictures: Sequence[Picture], energies: Sequence[Energies], kernels: CrfSet, device: str
+    pictures: Sequence[Picture],
+    energies: Sequence[Energies],
+    kernels: CrfSet,
+    device: str,
+    confident: float = 0.0,
 ) -> list[list[NDArray[np.uint8]]]:
     """Return, for each image and each of its energies, the most probable rows (height, width).
 
-    Parameters as in `posteriors`.
+    confident: rows whose posterior is below it are 255. Other parameters as in `posteriors`.
     """
-    images = posteriors(pictures, energies, kernels, device)
-    return [list(image.argmax(1).to(torch.uint8).cpu().numpy()) for image in images]
+    images = []
+    for image in posteriors(pictures, energies, kernels, device):
+        largest, rows = image.max(1)
+        images.append(
+            list(rows.masked_fill(largest < confident, 255).to(torch.uint8).cpu().numpy())
+        )
+    return images
 
 
 def _features(pictures: Sequence[Picture], device: str) -> tuple[Tensor, Tensor, Tensor]:

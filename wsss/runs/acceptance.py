@@ -20,10 +20,11 @@ from wsss.runs.record import Acceptance, Record, read_record
 from wsss.runs.run import Run
 from wsss.runs.sources import stages_before
 from wsss.runs.staleness import LISTED, code_change, data_differences, differences
+from wsss.runs.texts import text_code, texts_of
 from wsss.storage.files import read_json, write_json
 
 NOTED = Path(".snakemake/wsss/accepted.json")
-DATA, WEIGHTS = "data", "weights"
+DATA, WEIGHTS, TEXT = "data", "weights", "text"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def _record_paths(run: Run) -> dict[str, Path]:
     paths = {
         DATA: run.work / run.dataset / "data.json",
         **{f"{WEIGHTS} {name}": path.with_suffix(".json") for name, path in files.items()},
+        **{f"{TEXT} {text.digest}": text.record for text in texts_of([run])},
         **{stage: run.path(f"{stage}.json") for stage in run.stages()},
     }
     return {name: path for name, path in paths.items() if path.is_file()}
@@ -87,6 +89,8 @@ def _code(run: Run, name: str) -> str:
     """Return the fingerprint of the present code behind a record; it takes a second or more."""
     if name == DATA:
         return data_code(run.dataset)
+    if name.startswith(f"{TEXT} "):
+        return text_code()
     return weights_code() if name.startswith(f"{WEIGHTS} ") else run.code(name)
 
 
@@ -147,7 +151,7 @@ def acceptances(run: Run, stage: str) -> dict[str, tuple[Acceptance, ...]]:
     return {
         name: record.accepted
         for name, path in _record_paths(run).items()
-        if name in names or name.startswith(f"{WEIGHTS} ")
+        if name in names or name.startswith((f"{WEIGHTS} ", f"{TEXT} "))
         if (record := read_record(path, Record)).accepted
     }
 

@@ -122,7 +122,7 @@ def _start(network: NetParams, checkpoint: str | None, words: str | None) -> Sta
         return Start(network.backbone, origin, learned)
     if network.initial is None:
         return Start(network.backbone, knowledge.RANDOM.data, knowledge.RANDOM)
-    learned = knowledge.of_imagenet(network.relative, _source(network.initial))
+    learned = knowledge.of_initial(network.initial, _source(network.initial))
     return Start(network.backbone, learned.data, learned)
 
 

@@ -39,9 +39,12 @@ TAGS = (
     (r"in12k", "ImageNet-12k"),
     (r"jft", "JFT labels"),
     (r"ig1b|swag|seer|yfcc\w*", "web images and their tags"),
-    (r"laion\w*|openai|\w*clip\d*|webli|datacomp\w*|dfn\w*|pali|florence\d*", "captions"),
+    (r"openai", "CLIP (captions of 400 million images)"),
+    (r"laion\w*|\w*clip\d*|webli|datacomp\w*|dfn\w*|pali|florence\d*", "captions"),
     (r"sa1b", "SAM masks"),
-    (r"dino|lvd\w*", "images without labels"),
+    (r"dino", "DINO (images without labels)"),
+    (r"lvd142m", "DINOv2 (images without labels)"),
+    (r"lvd(?!142m)\w*", "DINOv3 (images without labels)"),
 )
 # Words that mark more than image labels: masks, boxes and texts that people drew or wrote.
 MORE_THAN_LABELS = re.compile(
@@ -94,6 +97,12 @@ def of_imagenet(name: str, source: str = "") -> Knowledge:
         return _of_listed(listed)
     origin = name.partition(".")[2] or source.rpartition(".")[2]
     return of_tag(origin) if origin else SOME_IMAGENET
+
+
+def of_initial(name: str, source: str = "") -> Knowledge:
+    """Return what initial weights such as `resnet50.imagenet` were trained on; source: of `of_imagenet`."""
+    listed = weight_file(name)
+    return _of_listed(listed) if listed else of_imagenet(name.rpartition(".")[0], source)
 
 
 def of_tag(tag: str) -> Knowledge:

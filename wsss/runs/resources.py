@@ -15,7 +15,7 @@ from wsss.runs.checkout import Checkout
 from wsss.runs.run import Run, network_settings, stage_kind
 
 SMALL_MB = 2000  # for a job with a toy network; torch alone takes 600 MB
-SMALL_BACKBONES = ("toy", "vit_toy")
+SMALL_BACKBONES = ("toy", "vit_toy", "clip_toy")
 # Jobs of a run that may be ready beside its shards: three evaluations, a gathering and the next stage.
 BESIDE_SHARDS = 5
 

@@ -36,13 +36,14 @@ class CamParams(Strict):
         description="also store the CAM at the size of the image, and use it for seeds and affinity "
         "labels. As in IRNet, maps are resized to multiples of 16 px and cropped",
     )
-    normalise: Literal["max", "range", "range_cut", "range_signed", "stretch"] = Field(
+    normalise: Literal["max", "range", "range_cut", "range_signed", "stretch", "none"] = Field(
         "max",
         description="how each class map is scaled to [0, 1]. max: divide by the largest score (PSA, "
         "IRNet); range: subtract the smallest score, divide by the range (MCTformer); "
         "range_cut: as range, less 1e-5, negative scores become 0 (PCSS); range_signed: as "
         "range_cut, but negative scores stay (TransCAM, PCSformer); stretch: subtract the "
-        "smallest score, then as max (ToCo)",
+        "smallest score, then as max (ToCo); none: maps of one view that the method has scaled "
+        "itself (CLIP-ES)",
     )
     size_multiple: PositiveInt = Field(
         1,
@@ -92,6 +93,12 @@ class CamParams(Strict):
     def _one_base(self) -> CamParams:
         if self.square_px and self.long_side_px:
             raise ValueError("square_px and long_side_px exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _sums_are_normalised(self) -> CamParams:
+        if self.normalise == "none" and (self.mirror or len(self.scales) > 1):
+            raise ValueError("normalise 'none' needs one view: set mirror to false, and one scale")
         return self
 
     @property

@@ -85,6 +85,9 @@ class NetworkSpec(Strict):
     computed: bool = Field(
         False, description="whether its tensors are computed from those networks, not trained"
     )
+    given: bool = Field(
+        False, description="whether it is completed from given weights, not trained"
+    )
     hyper_parameters: dict[str, HyperParameter] = Field(
         {}, description="the method's own parameters of this network"
     )

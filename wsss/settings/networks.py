@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
@@ -23,9 +23,15 @@ FIXED = {
     "deit_base_patch16_224": (16, "deit_base_patch16_224.fb_in1k"),
     "deit_base_distilled_patch16_224": (16, "deit_base_distilled_patch16_224.fb_in1k"),
     "vit_base_patch16_224": (16, "vit_base_patch16_224.orig_in21k_ft_in1k"),
+    "clip_toy": (8, "clip_toy"),
+    "vit_base_patch16_clip_224": (16, "vit_base_patch16_clip_quickgelu_224.openai"),
     "conformer_toy": (8, "conformer_toy"),
     "conformer_small_patch16": (16, "conformer_small_patch16"),
 }
+TEXT_TOWERS = {
+    "vit_base_patch16_clip_224": "ViT-B-16-quickgelu"
+}  # by image tower, in open_clip's names
+CLIP_TOWER = "vit_base_patch16_clip_224"  # the backbone that `weights: clip` are of
 
 
 OWN = ("toy", *FIXED)  # the backbones that are not timm's
@@ -43,11 +49,15 @@ class NetParams(Strict):
         "toy",
         description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), resnet152_irn (CRT), "
         "resnet101_caffe (DeepLab-v2; stride 8), vit_toy (stride 8), deit_small_patch16_224 and its "
-        "like (stride 16), any convolutional network that timm offers, such as resnet50, or one of its "
-        "plain transformers (ViT, DINO, DINOv2, CLIP, SigLIP, EVA), such as vit_small_patch14_dinov2, whose "
-        "stride is the side of its patches",
+        "like (stride 16), clip_toy (stride 8), vit_base_patch16_clip_224 (CLIP; stride 16), any "
+        "convolutional network that timm offers, such as resnet50, or one of its plain transformers (ViT, "
+        "DINO, DINOv2, CLIP, SigLIP, EVA), such as vit_small_patch14_dinov2, whose stride is the side of "
+        "its patches",
     )
-    weights: Literal["none", "imagenet"] = Field("none", description="initial weights")
+    weights: Literal["none", "imagenet", "clip"] = Field(
+        "none",
+        description="initial weights; clip: those of CLIP's image tower (vit_base_patch16_clip_224)",
+    )
     stride: Literal[4, 8, 14, 16, 32] = Field(8, description="pixels per cell of the last features")
 
     @field_validator("backbone")
@@ -67,6 +77,16 @@ class NetParams(Strict):
             raise ValueError(f"{self.backbone} has stride {only}: set stride to it")
         if only is None and self.stride == PATCH_PX:
             raise ValueError(f"{PATCH_PX} is the stride of transformers alone: set 4, 8, 16 or 32")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> NetParams:
+        is_tower = self.backbone == CLIP_TOWER
+        if self.weights != "none" and is_tower != (self.weights == "clip"):
+            other = "clip" if is_tower else "imagenet"
+            raise ValueError(
+                f"{self.backbone} has no weights {self.weights!r}: set weights to {other}"
+            )
         return self
 
     @property
@@ -140,6 +160,13 @@ class ClassifierParams(NetParams):
     def initial(self) -> str | None:
         """The name of the initial weights, or none."""
         return None if self.checkpoint else super().initial
+
+
+class TextHyperParameters(Protocol):
+    """The hyper-parameters of a given network that may be given the vectors of words."""
+
+    text: Literal["words", "mean_features"]
+    templates: tuple[str, ...]
 
 
 class HyperParameters(Strict):

@@ -10,6 +10,7 @@ from wsss.settings.base import CALIBRATED, Calibrated, CrfName, Fraction, Strict
 from wsss.settings.networks import PretrainedParams
 from wsss.settings.training import AugmentParams, TrainParams
 
+COMPLEMENT_THRESHOLD = 0.5  # 1 - m > m exactly where m is below it
 CRF_CLASSES = (
     "number of classes that a CRF of hard labels assumes; it sets how sure the CRF is of "
     "the given label. present: the classes of the image (IRNet); all: all classes "
@@ -198,10 +199,38 @@ class PseudoParams(Strict):
         "scores", description="input of the CRF. scores: the maps; labels: their labels (SemFormer)"
     )
     crf_classes: Literal["present", "all"] = Field("present", description=CRF_CLASSES)
-    crf_picture: Literal["original", "padded"] = Field(
+    background: Literal["threshold", "complement"] = Field(
+        "threshold",
+        description="background map, unless one walked along. threshold: the threshold everywhere; complement: "
+        "1 - the highest score, which gives the CRF more to go by (CLIP-ES). Without a CRF it amounts to the "
+        "threshold 0.5, which must be set",
+    )
+    confident: Fraction | None = Field(
+        None,
+        description="probability below which a pixel gets no label after the CRF; null: every pixel gets one "
+        "(CLIP-ES: 0.95)",
+    )
+    crf_picture: Literal["original", "padded", "wrapped"] = Field(
         "original",
         description="image that guides the CRF. original: the file; padded: the affinity network's input, "
         "padded to whole cells and scaled back to 8 bits, where most values are one too "
-        "small, as published (PCSformer)",
+        "small, as published (PCSformer); wrapped: blue first, less a mean colour, where values below it "
+        "become bright, as published (CLIP-ES)",
     )
     saliency: SaliencyParams = SaliencyParams()
+
+    @model_validator(mode="after")
+    def _complement_has_its_threshold(self) -> PseudoParams:
+        if self.background == "complement" and self.threshold != COMPLEMENT_THRESHOLD:
+            raise ValueError(
+                "background 'complement' leaves out the same pixels as a threshold of 0.5: set threshold to 0.5"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _confidence_has_a_crf(self) -> PseudoParams:
+        if self.confident is not None and self.crf == "none":
+            raise ValueError(
+                "confident is a probability after the CRF: set crf, or confident to null"
+            )
+        return self

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
+from torch import Tensor
+
 from wsss.data.index import Entry, Index, load_index
 from wsss.data.normalisation import Normalisation
+from wsss.data.workers import label_vector
 from wsss.errors import ConfigError
 from wsss.inference.cam_maps import merged_cams
-from wsss.inference.multiscale import Forward, inference, plan_batches, shard_batches
+from wsss.inference.multiscale import (
+    Forward,
+    LabelledForward,
+    inference,
+    plan_batches,
+    shard_batches,
+)
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.inference.views import cam_augmentation
 from wsss.machine.runtime import Runtime
@@ -53,7 +63,7 @@ def cam(run: Run, shard: Shard | None, workers: int = 0, network: str | None = N
     augmentation = cam_augmentation(params)
     plan = plan_batches(index.training(), params.batch, augmentation, params.batch_megapixels)
     batches = shard_batches(plan, (number, count))
-    forward = cam_forward(method, net, params)
+    forward = labelled_cam_forward(method, net, params, index)
     results = pending_cams(forward, batches, index, params, normalisation(net), runtime, workers)
     shown = progress(results, f"{artifact} {number}/{count}", len(batches))
     with shard_writer(run, artifact, shard) as writer:
@@ -62,14 +72,41 @@ def cam(run: Run, shard: Shard | None, workers: int = 0, network: str | None = N
                 writer.add(name, content)
 
 
-def cam_forward(method: Method, net: Network, params: CamParams) -> Forward:
-    """Return the forward pass from images to class maps, signed if they are clipped after merging."""
-    class_maps = method.cam if params.clip == "first" else method.signed_cam
-    return without_gradients(lambda images: class_maps(net, images))
+def cam_forward(
+    method: Method, net: Network, params: CamParams, present: Tensor | None = None
+) -> Forward:
+    """Return the forward pass from images to class maps, signed if they are clipped after merging.
+
+    present: labels of the images (B, classes), 0 or 1, if they are known; mirrored images come behind the
+    others, in the same order.
+    """
+    is_signed = params.clip != "first"
+    if present is None:
+        class_maps = method.signed_cam if is_signed else method.cam
+        return without_gradients(lambda images: class_maps(net, images))
+    labels, labelled_maps = present, method.signed_cam_of if is_signed else method.cam_of
+
+    def forward(images: Tensor) -> Tensor:
+        repeated = labels.to(images.device).repeat(len(images) // len(labels), 1)
+        return labelled_maps(net, images, repeated)
+
+    return without_gradients(forward)
+
+
+def labelled_cam_forward(
+    method: Method, net: Network, params: CamParams, index: Index
+) -> LabelledForward:
+    """Return the forward pass that may use the labels of the images in `index`."""
+
+    def of(entries: Sequence[Entry]) -> Forward:
+        present = torch.stack([label_vector(index, entry) for entry in entries])
+        return cam_forward(method, net, params, present)
+
+    return LabelledForward(of)
 
 
 def pending_cams(
-    forward: Forward,
+    forward: Forward | LabelledForward,
     batches: Sequence[list[Entry]],
     index: Index,
     params: CamParams,

@@ -29,6 +29,8 @@ from wsss.settings import PseudoParams, SaliencyParams
 from wsss.storage import archive
 from wsss.storage.cam_archive import Cam, cam_reader
 
+MEAN_BGR = (104.008, 116.669, 122.675)  # deeplab-pytorch's mean colour, which CLIP-ES subtracts
+
 
 def pseudo(run: Run, processes: int = 1) -> None:
     """Write the pseudo labels of every training image.
@@ -128,22 +130,36 @@ def label_task(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> 
         return crf.CrfTask(entry.name, before)
     picture, cam = crf_input(load_entry(entry), cam, params.crf_picture)
     scores, labels, background = cam.full(), cam.labels, cam.full_background(level)
+    if params.background == "complement" and cam.background is None:
+        background = 1 - scores.max(0, keepdims=True)
     unary = crf.scores_unary(np.concatenate([background, scores]))
     if params.unary == "labels":
         compact = seed(scores, range(len(labels)), background[0])
         unary = crf.labels_unary(compact, len(labels) + 1, crf.counted(params, labels, classes))
     names = np.array([0, *(labels + 1)], np.uint8)
-    return crf.CrfTask(entry.name, before, crf.CrfInput(picture, unary[None], names))
+    refining = crf.CrfInput(picture, unary[None], names, params.confident or 0.0)
+    return crf.CrfTask(entry.name, before, refining)
+
+
+def wrapped_picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an RGB image (H, W, 3), blue first, less the mean colour, with 8 bits.
+
+    Values are truncated, and negative ones wrap around: what is darker than the mean becomes bright.
+    """
+    centred = np.trunc(image[..., ::-1] - np.array(MEAN_BGR)).astype(np.int64)
+    return np.asarray((centred % 256).astype(np.uint8))
 
 
 def crf_input(image: NDArray[np.uint8], cam: Cam, kind: str) -> tuple[NDArray[np.uint8], Cam]:
     """Return the picture (H, W, 3) that guides the CRF, and the CAM at the picture's size.
 
-    kind: `original`, or `padded`: the image is normalised, padded to whole cells and converted back
-    to 8 bits.
+    kind: `original`; `padded`: the image is normalised, padded to whole cells and converted back
+    to 8 bits; or `wrapped`, see `wrapped_picture`.
     """
     if kind == "original":
         return image, cam
+    if kind == "wrapped":
+        return wrapped_picture(image), cam
     from wsss.data.normalisation import Normalisation  # noqa: PLC0415  # imports torch
     from wsss.nets.backbone import IMAGENET  # noqa: PLC0415
 

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 
 from wsss.data.index import Entry, Index, load_index
 from wsss.data.workers import Batch, to_device
-from wsss.errors import ConfigError
+from wsss.errors import ConfigError, MissingError, StaleError
 from wsss.inference.multiscale import ImageViews, plan_batches
 from wsss.inference.trained import normalisation, restore
 from wsss.machine.runtime import Runtime, deterministic, evaluating
-from wsss.methods.base import Computed, Method, build_method
+from wsss.methods.base import Computed, Method, Source, build_method
 from wsss.nets.backbone import Network
 from wsss.progress import log, progress
 from wsss.runs.inputs import index_parts
 from wsss.runs.record import recorder
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
+from wsss.runs.texts import TextVectors, text_vectors
 from wsss.scores.metrics import (
     image_average_precision,
     image_f1,
@@ -34,7 +35,13 @@ from wsss.storage.checkpoint import Layout
 from wsss.training.batches import Squares
 from wsss.training.fitting import Choice, changed
 from wsss.training.loop import Objective
-from wsss.training.session import adopt_published, initialise, train_network, write_computed
+from wsss.training.session import (
+    adopt_published,
+    initialise,
+    train_network,
+    write_computed,
+    write_untrained,
+)
 
 
 class Classification(Objective):
@@ -88,12 +95,13 @@ def train(run: Run, name: str) -> None:
     if run.spec.networks[name].computed:
         compute(run, name, method, earlier, index, runtime)
         return
+    if run.spec.networks[name].given:
+        give(run, name, method, index, runtime)
+        return
     net, weights = initialise(lambda: method.build(name), run, name)
 
     def measure() -> dict[str, float]:
-        # A log of the training, which no later stage reads: the record does not depend on these parts.
-        scored = load_index(run.index, "val", "val_truth")
-        return {} if run.spec.localizes else validate(method, net, scored)
+        return _validation(run, method, net)
 
     if params.checkpoint:
         build = functools.partial(other_network, method, name)
@@ -114,6 +122,15 @@ def other_network(method: Method, name: str, choice: Choice) -> tuple[nn.Module,
     other = type(method)(params, choice.classes)
     layout = other.layout(name)  # first: there is none for most backbones
     return other.build(name), layout
+
+
+def _validation(run: Run, method: Method, net: Network) -> dict[str, float]:
+    """Return the scores of the validation images, a log that no later stage reads.
+
+    The record does not depend on these parts of the index.
+    """
+    scored = load_index(run.index, "val", "val_truth")
+    return {} if run.spec.localizes else validate(method, net, scored)
 
 
 def restore_network(run: Run, method: Method, name: str, runtime: Runtime) -> nn.Module:
@@ -137,28 +154,77 @@ def compute(
     Raises:
         ConfigError: a checkpoint is set for them, but no such file is published.
     """
-    if run.settings.networks[name].checkpoint:
-        raise ConfigError(
-            f"networks.{name} is computed from other networks: set its checkpoint to null."
-        )
+    _refuse_checkpoint(run, name, "is computed from other networks")
     if not runtime.is_main:
         runtime.wait()
         return
     verify_sources(run, name)
     record = recorder(run, name, runtime.name)
-
-    def images(side: int, batch: int) -> Iterator[Batch]:
-        trained = next(net for net in earlier.values() if isinstance(net, Network))
-        squares = Squares(index, index.training(), normalisation(trained), run.seed)
-        ordered = squares.in_order(side, batch)
-        shown = progress(ordered, f"{name}: images", -(-len(squares.entries) // batch))
-        return (to_device(pictures, runtime) for pictures in shown)
-
+    trained = next(net for net in earlier.values() if isinstance(net, Network))
+    images = ordered_images(run, name, trained, index, runtime)
     repeatable = deterministic(run.settings.networks[name].train.deterministic)
     with torch.inference_mode(), runtime.autocast(), repeatable:
         tensors = method.compute(name, earlier, images)
     write_computed(run, name, tensors, index, record)
     runtime.wait()
+
+
+def give(run: Run, name: str, method: Method, index: Index, runtime: Runtime) -> None:
+    """Write a network that its method completes from given weights, instead of a trained one.
+
+    Raises:
+        ConfigError: a checkpoint is set for it.
+    """
+    _refuse_checkpoint(run, name, "is completed from given weights, which no file replaces")
+    net, sources = initialise(lambda: method.build(name), run, name)
+    runtime.place(net)
+    if not runtime.is_main:
+        runtime.wait()
+        return
+    verify_sources(run, name)
+    record, text = recorder(run, name, runtime.name), text_vectors(run, name)
+    images = ordered_images(run, name, net, index, runtime)
+    repeatable = deterministic(run.settings.networks[name].train.deterministic)
+    with evaluating(net), torch.inference_mode(), runtime.autocast(), repeatable:
+        method.give(name, net, load_text(text, index) if text else None, images)
+    measure = functools.partial(_validation, run, method, net)
+    sources += [text.path] if text else []
+    write_untrained(run, name, net, sources, record, index, runtime, measure)
+    runtime.wait()
+
+
+def load_text(text: TextVectors, index: Index) -> dict[str, Tensor]:
+    """Return the vectors of the words of a dataset.
+
+    Raises:
+        MissingError: there is no file of these vectors.
+        StaleError: the file is of other classes.
+    """
+    command = f"`wsss text {text.dataset}`, on a machine with the weights of CLIP's text tower"
+    if not text.path.is_file():
+        raise MissingError(f"{text.path} is missing. Run {command}.")
+    vectors, about = checkpoint.load(text.path)
+    if about.get("classes") != list(index.classes):
+        raise StaleError(f"{text.path} is of other classes than the dataset has. Run {command}.")
+    return vectors
+
+
+def ordered_images(run: Run, name: str, net: Network, index: Index, runtime: Runtime) -> Source:
+    """Return the source of all training images in their order, normalised for a network."""
+    squares = Squares(index, index.training(), normalisation(net), run.seed)
+
+    def images(side: int, batch: int) -> Iterator[Batch]:
+        ordered = squares.in_order(side, batch)
+        shown = progress(ordered, f"{name}: images", -(-len(squares.entries) // batch))
+        return (to_device(pictures, runtime) for pictures in shown)
+
+    return images
+
+
+def _refuse_checkpoint(run: Run, name: str, reason: str) -> None:
+    """Stop if a checkpoint is set for a network that nobody publishes."""
+    if run.settings.networks[name].checkpoint:
+        raise ConfigError(f"networks.{name} {reason}: set its checkpoint to null.")
 
 
 def validate(method: Method, net: nn.Module, index: Index) -> dict[str, float]:

@@ -19,7 +19,7 @@ from wsss.data.labelmap import misfits
 from wsss.data.normalisation import Array, Normalisation
 from wsss.data.pixels import normalised
 from wsss.data.resize import in_boxes, squash
-from wsss.data.workers import Batch, with_short_errors
+from wsss.data.workers import Batch, label_vector, with_short_errors
 from wsss.errors import DatasetError
 from wsss.randomness import rng
 from wsss.settings import AugmentParams
@@ -130,13 +130,6 @@ class TrainingImages(Dataset[Example]):
         problem = next(misfits(labels, entry.size, len(self.index.classes), name), None)
         if problem:
             raise DatasetError(problem)
-
-
-def label_vector(index: Index, entry: Entry) -> Tensor:
-    """Return the labels of an image as 0 and 1 (classes,)."""
-    present = torch.zeros(len(index.classes))
-    present[index.numbers(entry.labels)] = 1.0
-    return present
 
 
 @dataclass(frozen=True)

@@ -183,14 +183,31 @@ def adopt_published(
     advise = functools.partial(suggestion, build=build, present=present)
     checkpoint.adopt(net, source, layout, advise)
     runtime.place(net)
-    if not runtime.is_main:
-        return
+    if runtime.is_main:
+        file = Path(file_and_key(source)[0])
+        write_untrained(run, stage, net, [file], record, index, runtime, measure)
+
+
+def write_untrained(
+    run: Run,
+    stage: str,
+    net: Network,
+    sources: Sequence[Path],
+    record: Recorder,
+    index: Index,
+    runtime: Runtime,
+    measure: Metrics = dict,
+) -> None:
+    """Write a network that was not trained here, with an empty log and the record.
+
+    sources: files that its weights are from. measure: as in `train_network`.
+    """
     weights = _write(run, stage, net.state_dict(), index)
     path, size = run.path(f"{stage}.json"), _size(net, None, runtime)
-    inputs = [*index_files(run, stage), Path(file_and_key(source)[0])]
-    outputs = [weights, weights.with_suffix(".csv")]
+    inputs, outputs = [*index_files(run, stage), *sources], [weights, weights.with_suffix(".csv")]
     record.write(path, inputs, outputs, metrics=measure(), **size)
-    log.info("%s from %s -> %s", stage, source, weights)
+    origin = " and ".join(map(str, sources)) or "the training images"
+    log.info("%s from %s -> %s", stage, origin, weights)
 
 
 def write_computed(

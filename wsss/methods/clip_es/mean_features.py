@@ -1,0 +1,31 @@
+"""Vectors of classes and backgrounds for a tower that knows no words, from images and their labels alone."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss.methods.base import Source
+from wsss.methods.clip_es.network import ClipNet
+
+BATCH = 32  # images in one forward pass
+
+
+@torch.no_grad()
+def mean_features(net: ClipNet, images: Source, side: int) -> dict[str, Tensor]:
+    """Return the vectors `classes` and `background` (C, D) of unit length.
+
+    The vector of a class is the mean vector of the images that show it, its background the mean of those
+    that do not, both less the mean of all images. images: at squares of `side` pixels.
+    """
+    vectors, labels = zip(
+        *((net(batch["image"]).float(), batch["label"]) for batch in images(side, BATCH)),
+        strict=True,
+    )
+    centred, present = torch.cat(vectors), torch.cat(labels).float()
+    centred = centred - centred.mean(0)
+    return {
+        "classes": F.normalize(present.T @ centred, dim=1),
+        "background": F.normalize((1 - present).T @ centred, dim=1),
+    }

@@ -1,0 +1,65 @@
+"""Spread class maps by the attention of a vision transformer, from inside boxes (CLIP-ES, ExCEL, WeCLIP)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+EPSILON = 1e-7  # added to the largest score before dividing by it
+ROUNDS = 3  # of Sinkhorn's normalisation
+EIGHT_CONNECTED = np.ones((3, 3), int)
+
+
+def over_largest(maps: Tensor) -> Tensor:
+    """Subtract its smallest score from each of the maps (..., h, w), divide by the largest that remains."""
+    maps = maps - maps.amin((-2, -1), keepdim=True)
+    return maps / (EPSILON + maps.amax((-2, -1), keepdim=True))
+
+
+def sinkhorn(attention: Tensor, rounds: int = ROUNDS) -> Tensor:
+    """Return a symmetric transition matrix (..., n, n) from attention (..., n, n), rows are queries.
+
+    Columns, then rows are divided by their sums, `rounds` times, so that both sum to nearly 1.
+    """
+    for _ in range(rounds):
+        attention = attention / attention.sum(-2, keepdim=True)
+        attention = attention / attention.sum(-1, keepdim=True)
+    return (attention + attention.transpose(-2, -1)) / 2
+
+
+def boxes(maps: Tensor, share: float, cut: bool = False) -> Tensor:
+    """Return where the boxes of high scores are, 0 or 1, for maps (..., h, w) in [0, 1].
+
+    A box bounds one region of neighbours, diagonal ones too, whose scores are above `share` of the
+    largest one, in 8 bits. cut: as published, boxes end one cell early at the right and lower border.
+    """
+    scores = (255 * maps.detach()).to(torch.uint8).cpu().numpy()
+    inside = np.zeros_like(scores)
+    for place in np.ndindex(scores.shape[:-2]):
+        _mark_boxes(inside[place], scores[place], share, cut)
+    return torch.from_numpy(inside).to(maps)
+
+
+def _mark_boxes(
+    inside: NDArray[np.uint8], scores: NDArray[np.uint8], share: float, cut: bool
+) -> None:
+    """Set `inside` (h, w) to 1 in the boxes of one map of scores (h, w)."""
+    regions, _ = ndimage.label(scores > share * scores.max(), EIGHT_CONNECTED)
+    height, width = (side - cut for side in scores.shape)
+    for rows, columns in ndimage.find_objects(regions):
+        inside[rows.start : min(rows.stop, height), columns.start : min(columns.stop, width)] = 1
+
+
+def spread(maps: Tensor, attention: Tensor, share: float, cut: bool = False) -> Tensor:
+    """Return maps (B, C, h, w) in [0, 1] after two steps of the transitions that attention leads to.
+
+    attention: between cells (B, h * w, h * w), rows are queries. share, cut: of `boxes`; scores outside
+    of a map's boxes are not spread. A map of zeros stays one.
+    """
+    symmetric = sinkhorn(attention)
+    starts = (maps * boxes(maps, share, cut)).flatten(2)
+    spread_out = torch.einsum("bij,bjk,bck->bci", symmetric, symmetric, starts)
+    return over_largest(spread_out.reshape(maps.shape))
