@@ -116,7 +116,7 @@ def _scan(params: Params, dataset: str) -> Source:
         if dataset == "coco14" and not path.is_file():
             return Source(*coco.scan(params.data.coco14, dataset), is_painted=False)
         if dataset == "stamps":
-            stamps.photographs(Path(params.data.stamps.root))
+            stamps.all_photographs(params.data.stamps)
         return Source(load_index(path) if path.is_file() else None)
     except WsssError as error:
         return Source(None, [str(error)])
