@@ -52,7 +52,7 @@ def cutter(
     images: dict[Path, Image.Image] = {}
 
     def cut(split: str, generator: np.random.Generator) -> NDArray[np.uint8]:
-        path = files[split][generator.integers(len(files[split]))]
+        path = files[split][int(generator.integers(len(files[split])))]
         if path not in images:
             images[path] = _read(path)
         return _cut(images[path], generator, side)
