@@ -37,7 +37,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("other data", NOTHING, {
         "data.stamps.root": "elsewhere", "data.stamps.train": 5, "data.stamps.val": 5,
-        "data.stamps.size_px": 64, "data.stamps.seed": 3, "data.voc12.root": "elsewhere",
+        "data.stamps.size_px": 64, "data.stamps.seed": 3, "data.stamps.backgrounds": "textures", "data.voc12.root": "elsewhere",
         "data.voc12.sbd_masks": "other", "data.voc12.sbd": "elsewhere",
         "data.voc12.saliency": "elsewhere", "data.coco14.root": "elsewhere",
         "data.coco14.overlap": "last", "data.coco14.images": "all", "data.coco14.seeds": "small",
@@ -68,6 +68,10 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "affinity.label_cell": "corner", "affinity.irn.edge_channels": 8, "affinity.irn.displacement_channels": 0,
         "affinity.irn.align_corners": True, "affinity.initial_file": "params.yaml",
         "affinity.checkpoint": "README.md",
+    }),
+    ("features of a frozen network, which AffinityNet lacks", NOTHING, {
+        "affinity.frozen.layers": [0, -1], "affinity.frozen.enlarge": 1.5, "affinity.frozen.unit": 0.3,
+        "affinity.frozen.colours": 10.0,
     }),
     ("walk", WALKED, {
         "walk.beta": 4.0, "walk.log2_steps": 2, "walk.radius": 3,
@@ -307,6 +311,16 @@ def test_published_weights_of_a_stage_need_the_data_alone(fresh: Checkout) -> No
         {"draw", "affinity"},
         {"draw", "segmenter"},
     ]
+
+
+def test_a_frozen_network_needs_no_affinity_labels(fresh: Checkout) -> None:
+    frozen = {"affinity": {"kind": "frozen", "backbone": "resnet18", "weights": "imagenet"}}
+    [jobs] = fresh.dry(frozen)
+    rules_of = {job.split()[0] for job in jobs}
+    assert {"weights", "affinity", "walk"} <= rules_of
+    assert "confident" not in rules_of
+    [jobs] = fresh.dry(frozen, targets=[f"{RUN}/affinity.safetensors"])
+    assert {job.split()[0] for job in jobs} == {"draw", "weights", "affinity"}
 
 
 def test_a_setting_that_a_method_replaces_is_named(fresh: Checkout) -> None:

@@ -104,6 +104,43 @@ def pair_affinities(features: Tensor, radius: int, margin: int = 0) -> Pairs:
         yield offset, difference.abs().mean(1).neg().exp()
 
 
+def cosine_affinities(
+    features: Tensor, radius: int, margin: int = 0, unit: float | None = None
+) -> Pairs:
+    """Yield each offset with the affinities (B, rows, columns) of its pairs, exp(-distance / unit).
+
+    features: unit vectors (B, C, h, w). The distance is 1 - cosine. unit: None for the mean distance of
+    horizontally and vertically adjacent cells, of each image its own.
+    """
+    divisor = unit if unit is not None else _adjacent_distance(features)[:, None, None]
+    for offset in offsets(radius):
+        yield offset, _cosine_distance(features, offset, margin).div(divisor).neg().exp()
+
+
+def _adjacent_distance(features: Tensor) -> Tensor:
+    """Return the mean distance (B,) of adjacent cells; 1 for an image of one cell."""
+    sides = [_cosine_distance(features, offset) for offset in ((0, 1), (1, 0))]
+    distances = [distance.flatten(1) for distance in sides if distance[0].numel()]
+    if not distances:
+        return features.new_ones(len(features))
+    total = sum(distance.sum(1) for distance in distances)
+    return (total / sum(distance.shape[1] for distance in distances)).clamp_min(SMALLEST)
+
+
+def _cosine_distance(features: Tensor, offset: tuple[int, int], margin: int = 0) -> Tensor:
+    here, there = windows(*features.shape[2:], offset, margin)
+    first, second = features[:, :, here[0], here[1]], features[:, :, there[0], there[1]]
+    return 1 - (first * second).sum(1)
+
+
+def colour_affinities(colours: Tensor, radius: int, margin: int, weight: float) -> Pairs:
+    """Yield each offset with exp(-weight x squared distance) of colours (B, 3, h, w)."""
+    for offset in offsets(radius):
+        here, there = windows(*colours.shape[2:], offset, margin)
+        difference = colours[:, :, here[0], here[1]] - colours[:, :, there[0], there[1]]
+        yield offset, difference.square().sum(1).mul(-weight).exp()
+
+
 def path_affinities(edges: Tensor, radius: int, margin: int = 0) -> Pairs:
     """Yield each offset with the affinities (B, rows, columns) of its pairs, in [0, 1].
 

@@ -1,4 +1,4 @@
-"""Train the affinity network (AffinityNet or IRN) on the affinity labels."""
+"""Train the affinity network (AffinityNet or IRN) on the affinity labels, or take its weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from wsss.runs.run import Run
 from wsss.settings import AffinityParams
 from wsss.storage.archive import Reader
 from wsss.training.loop import Objective
-from wsss.training.session import adopt_published, initialise, train_network
+from wsss.training.session import adopt_initial, adopt_published, initialise, train_network
 
 
 class Affinities(Objective):
@@ -80,9 +80,12 @@ def labels_at_cells(masks: Tensor, features: Tensor, params: AffinityParams) -> 
 
 
 def affinity(run: Run) -> None:
-    """Train the affinity network, or take its published weights."""
+    """Train the affinity network, or take its published weights or a frozen network's initial ones."""
     params, labels = run.settings.affinity, run.path("confident.zip")
     net, weights = initialise(lambda: build_affinity_network(params), run, "affinity")
+    if params.kind == "frozen":
+        adopt_initial(run, "affinity", net, weights, Runtime.start(params.train.precision))
+        return
     if params.checkpoint:
         runtime = Runtime.start(params.train.precision)
         source, layout = Path(params.checkpoint), affinity_layout(params)

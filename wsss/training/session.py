@@ -173,14 +173,39 @@ def adopt_published(
     """
     record = recorder(run, stage, runtime.name)
     checkpoint.adopt(net, source, layout)
+    _write_untrained(run, stage, net, [source], runtime, record, measure)
+
+
+def adopt_initial(
+    run: Run, stage: str, net: Network, sources: Sequence[Path], runtime: Runtime
+) -> None:
+    """Write the initial weights of a network as the weights of a stage, with an empty log and the record.
+
+    sources: the files that the weights come from.
+    """
+    verify_sources(run, stage, checksums=runtime.is_main)
+    _write_untrained(run, stage, net, sources, runtime, recorder(run, stage, runtime.name))
+
+
+def _write_untrained(
+    run: Run,
+    stage: str,
+    net: Network,
+    sources: Sequence[Path],
+    runtime: Runtime,
+    record: Recorder,
+    measure: Metrics = dict,
+) -> None:
     runtime.place(net)
     if not runtime.is_main:
         return
     weights = _write(run, stage, net.state_dict(), load_index(run.index, *index_parts(run, stage)))
     path, size = run.path(f"{stage}.json"), _size(net, None, runtime)
-    inputs, outputs = [*index_files(run, stage), source], [weights, weights.with_suffix(".csv")]
+    inputs, outputs = [*index_files(run, stage), *sources], [weights, weights.with_suffix(".csv")]
     record.write(path, inputs, outputs, metrics=measure(), **size)
-    log.info("%s from %s -> %s", stage, source, weights)
+    log.info(
+        "%s from %s -> %s", stage, " and ".join(map(str, sources)) or "random weights", weights
+    )
 
 
 def write_computed(
