@@ -85,7 +85,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("pseudo", {"pseudo", "evaluate pseudo"} | SEGMENTED, {
         "pseudo.crf_picture": "padded", "pseudo.saliency.use": True, "pseudo.saliency.wrap_negative": True,
-        "pseudo.saliency.missing_labels": "voc12", "pseudo.crf": "irn_label", "pseudo.unary": "labels", "pseudo.crf_classes": "all",
+        "pseudo.saliency.missing_labels": "voc12", "pseudo.regions": "params", "pseudo.crf": "irn_label", "pseudo.unary": "labels", "pseudo.crf_classes": "all",
     }),
     ("pseudo labels of CAMs", {"pseudo", "evaluate pseudo"} | SEGMENTED, {
         "pseudo.source": "cam",

@@ -119,24 +119,25 @@ def cosine_affinities(
 
 def _adjacent_distance(features: Tensor) -> Tensor:
     """Return the mean distance (B,) of adjacent cells; 1 for an image of one cell."""
-    sides = [_cosine_distance(features, offset) for offset in ((0, 1), (1, 0))]
-    distances = [distance.flatten(1) for distance in sides if distance[0].numel()]
-    if not distances:
+    right, below = (_cosine_distance(features, offset).flatten(1) for offset in ((0, 1), (1, 0)))
+    count = right.shape[1] + below.shape[1]
+    if not count:
         return features.new_ones(len(features))
-    total = sum(distance.sum(1) for distance in distances)
-    return (total / sum(distance.shape[1] for distance in distances)).clamp_min(SMALLEST)
+    return ((right.sum(1) + below.sum(1)) / count).clamp_min(SMALLEST)
 
 
 def _cosine_distance(features: Tensor, offset: tuple[int, int], margin: int = 0) -> Tensor:
-    here, there = windows(*features.shape[2:], offset, margin)
+    height, width = features.shape[2:]
+    here, there = windows(height, width, offset, margin)
     first, second = features[:, :, here[0], here[1]], features[:, :, there[0], there[1]]
     return 1 - (first * second).sum(1)
 
 
 def colour_affinities(colours: Tensor, radius: int, margin: int, weight: float) -> Pairs:
     """Yield each offset with exp(-weight x squared distance) of colours (B, 3, h, w)."""
+    height, width = colours.shape[2:]
     for offset in offsets(radius):
-        here, there = windows(*colours.shape[2:], offset, margin)
+        here, there = windows(height, width, offset, margin)
         difference = colours[:, :, here[0], here[1]] - colours[:, :, there[0], there[1]]
         yield offset, difference.square().sum(1).mul(-weight).exp()
 

@@ -13,7 +13,11 @@ from pathlib import Path
 from wsss.runs.record import PACKAGES, Record, read_record
 from wsss.runs.run import PlainSettings, Run, stage_kind
 
-FILE_KEYS = ("initial_file", "checkpoint")  # compared by name: folders differ between machines
+FILE_KEYS = (
+    "initial_file",
+    "checkpoint",
+    "regions",
+)  # compared by name: folders differ between machines
 BATCHED = ("cam", "boxes", "decode", "masks")  # stages whose `batch` is that of inference
 
 

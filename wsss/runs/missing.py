@@ -107,7 +107,10 @@ def missing_files(plan: Plan) -> list[MissingFile]:
 
 
 def _weights(run: Run, stage: str) -> Iterator[MissingFile]:
-    """Yield the files of weights that a stage starts from and that are absent."""
+    """Yield the files that a stage starts from and that are absent: weights, masks of regions."""
+    regions = run.settings.pseudo.regions if stage == "pseudo" else None
+    if regions and not Path(regions).exists():
+        yield MissingFile(regions, "Put the masks there, or correct pseudo.regions.", blocks=True)
     if stage not in (*run.spec.networks, *NETWORKS):
         return
     network = network_settings(run.settings, stage)

@@ -250,3 +250,8 @@ class PseudoParams(Strict):
         "small, as published (PCSformer)",
     )
     saliency: SaliencyParams = SaliencyParams()
+    regions: str | None = Field(
+        None,
+        description="archive or folder with binary masks of regions, NAME.npz for each training image, "
+        "that pseudo labels are snapped to (SEPL; docs/regions.md)",
+    )

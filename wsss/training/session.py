@@ -173,7 +173,7 @@ def adopt_published(
     """
     record = recorder(run, stage, runtime.name)
     checkpoint.adopt(net, source, layout)
-    _write_untrained(run, stage, net, [source], runtime, record, measure)
+    _write_untrained(run, stage, net, [source], runtime, record, None, measure)
 
 
 def adopt_initial(
@@ -184,7 +184,8 @@ def adopt_initial(
     sources: the files that the weights come from.
     """
     verify_sources(run, stage, checksums=runtime.is_main)
-    _write_untrained(run, stage, net, sources, runtime, recorder(run, stage, runtime.name))
+    record = recorder(run, stage, runtime.name)
+    _write_untrained(run, stage, net, sources, runtime, record, images=0)
 
 
 def _write_untrained(
@@ -194,13 +195,14 @@ def _write_untrained(
     sources: Sequence[Path],
     runtime: Runtime,
     record: Recorder,
+    images: int | None,
     measure: Metrics = dict,
 ) -> None:
     runtime.place(net)
     if not runtime.is_main:
         return
     weights = _write(run, stage, net.state_dict(), load_index(run.index, *index_parts(run, stage)))
-    path, size = run.path(f"{stage}.json"), _size(net, None, runtime)
+    path, size = run.path(f"{stage}.json"), _size(net, images, runtime)
     inputs, outputs = [*index_files(run, stage), *sources], [weights, weights.with_suffix(".csv")]
     record.write(path, inputs, outputs, metrics=measure(), **size)
     log.info(
