@@ -6,7 +6,7 @@ import torch
 from wsss.errors import ConfigError
 from wsss.nets.affinitynet import build_affinity_network
 from wsss.nets.backbone import IMAGENET
-from wsss.nets.frozen import COLOURS, FrozenNet
+from wsss.nets.frozen import FrozenNet, measure_unit
 from wsss.settings import FrozenParams
 from wsss.settings.resolve import validate_params
 
@@ -20,25 +20,46 @@ def test_features_are_unit_vectors_on_the_grid(name: str, channels: int) -> None
     net = build_affinity_network(validate_params({"affinity": settings}).affinity).eval()
     with torch.inference_mode():
         features = net(torch.randn(2, 3, 32, 48))
-    assert features.shape == (2, channels + COLOURS, 8, 12)
-    assert features[:, :-COLOURS].norm(dim=1).allclose(torch.ones(2, 8, 12), atol=1e-5)
+    assert features.shape == (2, channels, 8, 12)
+    assert features.norm(dim=1).allclose(torch.ones(2, 8, 12), atol=1e-5)
 
 
 def test_several_layers_share_the_length_of_the_vector() -> None:
     net = FrozenNet("toy", 4, FrozenParams(layers=(0, -1), enlarge=1.0)).eval()
     with torch.inference_mode():
-        features = net(torch.randn(1, 3, 32, 32))[:, :-COLOURS]
+        features = net(torch.randn(1, 3, 32, 32))
     assert features.shape[1] == 32 + 64
     assert features[:, :32].norm(dim=1).allclose(torch.full((1, 8, 8), 0.5**0.5), atol=1e-5)
 
 
-def test_differences_of_colours_are_those_of_the_image() -> None:
-    image = torch.rand(1, 3, 8, 8)
+def test_colours_add_their_weighted_distance() -> None:
+    image = torch.rand(1, 3, 8, 16)
     mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
-    net = FrozenNet("toy", 8, FrozenParams()).eval()
+    plain, coloured = (FrozenNet("toy", 8, FrozenParams(colours=c)).eval() for c in (0.0, 30.0))
+    coloured.load_state_dict(plain.state_dict())
     with torch.inference_mode():
-        first, second = (net((part - mean) / std)[0, -COLOURS:] for part in (image, 0.5 * image))
-    assert (first - second).allclose(0.5 * image[0].mean((1, 2), keepdim=True), atol=1e-5)
+        distances = [
+            (cells[..., 0] - cells[..., 1]).square().sum() / 2
+            for cells in (net((image - mean) / std) for net in (plain, coloured))
+        ]
+    colours = image.unflatten(3, (2, 8)).mean((2, 4))
+    expected = 30 * (colours[..., 0] - colours[..., 1]).square().sum()
+    assert float(distances[1] - distances[0]) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_the_unit_is_the_geometric_mean_distance_of_adjacent_cells() -> None:
+    net = FrozenNet("toy", 4, FrozenParams(enlarge=1.0)).eval()
+    images = torch.rand(2, 3, 8, 8)
+    with torch.inference_mode():
+        cells = net.features(images).flatten(2)
+        pairs = [(0, 1), (2, 3), (0, 2), (1, 3)]
+        distances = [1 - (cells[:, :, a] * cells[:, :, b]).sum(1) for a, b in pairs]
+        expected = 1.6 * torch.cat(distances).clamp_min(0.01).log().mean().exp()
+        measure_unit(net, images.split(1))
+        assert float(net.unit) == pytest.approx(float(expected), rel=1e-5)
+        scaled = net(images).flatten(2)
+        half = (scaled[:, :, 0] - scaled[:, :, 1]).square().sum(1) / 2
+        assert half.allclose(distances[0] / net.unit, rtol=1e-3, atol=1e-4)
 
 
 def test_a_layer_that_the_backbone_lacks_is_named() -> None:

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-import torch.nn.functional as F
 
 from wsss.refine.affinity import (
     affinity_loss,
-    cosine_affinities,
     displacement_loss,
     from_thresholds,
+    gaussian_affinities,
     inner_radius,
     offsets,
     pair_affinities,
@@ -116,24 +115,13 @@ def test_affinity_is_one_for_equal_features_and_falls_with_distance() -> None:
             assert values.min() == 1
 
 
-def test_frozen_affinity_falls_by_e_at_the_mean_distance_of_adjacent_cells() -> None:
-    directions = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    features = directions.T.reshape(1, 2, 1, 4)  # distances of adjacent cells: 0, 1, 1
-    pairs = dict(cosine_affinities(features, 3))
-    assert pairs[0, 1][0, 0].tolist() == pytest.approx([1, math.exp(-1.5), math.exp(-1.5)])
-    assert pairs[0, 2][0, 0].tolist() == pytest.approx([math.exp(-1.5), 1])
-    by_number = dict(cosine_affinities(features, 3, unit=0.5))
-    assert by_number[0, 1][0, 0].tolist() == pytest.approx([1, math.exp(-2), math.exp(-2)])
-
-
-def test_the_unit_of_frozen_affinities_is_that_of_each_image_alone() -> None:
-    features = F.normalize(
-        torch.rand(2, 5, 6, 7, generator=torch.Generator().manual_seed(0)), dim=1
-    )
-    together = dict(cosine_affinities(features, 3))
-    alone = dict(cosine_affinities(features[1:], 3))
-    assert all(torch.allclose(together[offset][1:], alone[offset]) for offset in alone)
-    assert dict(cosine_affinities(features[:, :, :1, :1], 3))[0, 1].numel() == 0
+def test_frozen_affinity_is_the_cosine_in_units() -> None:
+    angles = torch.tensor([0.0, 0.0, 0.5, 2.0])
+    features = torch.stack([angles.cos(), angles.sin()]).reshape(1, 2, 1, 4) / 0.25**0.5
+    pairs = dict(gaussian_affinities(features, 3))
+    expected = [math.exp(-(1 - math.cos(angle)) / 0.25) for angle in (0.0, 0.5, 1.5)]
+    assert pairs[0, 1][0, 0].tolist() == pytest.approx(expected, rel=1e-5)
+    assert pairs[0, 2][0, 0, 0].item() == pytest.approx(expected[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("margin", [0, 3])

@@ -15,14 +15,15 @@ from wsss.data.index import Index, save_index
 from wsss.runs.inputs import index_files
 from wsss.runs.run import Run
 from wsss.settings.resolve import validate_params
-from wsss.storage import archive
+from wsss.storage import archive, checkpoint
 from wsss.storage.cam_archive import Cam, CamReader, pack
 from wsss.storage.files import read_json
 
 RUN = "shapes/cam/common/s0"
 SETTINGS: dict[str, Any] = {
     "methods": ["cam"],
-    "affinity": {"kind": "frozen", "backbone": "toy", "stride": 4},
+    # The features of random weights hardly differ, so colours are compared in addition.
+    "affinity": {"kind": "frozen", "backbone": "toy", "stride": 4, "frozen": {"colours": 20.0}},
     "walk": {"log2_steps": 6},
 }
 
@@ -59,7 +60,9 @@ def test_seeds_spread_over_their_objects_without_any_training(run: Run, squares:
     call("walk", RUN)
     record = read_json(run.path("affinity.json"))
     assert set(record["inputs"]) == {index_files(run, "affinity")[0].as_posix()}
-    assert record["params"]["frozen"]["unit"] == "neighbours"
+    assert record["params"]["frozen"]["unit"] == "measured"
+    assert record["images_seen"] == 0
+    assert 0 < float(checkpoint.load(run.path("affinity.safetensors"))[0]["unit"]) < 1
     cams = CamReader(run.path("walk.zip"))
     for entry in squares.images[:2]:
         cam, truth = cams[entry.name], load_truth(entry, len(squares.classes))

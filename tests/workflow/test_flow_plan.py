@@ -70,7 +70,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "affinity.checkpoint": "README.md",
     }),
     ("features of a frozen network, which AffinityNet lacks", NOTHING, {
-        "affinity.frozen.layers": [0, -1], "affinity.frozen.enlarge": 1.5, "affinity.frozen.unit": 0.3,
+        "affinity.frozen.layers": [0, -1], "affinity.frozen.enlarge": 1.5, "affinity.frozen.unit": 0.3, "affinity.frozen.images": 5,
         "affinity.frozen.colours": 10.0,
     }),
     ("walk", WALKED, {

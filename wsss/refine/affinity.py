@@ -104,42 +104,17 @@ def pair_affinities(features: Tensor, radius: int, margin: int = 0) -> Pairs:
         yield offset, difference.abs().mean(1).neg().exp()
 
 
-def cosine_affinities(
-    features: Tensor, radius: int, margin: int = 0, unit: float | None = None
-) -> Pairs:
-    """Yield each offset with the affinities (B, rows, columns) of its pairs, exp(-distance / unit).
+def gaussian_affinities(features: Tensor, radius: int, margin: int = 0) -> Pairs:
+    """Yield each offset with the affinities (B, rows, columns) of its pairs, in (0, 1].
 
-    features: unit vectors (B, C, h, w). The distance is 1 - cosine. unit: None for the mean distance of
-    horizontally and vertically adjacent cells, of each image its own.
+    features: (B, C, h, w). The affinity is exp(-|difference|^2 / 2); of unit vectors that were divided by
+    the root of a unit it is exp(-(1 - cosine) / unit).
     """
-    divisor = unit if unit is not None else _adjacent_distance(features)[:, None, None]
-    for offset in offsets(radius):
-        yield offset, _cosine_distance(features, offset, margin).div(divisor).neg().exp()
-
-
-def _adjacent_distance(features: Tensor) -> Tensor:
-    """Return the mean distance (B,) of adjacent cells; 1 for an image of one cell."""
-    right, below = (_cosine_distance(features, offset).flatten(1) for offset in ((0, 1), (1, 0)))
-    count = right.shape[1] + below.shape[1]
-    if not count:
-        return features.new_ones(len(features))
-    return ((right.sum(1) + below.sum(1)) / count).clamp_min(SMALLEST)
-
-
-def _cosine_distance(features: Tensor, offset: tuple[int, int], margin: int = 0) -> Tensor:
     height, width = features.shape[2:]
-    here, there = windows(height, width, offset, margin)
-    first, second = features[:, :, here[0], here[1]], features[:, :, there[0], there[1]]
-    return 1 - (first * second).sum(1)
-
-
-def colour_affinities(colours: Tensor, radius: int, margin: int, weight: float) -> Pairs:
-    """Yield each offset with exp(-weight x squared distance) of colours (B, 3, h, w)."""
-    height, width = colours.shape[2:]
     for offset in offsets(radius):
         here, there = windows(height, width, offset, margin)
-        difference = colours[:, :, here[0], here[1]] - colours[:, :, there[0], there[1]]
-        yield offset, difference.square().sum(1).mul(-weight).exp()
+        difference = features[:, :, here[0], here[1]] - features[:, :, there[0], there[1]]
+        yield offset, difference.square().sum(1).div(-2).exp()
 
 
 def path_affinities(edges: Tensor, radius: int, margin: int = 0) -> Pairs:

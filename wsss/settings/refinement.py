@@ -79,15 +79,17 @@ class FrozenParams(Strict):
     enlarge: PositiveFloat = Field(
         2.0, description="factor by which images are enlarged for the network"
     )
-    unit: PositiveFloat | Literal["neighbours"] = Field(
-        "neighbours",
+    unit: PositiveFloat | Literal["measured"] = Field(
+        "measured",
         description="distance (1 - cosine of the features) at which the affinity is 1/e before walk.beta "
-        "sharpens it. neighbours: the mean distance of adjacent cells in the image; or a number",
+        "sharpens it. measured: 1.6 times the geometric mean of the distances of adjacent cells in some "
+        "training images; or a number",
     )
+    images: PositiveInt = Field(100, description="number of these images")
     colours: Annotated[float, Field(ge=0)] = Field(
         0.0,
         description="weight of the squared distance of the colours of two cells, in [0, 1] per channel, "
-        "which is added to the distance of the features; 0: colours are not compared",
+        "which is added to the distance of the features in its unit; 0: colours are not compared",
     )
 
     @model_validator(mode="after")

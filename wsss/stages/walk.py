@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,11 @@ from wsss.inference.multiscale import Forward, ImageViews, plan_batches, shard_b
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.machine.runtime import Runtime
 from wsss.nets.affinitynet import AffinityNet, build_affinity_network
-from wsss.nets.frozen import COLOURS, FrozenNet
+from wsss.nets.frozen import FrozenNet
 from wsss.nets.irn import IRN, edge_displacement
 from wsss.progress import progress
 from wsss.refine.affinity import (
-    colour_affinities,
-    cosine_affinities,
+    gaussian_affinities,
     inner_radius,
     pair_affinities,
     path_affinities,
@@ -37,7 +36,7 @@ from wsss.refine.random_walk import (
 from wsss.runs.inputs import index_parts
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
-from wsss.settings import AffinityParams, FrozenParams, WalkParams
+from wsss.settings import AffinityParams, WalkParams
 from wsss.stages.gather import WHOLE, Shard, shard_writer
 from wsss.storage.cam_archive import Cam, CamReader, enlarge, pack
 
@@ -119,25 +118,10 @@ def neighbours_of_images(
         radius = inner_radius(height, width, radius)
         margin = radius - 1
     if affinity.kind == "frozen":
-        pairs = [*frozen_affinities(outputs, radius, margin, affinity.frozen)]
+        pairs = [*gaussian_affinities(outputs, radius, margin)]
     else:
         pairs = [*pair_affinities(outputs, radius, margin)]
     return Neighbours(pairs, (height, width), stride, None, margin)
-
-
-def frozen_affinities(
-    outputs: Tensor, radius: int, margin: int, params: FrozenParams
-) -> Iterator[tuple[tuple[int, int], Tensor]]:
-    """Yield each offset with the affinities (images, rows, columns) from outputs of a `FrozenNet`."""
-    features, colours = outputs[:, :-COLOURS], outputs[:, -COLOURS:]
-    unit = None if params.unit == "neighbours" else params.unit
-    pairs = cosine_affinities(features, radius, margin, unit)
-    if not params.colours:
-        yield from pairs
-        return
-    alike = colour_affinities(colours, radius, margin, params.colours)
-    for (offset, values), (_, factor) in zip(pairs, alike, strict=True):
-        yield offset, values * factor
 
 
 def spread_cam(cam: Cam, near: Neighbours, params: WalkParams) -> Cam:
