@@ -1,5 +1,6 @@
 """Laws of the random walk and of the pairs it goes along."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from wsss.refine.affinity import (
     affinity_loss,
     displacement_loss,
     from_thresholds,
+    gaussian_affinities,
     inner_radius,
     offsets,
     pair_affinities,
@@ -111,6 +113,15 @@ def test_affinity_is_one_for_equal_features_and_falls_with_distance() -> None:
         assert all(v in (1.0, pytest.approx(np.exp(-2.0))) for v in values.unique().tolist())
         if dx == 0:
             assert values.min() == 1
+
+
+def test_frozen_affinity_is_the_cosine_in_units() -> None:
+    angles = torch.tensor([0.0, 0.0, 0.5, 2.0])
+    features = torch.stack([angles.cos(), angles.sin()]).reshape(1, 2, 1, 4) / 0.25**0.5
+    pairs = dict(gaussian_affinities(features, 3))
+    expected = [math.exp(-(1 - math.cos(angle)) / 0.25) for angle in (0.0, 0.5, 1.5)]
+    assert pairs[0, 1][0, 0].tolist() == pytest.approx(expected, rel=1e-5)
+    assert pairs[0, 2][0, 0, 0].item() == pytest.approx(expected[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("margin", [0, 3])

@@ -60,7 +60,9 @@ def test_stamps_and_tables_and_the_devkit_are_prepared(
 ) -> None:
     params = Params(
         data=DataParams(
-            stamps=StampsParams(root=str(stamp_folder), train=22, val=11, size_px=64),
+            stamps=StampsParams(
+                root=str(stamp_folder), backgrounds="textures", train=22, val=11, size_px=64
+            ),
             csv={"ponds": CsvParams(table=str(table / "images.csv"), root=str(table))},
         )
     )

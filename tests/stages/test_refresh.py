@@ -244,7 +244,7 @@ def test_tables_and_images_of_cub_count(work: Path) -> None:
 
 def test_a_dataset_with_an_archive_is_made_by_its_rule(work: Path, stamp_folder: Path) -> None:
     shutil.copytree(stamp_folder, "stamps")
-    settings = StampsParams(root="stamps", train=22, val=11, size_px=64)
+    settings = StampsParams(root="stamps", backgrounds="textures", train=22, val=11, size_px=64)
     params = Params(datasets=("stamps",), data=DataParams(stamps=settings))
     prepare(params, "stamps")
     run, record = Run(params, "stamps", "cam", "common", 0), Path("work/stamps/data.json")

@@ -101,7 +101,13 @@ def voc(checkout: Checkout, folder: Path) -> Raw:
 def stamps(checkout: Checkout, folder: Path, photographs: Path) -> Raw:
     """Return a finished run on pictures composed of photographs."""
     shutil.copytree(photographs, folder / "stamps")
-    source = {"root": "stamps", "train": 22, "val": 11, "size_px": 64}
+    source = {
+        "root": "stamps",
+        "backgrounds": "textures",
+        "train": 22,
+        "val": 11,
+        "size_px": 64,
+    }
     settings = {"datasets": ["stamps"], "methods": ["cam"], "data": {"stamps": source}}
     return finished(checkout, folder, settings)
 

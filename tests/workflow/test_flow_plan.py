@@ -41,7 +41,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("other data", NOTHING, {
         "data.stamps.root": "elsewhere", "data.stamps.train": 5, "data.stamps.val": 5,
-        "data.stamps.size_px": 64, "data.stamps.seed": 3, "data.voc12.root": "elsewhere",
+        "data.stamps.size_px": 64, "data.stamps.seed": 3, "data.stamps.backgrounds": "textures", "data.voc12.root": "elsewhere",
         "data.voc12.sbd_masks": "other", "data.voc12.sbd": "elsewhere",
         "data.voc12.saliency": "elsewhere", "data.coco14.root": "elsewhere",
         "data.coco14.overlap": "last", "data.coco14.images": "all", "data.coco14.seeds": "small",
@@ -77,6 +77,10 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "affinity.irn.align_corners": True, "affinity.initial_file": "params.yaml",
         "affinity.checkpoint": "README.md",
     }),
+    ("features of a frozen network, which AffinityNet lacks", NOTHING, {
+        "affinity.frozen.layers": [0, -1], "affinity.frozen.enlarge": 1.5, "affinity.frozen.unit": 0.3, "affinity.frozen.images": 5,
+        "affinity.frozen.colours": 10.0,
+    }),
     ("walk", WALKED, {
         "walk.beta": 4.0, "walk.log2_steps": 2, "walk.radius": 3,
         "walk.background_value": 4.0, "walk.normalise": "image", "walk.pad_px": 64, "walk.damp": False,
@@ -89,7 +93,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     }),
     ("pseudo", {"pseudo", "evaluate pseudo"} | SEGMENTED, {
         "pseudo.crf_picture": "padded", "pseudo.saliency.use": True, "pseudo.saliency.wrap_negative": True,
-        "pseudo.saliency.missing_labels": "voc12", "pseudo.crf": "irn_label", "pseudo.unary": "labels", "pseudo.crf_classes": "all",
+        "pseudo.saliency.missing_labels": "voc12", "pseudo.regions": "params", "pseudo.crf": "irn_label", "pseudo.unary": "labels", "pseudo.crf_classes": "all",
     }),
     ("pseudo labels of CAMs", {"pseudo", "evaluate pseudo"} | SEGMENTED, {
         "pseudo.source": "cam",
@@ -374,6 +378,16 @@ def test_vectors_of_words_are_made_once_for_all_seeds(fresh: Checkout) -> None:
     for jobs, count in zip(fresh.dry(words, toy), (1, 0), strict=True):
         rules = Counter(job.split()[0] for job in jobs)
         assert (rules["text"], rules["weights"], rules["train"]) == (count, count, 2)
+
+
+def test_a_frozen_network_needs_no_affinity_labels(fresh: Checkout) -> None:
+    frozen = {"affinity": {"kind": "frozen", "backbone": "resnet18", "weights": "imagenet"}}
+    [jobs] = fresh.dry(frozen)
+    rules_of = {job.split()[0] for job in jobs}
+    assert {"weights", "affinity", "walk"} <= rules_of
+    assert "confident" not in rules_of
+    [jobs] = fresh.dry(frozen, targets=[f"{RUN}/affinity.safetensors"])
+    assert {job.split()[0] for job in jobs} == {"draw", "weights", "affinity"}
 
 
 def test_a_setting_that_a_method_replaces_is_named(fresh: Checkout) -> None:

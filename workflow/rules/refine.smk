@@ -205,6 +205,7 @@ rule pseudo:
         data=flow.data("pseudo"),
         maps=flow.maps,
         thresholds=flow.thresholds("pseudo"),
+        regions=flow.regions,
     output:
         archive=f"work/{RUN}/pseudo.zip",
         record=f"work/{RUN}/pseudo.json",

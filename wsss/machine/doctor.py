@@ -115,9 +115,12 @@ def _slurm() -> Finding:
 
 
 def _data() -> Iterator[Finding]:
-    stamps = Path("/usr/share/tuxpaint/stamps")
-    hint = "apt-get install tuxpaint-stamps-default, or set data.stamps.root"
-    yield ("ok", "stamps", str(stamps)) if stamps.is_dir() else ("missing", "stamps", hint)
+    for item, folder, package, setting in (
+        ("stamps", "/usr/share/tuxpaint/stamps", "tuxpaint-stamps-default", "data.stamps.root"),
+        ("scenes", "/usr/share/scratch/Media/Backgrounds", "scratch", "data.stamps.backgrounds"),
+    ):
+        hint = f"apt-get install {package}, or set {setting}"
+        yield ("ok", item, folder) if Path(folder).is_dir() else ("missing", item, hint)
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     yield "ok" if free > 5 else "missing", "disk", f"{free:.0f} GB free here"
 

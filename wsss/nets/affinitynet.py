@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from wsss.errors import ConfigError
 from wsss.nets.backbone import Network
 from wsss.nets.build import build_backbone
+from wsss.nets.frozen import FrozenNet
 from wsss.nets.irn import IRN, IRN_LAYOUT, PUZZLE_LAYOUT
 from wsss.settings import AffinityParams
 from wsss.storage.checkpoint import Layout
@@ -79,8 +80,10 @@ def affinity_layout(params: AffinityParams) -> Layout:
     )
 
 
-def build_affinity_network(params: AffinityParams) -> AffinityNet | IRN:
+def build_affinity_network(params: AffinityParams) -> AffinityNet | IRN | FrozenNet:
     """Return the affinity network that `params` describe, with random weights."""
+    if params.kind == "frozen":
+        return FrozenNet(params.backbone, params.stride, params.frozen)
     if params.kind == "irn":
         return IRN(params.backbone, params.stride, params.irn)
     return AffinityNet(params.backbone, params.stride, params.channels)

@@ -104,6 +104,19 @@ def pair_affinities(features: Tensor, radius: int, margin: int = 0) -> Pairs:
         yield offset, difference.abs().mean(1).neg().exp()
 
 
+def gaussian_affinities(features: Tensor, radius: int, margin: int = 0) -> Pairs:
+    """Yield each offset with the affinities (B, rows, columns) of its pairs, in (0, 1].
+
+    features: (B, C, h, w). The affinity is exp(-|difference|^2 / 2); of unit vectors that were divided by
+    the root of a unit it is exp(-(1 - cosine) / unit).
+    """
+    height, width = features.shape[2:]
+    for offset in offsets(radius):
+        here, there = windows(height, width, offset, margin)
+        difference = features[:, :, here[0], here[1]] - features[:, :, there[0], there[1]]
+        yield offset, difference.square().sum(1).div(-2).exp()
+
+
 def path_affinities(edges: Tensor, radius: int, margin: int = 0) -> Pairs:
     """Yield each offset with the affinities (B, rows, columns) of its pairs, in [0, 1].
 

@@ -17,6 +17,7 @@ FILE_KEYS = (
     "initial_file",
     "checkpoint",
     "source",
+    "regions",
 )  # compared by name: folders differ between machines
 BATCHED = ("cam", "boxes", "decode", "masks")  # stages whose `batch` is that of inference
 

@@ -63,13 +63,16 @@ def described(run: Run, what: str) -> Description:
 
 def supervision(run: Run, what: str) -> str:
     """Return which labels of the training images the evaluation `what` depends on."""
-    extra = f", {knowledge.SALIENCY}" if _uses_saliency(run, what) else ""
-    return run.spec.supervision + extra
+    return ", ".join([run.spec.supervision, *_maps_used(run, what)])
 
 
-def _uses_saliency(run: Run, what: str) -> bool:
-    uses = not run.spec.learns_masks and run.settings.pseudo.saliency.use
-    return uses and what in ("pseudo", "segmentation")
+def _maps_used(run: Run, what: str) -> list[str]:
+    """Return what pseudo labels are made from beside image labels, if `what` depends on them."""
+    if run.spec.learns_masks or what not in ("pseudo", "segmentation"):
+        return []
+    params = run.settings.pseudo
+    uses = {knowledge.SALIENCY: params.saliency.use, knowledge.REGIONS: params.regions is not None}
+    return [words for words, is_used in uses.items() if is_used]
 
 
 def extra_knowledge(run: Run, what: str) -> str:
@@ -77,7 +80,7 @@ def extra_knowledge(run: Run, what: str) -> str:
     extra = [knowledge.TRUE_MASKS] if run.spec.learns_masks else []
     extra += [words for learned in _brought(run) for words in learned.extra]
     extra += [words for _, start in _starts(run, what) for words in start.knowledge.extra]
-    extra += [knowledge.SALIENCY] if _uses_saliency(run, what) else []
+    extra += _maps_used(run, what)
     return knowledge.in_words(extra)
 
 

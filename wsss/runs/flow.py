@@ -333,10 +333,15 @@ class Flow:
         sources = dict.fromkeys([params.source, *(["cam"] if params.saliency.use else [])])
         return [run.path(f"{source}.zip").as_posix() for source in sources]
 
+    def regions(self, wildcards: Wildcards) -> list[str]:
+        """Return the masks of regions that pseudo labels are snapped to, if there are any."""
+        regions = self.run(wildcards).settings.pseudo.regions
+        return [regions] if regions else []
+
     def affinity_labels(self, wildcards: Wildcards) -> list[str]:
-        """Return what the affinity network learns from; published weights need nothing."""
+        """Return what the affinity network learns from; one that is not trained needs nothing."""
         run = self.run(wildcards)
-        return [] if run.settings.affinity.checkpoint else [run.path("confident.zip").as_posix()]
+        return [run.path("confident.zip").as_posix()] if run.learns_affinity else []
 
     def labels(self, wildcards: Wildcards) -> list[str]:
         """Return the pseudo labels that the segmenter learns from.

@@ -15,6 +15,7 @@ NONE = "none"
 UNKNOWN = "unknown"
 TRUE_MASKS = "true masks"
 SALIENCY = "saliency maps"
+REGIONS = "masks of regions"
 
 
 @dataclass(frozen=True)

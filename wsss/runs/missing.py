@@ -16,7 +16,8 @@ from typing import Any
 from wsss.runs.inputs import initial_weights, initial_weights_path
 from wsss.runs.run import RUN_PATTERN, WORK, Run, network_settings, planned_runs
 from wsss.runs.sources import stages_before
-from wsss.settings import Params
+from wsss.settings import Params, StampsParams
+from wsss.settings.data import TEXTURES
 from wsss.settings.weight_files import weight_file
 from wsss.storage.content import file_and_key
 
@@ -107,7 +108,10 @@ def missing_files(plan: Plan) -> list[MissingFile]:
 
 
 def _weights(run: Run, stage: str) -> Iterator[MissingFile]:
-    """Yield the files of weights that a stage starts from and that are absent."""
+    """Yield the files that a stage starts from and that are absent: weights, masks of regions."""
+    regions = run.settings.pseudo.regions if stage == "pseudo" else None
+    if regions and not Path(regions).exists():
+        yield MissingFile(regions, "Put the masks there, or correct pseudo.regions.", blocks=True)
     if stage not in (*run.spec.networks, *NETWORKS):
         return
     network = network_settings(run.settings, stage)
@@ -173,13 +177,17 @@ def _sources(params: Params, dataset: str) -> Iterator[MissingFile]:
         ],
         "coco14": [MissingFile(data.coco14.root, f"{fetched}root.")],
         "cub": [MissingFile(data.cub.root, f"{fetched}root.")],
-        "stamps": [
-            MissingFile(
-                data.stamps.root,
-                "apt-get install tuxpaint-stamps-default, or set data.stamps.root.",
-            )
-        ],
+        "stamps": [*_photographs(data.stamps)],
     }.get(dataset, ())
+
+
+def _photographs(params: StampsParams) -> Iterator[MissingFile]:
+    """Yield the folders that `stamps` is composed of."""
+    advice = "apt-get install tuxpaint-stamps-default, or set data.stamps.root."
+    yield MissingFile(params.root, advice)
+    if params.backgrounds != TEXTURES:
+        advice = f"apt-get install scratch, or set data.stamps.backgrounds: {TEXTURES}."
+        yield MissingFile(params.backgrounds, advice)
 
 
 def advice(plan: Plan, files: Sequence[MissingFile]) -> str:

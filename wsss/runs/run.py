@@ -278,7 +278,7 @@ class Run:
     @property
     def learns_affinity(self) -> bool:
         """Whether an affinity network is trained, so affinity labels are made."""
-        return self.settings.pseudo.source == "walk" and not self.settings.affinity.checkpoint
+        return self.settings.pseudo.source == "walk" and self.settings.affinity.is_trained
 
     @property
     def walks_background(self) -> bool:
@@ -360,7 +360,7 @@ def stage_slice(settings: RunSettings, stage: str) -> PlainSettings:
         "decode": settings.decode.model_dump(mode="json"),
         "calibrate": settings.calibration.model_dump(mode="json"),
         "confident": settings.affinity.confident.model_dump(mode="json"),
-        "affinity": settings.affinity.model_dump(mode="json", exclude={"confident"}),
+        "affinity": _affinity_slice(settings.affinity),
         "walk": settings.walk.model_dump(mode="json"),
         "instances": {
             **settings.walk.model_dump(mode="json"),
@@ -375,6 +375,12 @@ def stage_slice(settings: RunSettings, stage: str) -> PlainSettings:
         evaluation = _evaluation_slice(settings, stage.removeprefix("eval/"))
         return {**evaluation, "extra_knowledge": words} if words else evaluation
     return _without_silent(parts[stage_kind(stage)])
+
+
+def _affinity_slice(params: AffinityParams) -> PlainSettings:
+    """Return the settings of the affinity network; those of frozen features only where they are used."""
+    unused = {"confident"} if params.kind == "frozen" else {"confident", "frozen"}
+    return params.model_dump(mode="json", exclude=unused)
 
 
 def _words(settings: RunSettings) -> dict[str, str]:

@@ -41,7 +41,7 @@ def _made(run: Run, stage: str) -> list[str]:
         "decode": [cam_network],
         "calibrate": [stage.partition("-")[2]],
         "confident": ["cam"],
-        "affinity": [] if settings.affinity.checkpoint else ["confident"],
+        "affinity": ["confident"] if settings.affinity.is_trained else [],
         "walk": ["affinity", "cam"],
         "instances": ["affinity", "cam"],
         "pseudo": list(maps),

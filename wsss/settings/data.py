@@ -94,10 +94,18 @@ class ShapesParams(WordsParams):
         return self
 
 
+TEXTURES = "textures"
+
+
 class StampsParams(WordsParams):
-    """Photographs with alpha masks from Debian's tuxpaint-stamps-default on drawn textures."""
+    """Photographs with alpha masks from Debian's tuxpaint-stamps-default before photographs of scenes."""
 
     root: str = Field("/usr/share/tuxpaint/stamps", description="folder that holds the stamps")
+    backgrounds: str = Field(
+        "/usr/share/scratch/Media/Backgrounds",
+        description="folder with photographs of scenes for the backgrounds (Debian's package scratch), or "
+        f"{TEXTURES}: drawn",
+    )
     train: PositiveInt = Field(900, description="number of training images")
     val: PositiveInt = Field(
         300,

@@ -68,15 +68,48 @@ class IrnParams(Strict):
     )
 
 
+class FrozenParams(Strict):
+    """Affinities from the features of a network that nobody trains (kind frozen)."""
+
+    layers: tuple[int, ...] | None = Field(
+        None,
+        description="numbers of the backbone's feature maps that are compared, the finest is 0, the last "
+        "-1; of a transformer: numbers of its blocks. null: the finest of a convolutional network, the "
+        "last of a transformer",
+    )
+    enlarge: PositiveFloat = Field(
+        2.0, description="factor by which images are enlarged for the network"
+    )
+    unit: PositiveFloat | Literal["measured"] = Field(
+        "measured",
+        description="distance (1 - cosine of the features) at which the affinity is 1/e before walk.beta "
+        "sharpens it. measured: 1.6 times the geometric mean of the distances of adjacent cells in some "
+        "training images; or a number",
+    )
+    images: PositiveInt = Field(100, description="number of these images")
+    colours: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="weight of the squared distance of the colours of two cells, in [0, 1] per channel, "
+        "which is added to the distance of the features in its unit; 0: colours are not compared",
+    )
+
+    @model_validator(mode="after")
+    def _some_layer(self) -> FrozenParams:
+        if self.layers is not None and not self.layers:
+            raise ValueError("layers names no feature map: name at least one, or write null")
+        return self
+
+
 class AffinityParams(PretrainedParams):
-    """The network that predicts which neighbouring cells belong together, and its training."""
+    """The network that says which neighbouring cells belong together, and its training."""
 
     resampled = True
 
-    kind: Literal["affinitynet", "irn"] = Field(
+    kind: Literal["affinitynet", "irn", "frozen"] = Field(
         "affinitynet",
         description="affinitynet: affinity from the features of two cells (Ahn and Kwak, CVPR 2018); irn: "
-        "affinity from the boundaries between them (Ahn, Cho and Kwak, CVPR 2019)",
+        "affinity from the boundaries between them (Ahn, Cho and Kwak, CVPR 2019); frozen: affinity from "
+        "the initial weights, nothing is trained and no affinity labels are made (docs/frozen-affinity.md)",
     )
     stride: Literal[4, 8, 16, 32] = Field(
         4,
@@ -103,6 +136,7 @@ class AffinityParams(PretrainedParams):
         "feature (PSA: 64, 128, 256)",
     )
     irn: IrnParams = IrnParams()
+    frozen: FrozenParams = FrozenParams()
     confident: AffinityLabelParams = AffinityLabelParams()
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=8, batch=16)
@@ -111,6 +145,19 @@ class AffinityParams(PretrainedParams):
     def _labels_follow(self) -> AffinityParams:
         self.augment.check_pixel_labels()
         return self
+
+    @model_validator(mode="after")
+    def _frozen_is_not_trained(self) -> AffinityParams:
+        if self.kind == "frozen" and self.checkpoint:
+            raise ValueError(
+                "checkpoint is for a trained affinity network; with kind frozen set weights or initial_file"
+            )
+        return self
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the run trains this network, so affinity labels are made."""
+        return self.kind != "frozen" and not self.checkpoint
 
 
 class WalkParams(Strict):
@@ -218,6 +265,11 @@ class PseudoParams(Strict):
         "become bright, as published (CLIP-ES)",
     )
     saliency: SaliencyParams = SaliencyParams()
+    regions: str | None = Field(
+        None,
+        description="archive or folder with binary masks of regions, NAME.npz for each training image, "
+        "that pseudo labels are snapped to (SEPL; docs/regions.md)",
+    )
 
     @model_validator(mode="after")
     def _complement_has_its_threshold(self) -> PseudoParams:

@@ -1,4 +1,4 @@
-"""Train the affinity network (AffinityNet or IRN) on the affinity labels."""
+"""Train the affinity network (AffinityNet or IRN) on the affinity labels, or take its weights."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from wsss.data.images import LabelReader, load_entry
 from wsss.data.index import load_index
+from wsss.data.resize import pad_to_multiple
 from wsss.data.workers import Batch
 from wsss.inference.trained import normalisation
 from wsss.machine.runtime import Runtime
 from wsss.nets.affinitynet import affinity_layout, build_affinity_network
 from wsss.nets.backbone import Network
+from wsss.nets.frozen import FrozenNet, measure_unit
 from wsss.nets.irn import IRN, measure_mean
 from wsss.refine.affinity import (
     affinity_loss,
@@ -29,7 +31,7 @@ from wsss.storage.archive import Reader
 from wsss.storage.checkpoint import Layout
 from wsss.training.fitting import Choice, changed
 from wsss.training.loop import Objective
-from wsss.training.session import adopt_published, initialise, train_network
+from wsss.training.session import adopt_initial, adopt_published, initialise, train_network
 
 
 class Affinities(Objective):
@@ -81,9 +83,14 @@ def labels_at_cells(masks: Tensor, features: Tensor, params: AffinityParams) -> 
 
 
 def affinity(run: Run) -> None:
-    """Train the affinity network, or take its published weights."""
+    """Train the affinity network, or take its published weights or a frozen network's initial ones."""
     params, labels = run.settings.affinity, run.path("confident.zip")
     net, weights = initialise(lambda: build_affinity_network(params), run, "affinity")
+    if isinstance(net, FrozenNet):
+        runtime = Runtime.start(params.train.precision)
+        set_unit(run, net, runtime)
+        adopt_initial(run, "affinity", net, weights, runtime)
+        return
     if params.checkpoint:
         runtime = Runtime.start(params.train.precision)
 
@@ -127,3 +134,17 @@ def set_mean_displacement(run: Run, net: Network, runtime: Runtime) -> None:
             yield runtime.send(batch)
 
     measure_mean(net, crops())
+
+
+def set_unit(run: Run, net: FrozenNet, runtime: Runtime) -> None:
+    """Set the unit of a frozen network, as a number or from training images at equal intervals."""
+    params = run.settings.affinity.frozen
+    if params.unit != "measured":
+        net.unit.fill_(params.unit)
+        return
+    entries = load_index(run.index, *index_parts(run, "affinity")).training()
+    chosen = entries[:: -(-len(entries) // params.images) or 1]
+    normalise = normalisation(net)
+    runtime.place(net.eval())
+    images = (torch.from_numpy(normalise(load_entry(entry)))[None] for entry in chosen)
+    measure_unit(net, (pad_to_multiple(runtime.send(image), net.stride) for image in images))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +117,7 @@ def _scan(params: Params, dataset: str) -> Source:
         if dataset == "coco14" and not path.is_file():
             return Source(*coco.scan(params.data.coco14, dataset), is_painted=False)
         if dataset == "stamps":
-            stamps.photographs(Path(params.data.stamps.root))
+            stamps.all_photographs(params.data.stamps)
         return Source(load_index(path) if path.is_file() else None)
     except WsssError as error:
         return Source(None, [str(error)])

@@ -1,4 +1,4 @@
-"""Pseudo labels from walked maps or CAMs and a constant background, with or without a CRF."""
+"""Pseudo labels from walked maps or CAMs and a constant background; a CRF, saliency, regions refine them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from wsss.errors import DatasetError
 from wsss.machine.accelerator import crf_device, device_name
 from wsss.progress import progress
 from wsss.refine import crf
+from wsss.refine.regions import check_regions, load_regions, region_files, snap
 from wsss.refine.saliency import attention_image, keep_agreed
 from wsss.runs.calibration import pseudo_params
 from wsss.runs.inputs import index_parts
@@ -36,7 +37,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
     """Write the pseudo labels of every training image.
 
     Raises:
-        DatasetError: `saliency.use` is set, but an image has no saliency map.
+        DatasetError: `saliency.use` or `regions` is set, but an image has no saliency map or masks.
     """
     verify_sources(run, "pseudo")
     params = pseudo_params(run)
@@ -46,6 +47,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
     target = run.path("pseudo.zip")
     entries, maps = index.training(), run.path(f"{params.source}.zip")
     check_saliency(entries, params.saliency)
+    regions = regions_read(entries, params)
     record = recorder(run, "pseudo", device_name(device))
     results = pseudo_labels(run, index, maps, processes, device)
     with archive.Writer(target) as writer:
@@ -53,7 +55,17 @@ def pseudo(run: Run, processes: int = 1) -> None:
             writer.add(f"{image.name}.png", labelmap.encode(image.after[0]))
             if params.crf != "none":
                 writer.add(archive.before_crf(image.name), labelmap.encode(image.before[0]))
-    record.write(run.path("pseudo.json"), source_files(run, "pseudo"), [target])
+    inputs = [*source_files(run, "pseudo"), *regions]
+    record.write(run.path("pseudo.json"), inputs, [target])
+
+
+def regions_read(entries: list[Entry], params: PseudoParams) -> list[Path]:
+    """Return the files of masks of regions; an error if an image has none, nothing if none are used."""
+    if params.regions is None:
+        return []
+    names = [entry.name for entry in entries]
+    check_regions(Path(params.regions), names)
+    return region_files(Path(params.regions), names)
 
 
 def check_saliency(entries: list[Entry], params: SaliencyParams) -> None:
@@ -73,8 +85,27 @@ def pseudo_labels(
     """Yield the pseudo labels (H, W) of every training image, before and after the CRF.
 
     maps: archive of maps. device: of the CRF, as in `crf.refined`. Where saliency is used, pixels at
-    which CAM and saliency disagree become 255.
+    which CAM and saliency disagree become 255. Where regions are used, labels fill them at the end.
     """
+    params, entries = pseudo_params(run), index.training()
+    images = _supported_labels(run, index, maps, processes, device)
+    if params.regions is None:
+        yield from images
+        return
+    fill = functools.partial(_filled_regions, Path(params.regions))
+    yield from crf.spread(fill, zip(entries, images, strict=True), processes)
+
+
+def _filled_regions(regions: Path, job: tuple[Entry, crf.Refined]) -> crf.Refined:
+    entry, image = job
+    masks = load_regions(regions, entry.name, entry.size)
+    return crf.Refined(image.name, image.before, [snap(labels, masks) for labels in image.after])
+
+
+def _supported_labels(
+    run: Run, index: Index, maps: Path, processes: int, device: str | None
+) -> Iterator[crf.Refined]:
+    """Yield the labels of `pseudo_labels` before regions are used."""
     params, entries = pseudo_params(run), index.training()
     prepare = functools.partial(label_task, maps, params, len(index.classes) + 1)
     refining = processes if params.crf != "none" else 1

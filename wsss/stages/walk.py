@@ -1,4 +1,4 @@
-"""Spread CAMs along learned affinities, in shards that `gather` puts together, or at once."""
+"""Spread CAMs along affinities, in shards that `gather` puts together, or at once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ from wsss.inference.multiscale import Forward, ImageViews, plan_batches, shard_b
 from wsss.inference.trained import normalisation, restore, without_gradients
 from wsss.machine.runtime import Runtime
 from wsss.nets.affinitynet import AffinityNet, build_affinity_network
+from wsss.nets.frozen import FrozenNet
 from wsss.nets.irn import IRN, edge_displacement
 from wsss.progress import progress
-from wsss.refine.affinity import inner_radius, pair_affinities, path_affinities
+from wsss.refine.affinity import (
+    gaussian_affinities,
+    inner_radius,
+    pair_affinities,
+    path_affinities,
+)
 from wsss.refine.random_walk import (
     cells,
     random_walk,
@@ -80,7 +86,7 @@ def walk(run: Run, shard: Shard | None) -> None:
                 writer.add(f"{entry.name}.npz", pack(cam))
 
 
-def affinity_forward(net: AffinityNet | IRN, pad_px: int) -> Forward:
+def affinity_forward(net: AffinityNet | IRN | FrozenNet, pad_px: int) -> Forward:
     """Return the forward pass from images (B, 3, H, W) to features or, with IRN, edges (B, C, h, w).
 
     pad_px: side of the square that IRN pads the images to.
@@ -111,7 +117,10 @@ def neighbours_of_images(
     if affinity.margin:
         radius = inner_radius(height, width, radius)
         margin = radius - 1
-    pairs = [*pair_affinities(outputs, radius, margin)]
+    if affinity.kind == "frozen":
+        pairs = [*gaussian_affinities(outputs, radius, margin)]
+    else:
+        pairs = [*pair_affinities(outputs, radius, margin)]
     return Neighbours(pairs, (height, width), stride, None, margin)
 
 

@@ -188,6 +188,21 @@ def adopt_published(
         write_untrained(run, stage, net, [file], record, index, runtime, measure)
 
 
+def adopt_initial(
+    run: Run, stage: str, net: Network, sources: Sequence[Path], runtime: Runtime
+) -> None:
+    """Write the initial weights of a network as the weights of a stage, with an empty log and the record.
+
+    sources: the files that the weights come from.
+    """
+    verify_sources(run, stage, checksums=runtime.is_main)
+    record = recorder(run, stage, runtime.name)
+    runtime.place(net)
+    if runtime.is_main:
+        index = load_index(run.index, *index_parts(run, stage))
+        write_untrained(run, stage, net, sources, record, index, runtime, images=0)
+
+
 def write_untrained(
     run: Run,
     stage: str,
@@ -197,13 +212,15 @@ def write_untrained(
     index: Index,
     runtime: Runtime,
     measure: Metrics = dict,
+    images: int | None = None,
 ) -> None:
     """Write a network that was not trained here, with an empty log and the record.
 
-    sources: files that its weights are from. measure: as in `train_network`.
+    sources: files that its weights are from. measure: as in `train_network`. images: how many images
+    it has learned from; None: unknown.
     """
     weights = _write(run, stage, net.state_dict(), index)
-    path, size = run.path(f"{stage}.json"), _size(net, None, runtime)
+    path, size = run.path(f"{stage}.json"), _size(net, images, runtime)
     inputs, outputs = [*index_files(run, stage), *sources], [weights, weights.with_suffix(".csv")]
     record.write(path, inputs, outputs, metrics=measure(), **size)
     origin = " and ".join(map(str, sources)) or "the training images"

@@ -15,8 +15,22 @@ from wsss.settings import StampsParams
 CLASSES = len(stamps.CLASSES)
 
 
-def small(root: Path) -> StampsParams:
-    return StampsParams(root=str(root), train=2 * CLASSES, val=CLASSES, size_px=96)
+def small(root: Path, backgrounds: Path | str = "textures") -> StampsParams:
+    counts = {"train": 2 * CLASSES, "val": CLASSES, "size_px": 96}
+    return StampsParams(root=str(root), backgrounds=str(backgrounds), **counts)
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """Write photographs of one colour each, and what is not to be read, and return their folder."""
+    root = tmp_path / "scenes"
+    (root / "Nature").mkdir(parents=True)
+    for number in range(10):
+        colour = (20 * number, 10 * number, 30)
+        Image.new("RGB", (90, 60), colour).save(root / f"Nature/scene{number}.jpg", quality=95)
+    Image.new("RGB", (90, 60), "red").save(root / "Nature/flower-bed.jpg")
+    Image.new("RGB", (90, 60), "red").save(root / "Nature/drawn.gif")
+    return root
 
 
 @pytest.fixture
@@ -24,6 +38,14 @@ def real() -> Path:
     root = Path(os.environ.get("WSSS_STAMPS", StampsParams().root))
     if not root.is_dir():
         pytest.skip(f"{root} is absent: install tuxpaint-stamps-default or set WSSS_STAMPS")
+    return root
+
+
+@pytest.fixture
+def real_scenes() -> Path:
+    root = Path(os.environ.get("WSSS_SCENES", StampsParams().backgrounds))
+    if not root.is_dir():
+        pytest.skip(f"{root} is absent: install scratch or set WSSS_SCENES")
     return root
 
 
@@ -47,6 +69,58 @@ def test_labels_are_the_classes_of_the_mask(stamp_folder: Path, tmp_path: Path) 
 
 def test_labels_are_the_classes_of_the_mask_of_real_stamps(real: Path, tmp_path: Path) -> None:
     check(small(real), tmp_path / "images.zip")
+
+
+def test_labels_are_the_classes_of_the_mask_before_real_scenes(
+    real: Path, real_scenes: Path, tmp_path: Path
+) -> None:
+    check(small(real, real_scenes), tmp_path / "images.zip")
+
+
+def test_backgrounds_are_photographs_and_others_in_validation(
+    stamp_folder: Path, scenes: Path
+) -> None:
+    compose = stamps.composer(small(stamp_folder, scenes))
+    colours: dict[str, set[int]] = {"train": set(), "val": set()}
+    for split, seen in colours.items():
+        for number in range(40):
+            picture = compose(split, number)
+            behind = picture.image[picture.mask == 0]
+            seen.add(round(float(np.median(behind[:, 0])) / 20))
+    assert colours["train"] | colours["val"] == set(range(10))
+    assert not colours["train"] & colours["val"]
+
+
+def test_edges_before_a_photograph_are_soft_and_those_before_a_texture_are_not(
+    stamp_folder: Path, scenes: Path
+) -> None:
+    soft = stamps.composer(small(stamp_folder, scenes))("train", 0)
+    stamp = soft.image[soft.mask > 0][:, 2].astype(int)  # 200 but at the edges
+    assert 0.02 < (stamp < 190).mean() < 0.4
+    alpha = Image.new("L", (9, 9), 0)
+    alpha.paste(255, (2, 2, 7, 7))
+    faded = np.asarray(stamps._faded(alpha, 0.8))
+    assert (faded <= np.asarray(alpha)).all()
+    assert faded[4, 4] > faded[4, 3] > faded[4, 2] > 0
+    assert stamps._faded(alpha, 0.0) is alpha
+
+
+def test_a_folder_without_photographs_says_what_to_install(
+    stamp_folder: Path, tmp_path: Path
+) -> None:
+    params = small(stamp_folder, tmp_path / "none")
+    with pytest.raises(DatasetError) as caught:
+        stamps.draw(params, "stamps", tmp_path / "images.zip")
+    for words in ("apt-get install scratch", "data.stamps.backgrounds", "textures"):
+        assert words in str(caught.value)
+
+
+def test_a_damaged_background_is_named(stamp_folder: Path, scenes: Path) -> None:
+    for path in scenes.rglob("scene*.jpg"):
+        path.write_bytes(b"nothing")
+    compose = stamps.composer(small(stamp_folder, scenes))
+    with pytest.raises(DatasetError, match=r"The background .*scene\d\.jpg is damaged"):
+        compose("train", 0)
 
 
 def test_the_seed_decides_the_bytes(stamp_folder: Path, tmp_path: Path) -> None:
