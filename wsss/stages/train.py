@@ -160,8 +160,11 @@ def compute(
         return
     verify_sources(run, name)
     record = recorder(run, name, runtime.name)
-    trained = next(net for net in earlier.values() if isinstance(net, Network))
-    images = ordered_images(run, name, trained, index, runtime)
+
+    def images(side: int, batch: int) -> Iterator[Batch]:
+        trained = next(net for net in earlier.values() if isinstance(net, Network))
+        return ordered_images(run, name, trained, index, runtime)(side, batch)
+
     repeatable = deterministic(run.settings.networks[name].train.deterministic)
     with torch.inference_mode(), runtime.autocast(), repeatable:
         tensors = method.compute(name, earlier, images)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from wsss.data.images import load_image
 from wsss.data.index import Index, save_index
 from wsss.export.predict import CamNetwork
 from wsss.inference.trained import normalisation
@@ -288,9 +287,9 @@ def test_panels_of_own_images_have_their_size(
     checkpoint.save(run.path("classifier.safetensors"), own.build("classifier").state_dict(), names)
     monkeypatch.setattr("wsss.export.predict.PRESENT", -1.0)  # every class
     entry = squares.images[0]
-    found = dict(CamNetwork(run, CPU)(entry, load_image(entry.path)))
-    assert list(found) == names["classes"]
-    assert {panel.shape[:2] for panel in found.values()} == {entry.size}
+    [(_, heats)] = CamNetwork(run, CPU)([entry], None)
+    assert [heat.name for heat in heats] == names["classes"]
+    assert {heat.values.shape for heat in heats} == {entry.size}
 
 
 def test_variants_are_their_base_with_other_settings() -> None:
