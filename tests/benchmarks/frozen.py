@@ -9,7 +9,8 @@ chosen on the even images and scored on the odd ones.
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,13 @@ from wsss.data.index import Entry, load_index
 from wsss.data.labelmap import palette
 from wsss.inference.trained import normalisation
 from wsss.machine.runtime import Runtime
-from wsss.nets.affinitynet import build_affinity_network
+from wsss.nets.affinitynet import AffinityNet, build_affinity_network
 from wsss.nets.build import load_backbone
 from wsss.nets.frozen import FrozenNet
+from wsss.nets.irn import IRN
 from wsss.runs.inputs import initial_weights_path
 from wsss.runs.run import Run
 from wsss.scores.metrics import ThresholdCurve, confusion, mean_iou, seed, thresholds
-from wsss.settings import AffinityParams, WalkParams
 from wsss.settings.layers import Layer
 from wsss.settings.resolve import read_layers, validate_layers
 from wsss.stages.affinity import set_unit
@@ -40,24 +41,45 @@ from wsss.storage.cam_archive import Cam, CamReader
 LEVELS = 100
 BETAS = (5.0, 6.5, 8.0, 10.0, 13.0)
 SHOWN = 5  # images of which frozen affinities lose the most
+SEED = "none (the seed)"
+PICTURED = (SEED, "frozen, beta 8 ", "affinitynet, 64 ")  # columns of the picture
 
 
-def network(run: Run, name: str | None = None) -> torch.nn.Module:
-    """Return the trained affinity network of a run, or its frozen one with measured unit.
+@dataclass(frozen=True)
+class Candidate:
+    """Maps by image, and the processor time that they took."""
+
+    name: str
+    maps: Mapping[str, Cam]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Maps by image, and their best threshold on the even images."""
+
+    name: str
+    maps: Mapping[str, Cam]
+    level: float
+
+
+def network(run: Run, name: str | None = None) -> AffinityNet | IRN | FrozenNet:
+    """Return the affinity network of a run: its stored one, or a frozen one with a measured unit.
 
     name: initial weights of a frozen network, such as `tf_efficientnet_lite0.imagenet`.
     """
     net = build_affinity_network(run.settings.affinity)
     weights = initial_weights_path(name) if name else run.path("affinity.safetensors")
-    if isinstance(net, FrozenNet):
-        load_backbone(net.backbone, checkpoint.load(weights)[0], weights)
+    state = checkpoint.load(weights)[0]
+    if isinstance(net, FrozenNet) and name:
+        load_backbone(net.backbone, state, weights)
         set_unit(run, net, Runtime.start())
     else:
-        checkpoint.fill(net, checkpoint.load(weights)[0], weights)
+        checkpoint.fill(net, state, weights)
     return net.eval().requires_grad_(False)
 
 
-def outputs(net: torch.nn.Module, entries: Sequence[Entry]) -> dict[str, Tensor]:
+def outputs(net: AffinityNet | IRN | FrozenNet, entries: Sequence[Entry]) -> dict[str, Tensor]:
     """Return the outputs (C, h, w) of an affinity network by image."""
     forward, normalise = affinity_forward(net, 512), normalisation(net)
     with torch.inference_mode():
@@ -65,12 +87,46 @@ def outputs(net: torch.nn.Module, entries: Sequence[Entry]) -> dict[str, Tensor]
         return {name: forward(image)[0] for name, image in images}
 
 
+def candidates(run: Run, frozen: Run, entries: Sequence[Entry]) -> Iterator[Candidate]:
+    """Yield the seeds of images, and their maps after the walks that are compared."""
+    cams = CamReader(run.path("cam.zip"))
+    yield Candidate(SEED, {entry.name: cams[entry.name] for entry in entries}, 0.0)
+    net = network(frozen, frozen.settings.affinity.initial)
+    gain = 8 / float(net.unit)
+    yield from walked(
+        frozen,
+        net,
+        entries,
+        {
+            f"frozen, beta {beta:g} (gain {gain * beta / 8:.1f})": {"beta": beta, "log2_steps": 7}
+            for beta in BETAS
+        },
+    )
+    kind = run.settings.affinity.kind
+    if kind != "frozen" and run.path("affinity.safetensors").is_file():
+        walks = {f"{kind}, {2**steps} steps": {"log2_steps": steps} for steps in (5, 6, 7)}
+        yield from walked(run, network(run), entries, walks)
+
+
 def walked(
-    features: dict[str, Tensor], affinity: AffinityParams, params: WalkParams, cams: CamReader
-) -> Iterator[tuple[str, Cam]]:
-    """Yield the CAM of each image after the walk."""
-    for name, output in features.items():
-        yield name, spread_cam(cams[name], neighbours(output, 4, affinity, params), params)
+    run: Run,
+    net: AffinityNet | IRN | FrozenNet,
+    entries: Sequence[Entry],
+    walks: Mapping[str, Mapping[str, float]],
+) -> Iterator[Candidate]:
+    """Yield the maps after walks along the affinities of a network. walks: changed settings, by name."""
+    cams, affinity = CamReader(run.path("cam.zip")), run.settings.affinity
+    began = time.process_time()
+    features = outputs(net, entries)
+    forward = time.process_time() - began
+    for name, changes in walks.items():
+        params = run.settings.walk.model_copy(update=dict(changes))
+        began = time.process_time()
+        maps = {
+            image: spread_cam(cams[image], neighbours(output, net.stride, affinity, params), params)
+            for image, output in features.items()
+        }
+        yield Candidate(name, maps, forward + time.process_time() - began)
 
 
 def scores(
@@ -95,7 +151,7 @@ def image_miou(entry: Entry, cam: Cam, level: float, classes: int) -> float:
 def picture(
     path: Path,
     entries: Sequence[Entry],
-    columns: Sequence[tuple[dict[str, Cam], float]],
+    columns: Sequence[tuple[Mapping[str, Cam], float]],
     classes: int,
 ) -> None:
     """Write images, true labels, and labels of maps at their thresholds, one row for each image."""
@@ -108,85 +164,57 @@ def picture(
             labels.append(seed(cam.full(), cam.labels, level))
         painted: list[NDArray[np.uint8]] = [colours[part] for part in labels]
         rows.append(np.concatenate([load_entry(entry), *painted], 1))
-    Image.fromarray(np.concatenate(rows)).save(path, quality=85)
+    width = max(row.shape[1] for row in rows)
+    padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]
+    Image.fromarray(np.concatenate(padded)).save(path, quality=85)
+
+
+def worst(
+    entries: Sequence[Entry], seeds: Scored, walks: Scored, classes: int
+) -> list[tuple[float, Entry]]:
+    """Return the images that the walk harms the most, each with its gain of mIoU."""
+    gains = [
+        image_miou(entry, walks.maps[entry.name], walks.level, classes)
+        - image_miou(entry, seeds.maps[entry.name], seeds.level, classes)
+        for entry in entries
+    ]
+    order = np.argsort(gains)[:SHOWN]
+    return [(gains[number], entries[number]) for number in order]
+
+
+def compare(run: Run, frozen: Run, images: int, target: Path | None) -> None:
+    """Print the table and write the picture `target`."""
+    index = load_index(run.index, "train", "train_truth")
+    entries, classes = index.training()[:images], len(index.classes) + 1
+    print("| affinities | even | odd | threshold | CPU seconds |\n|---|--:|--:|--:|--:|")
+    rows = []
+    for candidate in candidates(run, frozen, entries):
+        even, odd, level = scores(entries, candidate.maps, classes)
+        rows.append(Scored(candidate.name, candidate.maps, level))
+        print(
+            f"| {candidate.name} | {even:.1%} | {odd:.1%} | {level:.2f} | {candidate.seconds:.1f} |"
+        )
+    if target:
+        shown = [row for row in rows if row.name.startswith(PICTURED)]
+        chosen = worst(entries, shown[0], shown[1], classes)
+        columns = [(row.maps, row.level) for row in shown]
+        picture(target, [entry for _, entry in chosen], columns, classes)
+        print(", ".join(f"{entry.name} {gain:+.1%}" for gain, entry in chosen))
 
 
 def main() -> None:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run")
     parser.add_argument("--params", type=Path, nargs="+", default=[Path("params.yaml")])
-    parser.add_argument("--images", type=int, default=80)
+    parser.add_argument("--images", type=int, default=160)
     parser.add_argument("--picture", type=Path)
     chosen = parser.parse_args()
     layers = read_layers(chosen.params)
     run = Run.parse(chosen.run, validate_layers(layers, "the parameters"))
-    frozen_layer = Layer("frozen", {"affinity": {"kind": "frozen", "checkpoint": None}})
-    frozen = Run.parse(chosen.run, validate_layers([*layers, frozen_layer], "the parameters"))
-    index = load_index(run.index, "train", "train_truth")
-    entries, classes = index.training()[: chosen.images], len(index.classes) + 1
-    cams, settings = CamReader(run.path("cam.zip")), run.settings
-    seeds = {entry.name: cams[entry.name] for entry in entries}
-    print("| affinities | even | odd | threshold | CPU seconds |\n|---|--:|--:|--:|--:|")
-    candidates = {
-        "none (the seed)": (seeds, *line("none (the seed)", entries, seeds, classes, 0.0))
-    }
-    net = network(frozen, frozen.settings.affinity.initial)
-    began = time.process_time()
-    features = outputs(net, entries)
-    forward = time.process_time() - began
-    print(f"unit {float(net.unit):.3f}, gain at beta 8 {8 / float(net.unit):.1f}")
-    steps = [
-        (f"frozen, beta {beta:g}", frozen.settings.affinity, features, 7, beta, forward)
-        for beta in BETAS
-    ]
-    if run.path("affinity.safetensors").is_file() and settings.affinity.kind != "frozen":
-        net = network(run)
-        began = time.process_time()
-        learned = outputs(net, entries)
-        forward = time.process_time() - began
-        steps += [
-            (
-                f"{settings.affinity.kind}, {2**log2} steps",
-                settings.affinity,
-                learned,
-                log2,
-                None,
-                forward,
-            )
-            for log2 in (5, 6, 7)
-        ]
-    for name, affinity, maps, log2, beta, forward in steps:
-        walk = settings.walk.model_copy(
-            update={"log2_steps": log2, **({"beta": beta} if beta else {})}
-        )
-        began = time.process_time()
-        spread = dict(walked(maps, affinity, walk, cams))
-        seconds = forward + time.process_time() - began
-        candidates[name] = (spread, *line(name, entries, spread, classes, seconds))
-    if chosen.picture:
-        frozen_maps, level = candidates["frozen, beta 8"]
-        gain = {
-            entry.name: image_miou(entry, frozen_maps[entry.name], level, classes)
-            - image_miou(entry, seeds[entry.name], candidates["none (the seed)"][1], classes)
-            for entry in entries
-        }
-        worst = sorted(entries, key=lambda entry: gain[entry.name])[:SHOWN]
-        shown = [
-            candidates[name]
-            for name in candidates
-            if name in ("none (the seed)", "frozen, beta 8", "affinitynet, 64 steps")
-        ]
-        picture(chosen.picture, worst, shown, classes)
-        print({entry.name: round(gain[entry.name], 3) for entry in worst})
-
-
-def line(
-    name: str, entries: Sequence[Entry], maps: dict[str, Cam], classes: int, seconds: float
-) -> tuple[float]:
-    """Print a row of the table and return its threshold."""
-    even, odd, level = scores(entries, maps, classes)
-    print(f"| {name} | {even:.1%} | {odd:.1%} | {level:.2f} | {seconds:.1f} |", flush=True)
-    return (level,)
+    change = Layer("frozen", {"affinity": {"kind": "frozen", "checkpoint": None}})
+    frozen = Run.parse(chosen.run, validate_layers([*layers, change], "the parameters"))
+    compare(run, frozen, chosen.images, chosen.picture)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Affinities from a network that nobody trains, through the commands of the stages."""
 
+import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 from wsss.cli import app
@@ -19,6 +22,7 @@ from wsss.storage import archive, checkpoint
 from wsss.storage.cam_archive import Cam, CamReader, pack
 from wsss.storage.files import read_json
 
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "frozen.py"
 RUN = "shapes/cam/common/s0"
 SETTINGS: dict[str, Any] = {
     "methods": ["cam"],
@@ -70,3 +74,17 @@ def test_seeds_spread_over_their_objects_without_any_training(run: Run, squares:
             inside = truth == label + 1
             assert scores[inside].mean() > 3 * scores[~inside].mean()
             assert (scores[inside] > 0.1).mean() > 0.8
+
+
+def test_the_script_behind_the_page_compares_seed_and_walks(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("affinity", RUN)
+    monkeypatch.setattr(sys, "argv", ["frozen.py", RUN, "--images", "2", "--picture", "worst.jpg"])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "%" in line]
+    assert [row[0] for row in rows[:2]] == ["| none (the seed)", rows[1][0]]
+    best = max(float(row[1].rstrip("%")) for row in rows[1:6])
+    assert best > float(rows[0][1].rstrip("%"))
+    with Image.open("worst.jpg") as picture:
+        assert picture.size[1] == 96  # both images
