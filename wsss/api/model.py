@@ -31,6 +31,7 @@ from wsss.methods.base import Method, build_method
 from wsss.nets.affinitynet import AffinityNet, build_affinity_network
 from wsss.nets.backbone import Network
 from wsss.nets.deeplab import build_deeplab
+from wsss.nets.frozen import FrozenNet
 from wsss.nets.irn import IRN
 from wsss.refine import crf
 from wsss.runs.recorded import RecordedRun, check_records
@@ -230,7 +231,7 @@ class Model:
         return method, restore(lambda: method.build(network), path, self._runtime)
 
     @cached_property
-    def _affinity_network(self) -> AffinityNet | IRN:
+    def _affinity_network(self) -> AffinityNet | IRN | FrozenNet:
         self._check_stage("walk", "random walk")
         self._check_records("affinity", "walk")
         params, path = self._run.settings.affinity, self._run.path("affinity.safetensors")
