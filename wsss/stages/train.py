@@ -107,6 +107,8 @@ def train(run: Run, name: str) -> None:
         return
     if run.spec.warning:
         log.warning("%s: %s", run, run.spec.warning)
+    if run.spec.networks[name].prepared:
+        prepare(run, name, method, net, index, runtime)
     squares = Squares(index, index.training(), normalisation(net), run.seed)
     objective = Classification(method, name, net, earlier, squares)
     paths = [run.path(f"{other}.safetensors") for other in earlier]
@@ -172,13 +174,21 @@ def give(run: Run, name: str, method: Method, index: Index, runtime: Runtime) ->
         return
     verify_sources(run, name)
     record = recorder(run, name, runtime.name)
-    images = ordered_images(run, name, net, index, runtime)
-    repeatable = deterministic(run.settings.networks[name].train.deterministic)
-    with evaluating(net), torch.inference_mode(), runtime.autocast(), repeatable:
-        method.give(name, net, None, images)
+    prepare(run, name, method, net, index, runtime)
     measure = functools.partial(_validation, run, method, net)
     write_untrained(run, name, net, sources, record, index, runtime, measure)
     runtime.wait()
+
+
+def prepare(
+    run: Run, name: str, method: Method, net: Network, index: Index, runtime: Runtime
+) -> None:
+    """Let a method complete a network with its `give`, on the device and without gradients."""
+    runtime.place(net)
+    images = ordered_images(run, name, net, index, runtime)
+    repeatable = deterministic(run.settings.networks[name].train.deterministic)
+    with evaluating(net), runtime.autocast(), repeatable:
+        method.give(name, net, None, images)
 
 
 def ordered_images(run: Run, name: str, net: Network, index: Index, runtime: Runtime) -> Source:
