@@ -54,6 +54,15 @@ COVERED = {
     r"wsss doctor( --params \S+)+": (
         "tests/runs/test_missing.py::test_the_doctor_names_what_a_preset_lacks"
     ),
+    r"wsss weights \S+\.clip": (
+        "tests/nets/test_clip_vit.py::test_a_file_of_the_user_becomes_initial_weights"
+    ),
+    r"wsss text \S+( --params \S+)*": (
+        "tests/stages/test_text.py::test_open_clip_turns_words_into_vectors"
+    ),
+    r"WSSS_CLIP=\S+ snakemake --cores \d+ .*": (
+        "tests/nets/test_clip_vit.py::test_a_file_of_the_user_becomes_initial_weights"
+    ),
     r"wsss doctor": "tests/test_cli.py::test_the_doctor_finds_this_machine_fit",
     r"wsss --debug table": "tests/test_cli.py::test_debug_shows_where_an_error_came_from",
     r"wsss cam \S+ +wsss calibrate \S+ cam": (

@@ -159,6 +159,20 @@ def weights(name: str) -> None:
 
 
 @app.command()
+def text(
+    dataset: str,
+    digest: Annotated[
+        str | None, typer.Argument(help="Digits in the name of one file; default: all files.")
+    ] = None,
+    params: ParamFiles = None,
+) -> None:
+    """Turn the words for the classes of a dataset into vectors of CLIP's text tower."""
+    from wsss.stages.text import text as stage
+
+    stage(_params(params), dataset, digest)
+
+
+@app.command()
 def train(
     run: RunName, network: str, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles = None
 ) -> None:
@@ -292,7 +306,7 @@ def verify(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN... | data DATASET... | weights NAME...]",
+            metavar="[RUN... | data DATASET... | weights NAME... | text DATASET...]",
             help="What to verify; default: everything that the parameters select.",
         ),
     ] = None,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "data.coco14.overlap": "last", "data.coco14.images": "all", "data.coco14.seeds": "small",
         "data.cub.root": "elsewhere",
         "data.csv": {"mine": {"table": "mine.csv"}},
+    }),
+    ("words, which no method of the demo is given", NOTHING, {
+        "data.shapes.words": {"cat": "kitten"}, "data.shapes.background_words": ["sky"],
     }),
     ("classifier", {"train"} | LOCALIZED, {
         "classifier.stride": 16, "classifier.backbone": "resnet18",
@@ -182,6 +186,14 @@ ELSEWHERE = {
     "preset",
     "segmenter.preset",
     "affinity.confident.unary",
+    "pseudo.background",  # with threshold
+    "pseudo.confident",  # with crf
+}
+# As those of shapes.
+ELSEWHERE |= {
+    f"data.{dataset}.{key}"
+    for dataset in ("stamps", "voc12", "coco14", "cub")
+    for key in ("words", "background_words")
 }
 ELSEWHERE |= {f"{section}.train.nesterov" for section in TRAININGS}
 # Pictures without labels of pixels alone can be changed so.
@@ -307,6 +319,16 @@ def test_published_weights_of_a_stage_need_the_data_alone(fresh: Checkout) -> No
         {"draw", "affinity"},
         {"draw", "segmenter"},
     ]
+
+
+def test_vectors_of_words_are_made_once_for_all_seeds(fresh: Checkout) -> None:
+    words, toy = (
+        {"methods": ["clip_es"], "protocols": [protocol], "seeds": [0, 1]}
+        for protocol in ("published", "common")
+    )
+    for jobs, count in zip(fresh.dry(words, toy), (1, 0), strict=True):
+        rules = Counter(job.split()[0] for job in jobs)
+        assert (rules["text"], rules["weights"], rules["train"]) == (count, count, 2)
 
 
 def test_a_setting_that_a_method_replaces_is_named(fresh: Checkout) -> None:

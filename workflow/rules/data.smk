@@ -78,6 +78,26 @@ rule index:
         "2>&1 | tell {log} '{wildcards.dataset} index'"
 
 
+rule text:
+    input:
+        # The classes; new images do not change the words.
+        ancient("work/{dataset}/index/train.json"),
+    output:
+        vectors="work/{dataset}/text-{text}.safetensors",
+        record="work/{dataset}/text-{text}.json",
+    log:
+        "logs/{dataset}/text-{text}.log",
+    localrule: True
+    conda:
+        "../../envs/wsss.yaml"
+    params:
+        settings=flow.text_settings,
+        code=flow.text_code,
+    shell:
+        "python -m wsss text {wildcards.dataset} {wildcards.text} "
+        "2>&1 | tell {log} '{wildcards.dataset} text'"
+
+
 rule weights:
     output:
         weights="work/pretrained/{weights}.safetensors",

@@ -6,6 +6,7 @@ rule train:
         data=flow.data("{network}"),
         weights=flow.weights("{network}"),
         before=flow.before,
+        text=flow.text,
     output:
         weights=f"work/{RUN}/{{network}}.safetensors",
         record=f"work/{RUN}/{{network}}.json",

@@ -96,7 +96,7 @@ class ClipViT(ViT):
     def positions(self, grid: tuple[int, int], square: bool) -> Tensor:
         """Return the position table (1, 1 + h * w, D), resized bilinearly without antialiasing."""
         side = self.shape.grid
-        cells = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+        cells = self.pos_embed[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
         cells = F.interpolate(cells, grid, mode="bilinear", align_corners=False)
         table = torch.cat([self.pos_embed[:, :1], cells.flatten(2).transpose(1, 2)], 1)
         return table.half().to(table.dtype) if self.round_positions else table

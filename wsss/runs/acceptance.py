@@ -20,10 +20,11 @@ from wsss.runs.record import Acceptance, Record, read_record
 from wsss.runs.run import WORK, Run
 from wsss.runs.sources import stages_before
 from wsss.runs.staleness import LISTED, code_change, data_differences, differences
+from wsss.runs.texts import text_code, texts_of
 from wsss.storage.files import read_json, write_json
 
 NOTED = Path(".snakemake/wsss/accepted.json")
-DATA, WEIGHTS = "data", "weights"
+DATA, WEIGHTS, TEXT = "data", "weights", "text"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def _targets(run: Run) -> Iterator[Target]:
     everything = [
         Target(DATA, WORK / run.dataset / "data.json", data_code(run.dataset)),
         *(Target(f"{WEIGHTS} {name}", path, weights_code()) for name, path in weights.items()),
+        *(Target(f"{TEXT} {text.digest}", text.record, text_code()) for text in texts_of([run])),
         *(Target(stage, run.path(f"{stage}.json"), run.code(stage)) for stage in run.stages()),
     ]
     yield from (target for target in everything if target.path.is_file())
@@ -134,7 +136,7 @@ def acceptances(run: Run, stage: str) -> dict[str, tuple[Acceptance, ...]]:
     return {
         target.name: record.accepted
         for target in _targets(run)
-        if target.name in names or target.name.startswith(f"{WEIGHTS} ")
+        if target.name in names or target.name.startswith((f"{WEIGHTS} ", f"{TEXT} "))
         if (record := read_record(target.path, Record)).accepted
     }
 

@@ -22,6 +22,7 @@ from wsss.runs.artifacts import (
 )
 from wsss.runs.inputs import dataset_outputs, manifest_path
 from wsss.runs.run import Run, planned_runs
+from wsss.runs.texts import texts_of
 from wsss.settings import Params
 from wsss.settings.resolve import load_params, with_presets
 from wsss.storage.files import write_text
@@ -55,6 +56,7 @@ def dvc_text(files: Sequence[Path]) -> str:
             "pipeline": _pipeline(params, runs, files, options),
             **dict(_data_stages(params, runs, options)),
             **dict(_weights_stages(runs)),
+            **dict(_text_stages(runs, options)),
             **{_name(run): _run_stage(run, options) for run in runs},
         },
         "artifacts": dict(entry for run in runs for entry in _artifacts(run)),
@@ -122,6 +124,7 @@ def _pipeline(params: Params, runs: Sequence[Run], files: Sequence[Path], option
     more = "".join(f" {file}" for file in files[1:])
     records = [data_record_path(dataset) for dataset in datasets_of(runs)]
     records += [weights_files(name)[1] for name in weights_names(runs)]
+    records += [text.record for text in texts_of(runs)]
     records += [_last_record(run) for run in runs]
     folder = Path(params.results)
     return {
@@ -162,6 +165,12 @@ def _weights_stages(runs: Sequence[Run]) -> Iterator[tuple[str, Stage]]:
         path, record = weights_files(name)
         stage = _verified(f"wsss verify weights {name}", record, [path])
         yield f"weights-{name.replace('.', '-')}", stage
+
+
+def _text_stages(runs: Sequence[Run], options: str) -> Iterator[tuple[str, Stage]]:
+    for text in texts_of(runs):
+        command = f"wsss verify text {text.dataset}{options}"
+        yield f"text-{text.dataset}-{text.digest}", _verified(command, text.record, [text.path])
 
 
 def _run_stage(run: Run, options: str) -> Stage:

@@ -44,6 +44,7 @@ SILENT = {
     "runs.sources",
     "runs.staleness",
     "runs.syntax",
+    "runs.texts",
     "settings",
     "settings.method_spec",
     "settings.resolve",

@@ -33,6 +33,7 @@ from wsss.runs.inputs import (
 from wsss.runs.outputs import results_inputs
 from wsss.runs.run import SCORED_ARTIFACT, WORK, PlainSettings, Run, planned_runs, scored_artifact
 from wsss.runs.staleness import stale
+from wsss.runs.texts import text_code, text_vectors, texts_of
 from wsss.settings import history, method_spec
 from wsss.settings.layers import Layer
 from wsss.settings.resolve import BUILT_IN, expanded, layers_text, read_layers, validate_layers
@@ -53,6 +54,7 @@ class Wildcards(Protocol):
     cams: str
     maps: str
     weights: str
+    text: str
 
 
 Paths = Callable[[Wildcards], list[str]]
@@ -139,6 +141,7 @@ class Flow:
             "cams": "|".join(["cam", *(f"cam-{name}" for name in earlier)]),
             "maps": "|".join(["cam", *(f"cam-{name}" for name in earlier), "walk"]),
             "weights": "[^/]+",
+            "text": "[0-9a-f]{12}",
         }
 
     def _datasets(self) -> tuple[str, ...]:
@@ -221,6 +224,27 @@ class Flow:
             return [initial_weights_path(name).as_posix() for name in names.values()]
 
         return path
+
+    def text(self, wildcards: Wildcards) -> list[str]:
+        """Return the file of the vectors that a network is given for the words of its dataset."""
+        vectors = text_vectors(self.run(wildcards), wildcards.network)
+        return [vectors.path.as_posix()] if vectors else []
+
+    def text_settings(self, wildcards: Wildcards) -> PlainSettings:
+        """Return the settings that a file of vectors of words depends on; none if no run needs it."""
+        return next(
+            (
+                text.settings
+                for text in texts_of(self.runs)
+                if (text.dataset, text.digest) == (wildcards.dataset, wildcards.text)
+            ),
+            {},
+        )
+
+    def text_code(self, wildcards: Wildcards) -> str:
+        """Return the fingerprint of the code that makes vectors of words."""
+        path = WORK / wildcards.dataset / f"text-{wildcards.text}.json"
+        return noted_code(path, text_code())
 
     def initial_file(self, stage: str) -> Paths:
         """Return the function that names the file of weights that affinity or segmenter starts from.

@@ -6,11 +6,13 @@ Imports neither torch nor timm.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from wsss.data.index_parts import PARTS, TRUTH, part_path
 from wsss.runs.fingerprint import fingerprint
 from wsss.runs.run import WORK, PlainSettings, Run, network_settings, stage_kind
 from wsss.settings import ClassifierParams, Params
+from wsss.settings.data import WORDS_KEYS, WordsParams
 from wsss.settings.resolve import DRAWN, RunSettings
 
 # Stage or evaluation -> the parts of the index that it reads; its record and its rule name the same.
@@ -76,8 +78,14 @@ def manifest_path(dataset: str) -> Path:
 
 def data_slice(params: Params, dataset: str) -> PlainSettings:
     """Return the settings that the index of `dataset`, and its pictures if drawn, depend on."""
+    section = data_section(params, dataset)
+    return dict(section.model_dump(mode="json", exclude=set(WORDS_KEYS)))
+
+
+def data_section(params: Params, dataset: str) -> WordsParams:
+    """Return the settings of a dataset."""
     section = params.data.csv.get(dataset) or getattr(params.data, dataset)
-    return dict(section.model_dump(mode="json"))
+    return cast("WordsParams", section)
 
 
 def data_reader(dataset: str) -> str:

@@ -23,6 +23,7 @@ from wsss.runs.inputs import (
 )
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import WORK, Run, scored_artifact, stage_kind
+from wsss.runs.texts import texts_of
 from wsss.settings import Params
 
 LISTED = 12  # differences named in one message
@@ -101,6 +102,7 @@ def stale(*runs: Run) -> set[Path]:
 def _stale(run: Run) -> set[Path]:
     paths = {run.path(f"{stage}.json") for stage in run.stages()}
     paths |= {_data_path(run.dataset), *_weights_records(run, run.stages())}
+    paths |= {text.record for text in texts_of([run])}
     damaged = {path for path in paths if path.is_file() and not _is_readable(path)}
     if damaged or not _data_path(run.dataset).is_file():
         return damaged  # whatever depends on the missing or damaged record is made again anyway
@@ -202,6 +204,9 @@ def _written(run: Run, finished: Mapping[str, Record], partly: bool) -> dict[str
     for path in _weights_records(run, finished):
         if path.is_file() or not partly:
             sources[f"weights {path.stem}"] = read_record(path, Record)
+    for text in texts_of([run], finished):
+        if text.record.is_file() or not partly:
+            sources[f"{run.dataset} text"] = read_record(text.record, Record)
     sources |= {f"{run} {stage}": record for stage, record in finished.items()}
     return {
         path: (maker, checksum)
@@ -219,7 +224,7 @@ def _weights_records(run: Run, stages: Collection[str]) -> list[Path]:
 
 def _needed(run: Run, stage: str) -> set[str]:
     """Return files that a stage must have read: parts of the index, and the archive that is scored."""
-    files = index_files(run, stage)
+    files = [*index_files(run, stage), *(text.path for text in texts_of([run], [stage]))]
     if stage.startswith("eval/"):
         scored = scored_artifact(stage.removeprefix("eval/"))
         files.append(run.path(f"{scored}.zip"))

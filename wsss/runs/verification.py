@@ -28,15 +28,17 @@ from wsss.runs.staleness import (
     dataset_differences,
     differences,
 )
+from wsss.runs.texts import TextVectors, text_code, texts_of
 from wsss.settings import Params
 from wsss.settings.resolve import check_dataset
 from wsss.storage.files import sha256
 
 
 def named_mismatches(params: Params, names: Sequence[str]) -> Iterator[str]:
-    """Yield a line for each mismatch of what is named: RUN..., `data` DATASET... or `weights` NAME...
+    """Yield a line for each mismatch of what is named.
 
-    No names stand for everything that the settings select.
+    names: RUN..., `data` DATASET..., `weights` NAME... or `text` DATASET...; none stand for everything that
+    the settings select.
     """
     if not names:
         yield from plan_mismatches(params)
@@ -47,6 +49,10 @@ def named_mismatches(params: Params, names: Sequence[str]) -> Iterator[str]:
     elif names[0] == "weights":
         for name in names[1:] or weights_names(planned_runs(params)):
             yield from weights_mismatches(name)
+    elif names[0] == "text":
+        for text in texts_of(planned_runs(params)):
+            if text.dataset in names[1:] or len(names) == 1:
+                yield from text_mismatches(text)
     else:
         for run in [Run.parse(name, params) for name in names]:
             yield from run_mismatches(run)
@@ -62,6 +68,8 @@ def plan_mismatches(params: Params) -> Iterator[str]:
         lines |= dict.fromkeys(data_mismatches(params, dataset))
     for name in weights_names(runs):
         lines |= dict.fromkeys(weights_mismatches(name))
+    for text in texts_of(runs):
+        lines |= dict.fromkeys(text_mismatches(text))
     for run in runs:
         lines |= dict.fromkeys(run_mismatches(run))
     yield from lines
@@ -91,6 +99,20 @@ def weights_mismatches(name: str) -> Iterator[str]:
     if not record.is_of(weights_code()):
         yield f"weights {name}: {code_change(record, weights_code())}"
     yield from _files(record, record_path, [path])
+
+
+def text_mismatches(text: TextVectors) -> Iterator[str]:
+    """Yield a line for each mismatch of the vectors of a dataset's words."""
+    try:
+        record = read_record(text.record, Record)
+    except MissingError as error:
+        yield str(error)
+        return
+    for key, was, now in changes(record.params, text.settings):
+        yield f"{text.dataset} text: {key} was {was}, is {now}"
+    if not record.is_of(text_code()):
+        yield f"{text.dataset} text: {code_change(record, text_code())}"
+    yield from _files(record, text.record, [text.path])
 
 
 def run_mismatches(run: Run) -> Iterator[str]:

@@ -11,7 +11,70 @@ from wsss.settings.base import Strict
 BACKGROUND_NAME = "background"  # label 0 of every dataset
 
 
-class ShapesParams(Strict):
+# The words of CLIP-ES's published code: those that are not the name of the class, and its backgrounds.
+VOC_WORDS = {
+    "bird": "bird avian",
+    "chair": "chair seat",
+    "person": "person with clothes,people,human",
+    "tvmonitor": "tvmonitor screen",
+}
+BACKGROUND_WORDS = (
+    *(
+        "ground",
+        "land",
+        "grass",
+        "tree",
+        "building",
+        "wall",
+        "sky",
+        "lake",
+        "water",
+        "river",
+        "sea",
+    ),
+    *("railway", "railroad", "keyboard", "helmet", "cloud", "house", "mountain", "ocean", "road"),
+    *("rock", "street", "valley", "bridge", "sign"),
+)
+COCO_WORDS = {
+    "person": "person with clothes,people,human",
+    "motorcycle": "motorbike",
+    "airplane": "aeroplane",
+    "bird": "bird avian",
+    "backpack": "backpack,bag",
+    "umbrella": "umbrella,parasol",
+    "handbag": "handbag,purse",
+    "tie": "necktie",
+    "snowboard": "sknowboard",  # as published
+    "baseball glove": "glove",
+    "spoon": "dessertspoon",
+    "chair": "chair seat",
+    "couch": "sofa",
+    "potted plant": "pottedplant",
+    "dining table": "diningtable",
+    "tv": "tvmonitor screen",
+    "remote": "remote control",
+    "hair drier": "hairdrier,blowdrier",
+}
+COCO_BACKGROUND_WORDS = tuple(word for word in BACKGROUND_WORDS if word not in ("keyboard", "sign"))
+
+
+WORDS = "words for a class, by its name; a class without words is called by its name"
+WORDS_OF_BACKGROUNDS = (
+    "words for what no class is, which compete with the classes; the name of a class is left out"
+)
+
+
+class WordsParams(Strict):
+    """The words for the classes of a dataset, which `wsss text` turns into vectors."""
+
+    words: dict[str, str] = Field({}, description=WORDS)
+    background_words: tuple[str, ...] = Field(BACKGROUND_WORDS, description=WORDS_OF_BACKGROUNDS)
+
+
+WORDS_KEYS = tuple(WordsParams.model_fields)  # no index depends on them
+
+
+class ShapesParams(WordsParams):
     """Images drawn by the package: parts on shared bodies, constant contexts, exact masks."""
 
     train: PositiveInt = Field(320, description="number of training images")
@@ -31,7 +94,7 @@ class ShapesParams(Strict):
         return self
 
 
-class StampsParams(Strict):
+class StampsParams(WordsParams):
     """Photographs with alpha masks from Debian's tuxpaint-stamps-default on drawn textures."""
 
     root: str = Field("/usr/share/tuxpaint/stamps", description="folder that holds the stamps")
@@ -46,8 +109,10 @@ class StampsParams(Strict):
     seed: int = Field(0, description="seed of the composition, independent of the seed of a run")
 
 
-class VocParams(Strict):
+class VocParams(WordsParams):
     """PASCAL VOC 2012, with the augmented training set of SBD if its masks are present."""
+
+    words: dict[str, str] = Field(VOC_WORDS, description=WORDS)
 
     root: str = Field(
         "data/VOCdevkit/VOC2012",
@@ -69,8 +134,13 @@ class VocParams(Strict):
     )
 
 
-class CocoParams(Strict):
+class CocoParams(WordsParams):
     """MS COCO 2014 with its 80 object classes; masks are painted from the annotated objects."""
+
+    words: dict[str, str] = Field(COCO_WORDS, description=WORDS)
+    background_words: tuple[str, ...] = Field(
+        COCO_BACKGROUND_WORDS, description=WORDS_OF_BACKGROUNDS
+    )
 
     root: str = Field(
         "data/coco14", description="folder that holds train2014, val2014 and annotations"
@@ -93,13 +163,13 @@ class CocoParams(Strict):
     )
 
 
-class CubParams(Strict):
+class CubParams(WordsParams):
     """CUB-200-2011: one bird per image, with a box; its test images are the split `val`."""
 
     root: str = Field("data/CUB_200_2011", description="folder that holds images.txt and images")
 
 
-class CsvParams(Strict):
+class CsvParams(WordsParams):
     """Your own images, listed in a CSV file with one row per image."""
 
     table: str = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -27,6 +27,9 @@ FIXED = {
     "conformer_toy": (8, "conformer_toy"),
     "conformer_small_patch16": (16, "conformer_small_patch16"),
 }
+TEXT_TOWERS = {
+    "vit_base_patch16_clip_224": "ViT-B-16-quickgelu"
+}  # by image tower, in open_clip's names
 CLIP_TOWER = "vit_base_patch16_clip_224"  # the backbone that `weights: clip` are of
 
 
@@ -130,6 +133,13 @@ class ClassifierParams(NetParams):
     def initial(self) -> str | None:
         """The name of the initial weights, or none."""
         return None if self.checkpoint else super().initial
+
+
+class TextHyperParameters(Protocol):
+    """The hyper-parameters of a given network that may be given the vectors of words."""
+
+    text: Literal["words", "mean_features"]
+    templates: tuple[str, ...]
 
 
 class HyperParameters(Strict):

@@ -147,7 +147,7 @@ def wrapped_picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Values are truncated, and negative ones wrap around: what is darker than the mean becomes bright.
     """
     centred = np.trunc(image[..., ::-1] - np.array(MEAN_BGR)).astype(np.int64)
-    return (centred % 256).astype(np.uint8)
+    return np.asarray((centred % 256).astype(np.uint8))
 
 
 def crf_input(image: NDArray[np.uint8], cam: Cam, kind: str) -> tuple[NDArray[np.uint8], Cam]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wsss.data.index import Entry, Index, load_index
 from wsss.data.workers import Batch, to_device
-from wsss.errors import ConfigError
+from wsss.errors import ConfigError, MissingError, StaleError
 from wsss.inference.multiscale import ImageViews, plan_batches
 from wsss.inference.trained import normalisation, restore
 from wsss.machine.runtime import Runtime, deterministic, evaluating
@@ -24,6 +24,7 @@ from wsss.runs.inputs import index_parts
 from wsss.runs.record import recorder
 from wsss.runs.run import Run
 from wsss.runs.sources import verify_sources
+from wsss.runs.texts import TextVectors, text_vectors
 from wsss.scores.metrics import (
     image_average_precision,
     image_f1,
@@ -108,7 +109,7 @@ def train(run: Run, name: str) -> None:
     if run.spec.warning:
         log.warning("%s: %s", run, run.spec.warning)
     if run.spec.networks[name].prepared:
-        prepare(run, name, method, net, index, runtime)
+        weights += prepare(run, name, method, net, index, runtime)
     squares = Squares(index, index.training(), normalisation(net), run.seed)
     objective = Classification(method, name, net, earlier, squares)
     paths = [run.path(f"{other}.safetensors") for other in earlier]
@@ -174,7 +175,7 @@ def give(run: Run, name: str, method: Method, index: Index, runtime: Runtime) ->
         return
     verify_sources(run, name)
     record = recorder(run, name, runtime.name)
-    prepare(run, name, method, net, index, runtime)
+    sources += prepare(run, name, method, net, index, runtime)
     measure = functools.partial(_validation, run, method, net)
     write_untrained(run, name, net, sources, record, index, runtime, measure)
     runtime.wait()
@@ -182,13 +183,33 @@ def give(run: Run, name: str, method: Method, index: Index, runtime: Runtime) ->
 
 def prepare(
     run: Run, name: str, method: Method, net: Network, index: Index, runtime: Runtime
-) -> None:
-    """Let a method complete a network with its `give`, on the device and without gradients."""
+) -> list[Path]:
+    """Let a method complete a network with its `give`, on the device and without gradients.
+
+    Return the file of the vectors of words, if it is used.
+    """
     runtime.place(net)
-    images = ordered_images(run, name, net, index, runtime)
+    text, images = text_vectors(run, name), ordered_images(run, name, net, index, runtime)
     repeatable = deterministic(run.settings.networks[name].train.deterministic)
     with evaluating(net), runtime.autocast(), repeatable:
-        method.give(name, net, None, images)
+        method.give(name, net, load_text(text, index) if text else None, images)
+    return [text.path] if text else []
+
+
+def load_text(text: TextVectors, index: Index) -> dict[str, Tensor]:
+    """Return the vectors of the words of a dataset.
+
+    Raises:
+        MissingError: there is no file of these vectors.
+        StaleError: the file is of other classes.
+    """
+    command = f"`wsss text {text.dataset}`, on a machine with the weights of CLIP's text tower"
+    if not text.path.is_file():
+        raise MissingError(f"{text.path} is missing. Run {command}.")
+    vectors, about = checkpoint.load(text.path)
+    if about.get("classes") != list(index.classes):
+        raise StaleError(f"{text.path} is of other classes than the dataset has. Run {command}.")
+    return vectors
 
 
 def ordered_images(run: Run, name: str, net: Network, index: Index, runtime: Runtime) -> Source:

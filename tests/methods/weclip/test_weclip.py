@@ -25,6 +25,7 @@ from wsss.methods.frozen.network import FrozenNet
 from wsss.methods.single_stage.base import Views
 from wsss.methods.weclip.method import WeClip
 from wsss.runs.run import Run
+from wsss.runs.texts import text_vectors
 from wsss.settings import Params
 from wsss.settings.resolve import resolve_settings, validate_params
 from wsss.stages.cam import cam as write_cams
@@ -229,3 +230,11 @@ def test_a_resumed_training_equals_an_uninterrupted_one(squares: Index, tmp_path
     started = training(run, squares, tmp_path / "start").objective.net.state_dict()
     changed = {key.partition(".")[0] for key in whole if not torch.equal(whole[key], started[key])}
     assert changed == {"fuse", "decoder"}  # the tower is as it was
+
+
+def test_the_published_network_is_given_the_words_of_clip_es() -> None:
+    runs = [Run.parse(f"voc12/{name}/published/s0", Params()) for name in ("weclip", "clip_es")]
+    vectors, shared = text_vectors(runs[0], "classifier"), text_vectors(runs[1], "clip")
+    assert vectors is not None
+    assert vectors == shared
+    assert text_vectors(of(), "classifier") is None

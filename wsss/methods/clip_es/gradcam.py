@@ -46,13 +46,13 @@ def gradcam(
     """
     with differentiable(tokens.device.type, half):
         tokens = tokens.float().clone()
-        normal = net.backbone.blocks[-1].norm1(tokens).detach().requires_grad_()
+        normal = net.last.norm1(tokens).detach().requires_grad_()
         vectors, weights = net.last_block(tokens, normal)
         scores = logit_scale * similarities(net, vectors, present > 0)
         with torch.autocast(tokens.device.type, enabled=False):
             probability = (scores.half() if half else scores.float()).softmax(1)
         maps = class_maps(probability, normal, present > 0, net.backbone.special)
-    maps = over_largest(over_largest(maps.unflatten(2, grid)))
+    maps = over_largest(over_largest(maps.reshape(*maps.shape[:2], *grid)))
     return GradCam(maps, probability.detach(), weights.detach().float())
 
 

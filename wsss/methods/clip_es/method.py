@@ -82,7 +82,7 @@ class ClipES(Method):
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return by how much each class (B, C) is more similar than the most similar background."""
         tower = cast("ClipNet", net)
-        vectors = tower(images)
+        vectors: Tensor = tower(images)
         background = (vectors @ tower.background.T).amax(1, keepdim=True)
         return self._hyper_parameters.logit_scale * (vectors @ tower.classes.T - background)
 

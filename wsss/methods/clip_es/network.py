@@ -61,6 +61,11 @@ class ClipNet(Network):
                 vectors[name].to(device).clone() for name in ("classes", "background")
             )
 
+    @property
+    def last(self) -> Block:
+        """The last block, whose input GradCAM explains."""
+        return cast("Block", self.backbone.blocks[-1])
+
     def encode(self, images: Tensor, layers: int) -> Encoded:
         """Send images (B, 3, H, W) through all blocks but the last.
 
@@ -82,17 +87,16 @@ class ClipNet(Network):
         tokens: before the last block (B, N, D). normal: the same after the block's first LayerNorm. The
         vector of an image is the projected mean of its patches, not its class token.
         """
-        block = cast("Block", self.backbone.blocks[-1])
-        mixed, weights = block.attn(normal, "mean")
+        mixed, weights = self.last.attn(normal, "mean")
         tokens = tokens + mixed
-        tokens = tokens + block.mlp(block.norm2(tokens))
+        tokens = tokens + self.last.mlp(self.last.norm2(tokens))
         patches = self.backbone.norm(tokens)[:, self.backbone.special :]
         return self.backbone.project(patches.mean(1)), weights
 
     def forward(self, images: Tensor) -> Tensor:
         """Return unit vectors (B, D') of images (B, 3, H, W)."""
         tokens = self.encode(images, 1).tokens
-        normal = cast("Block", self.backbone.blocks[-1]).norm1(tokens)
+        normal = self.last.norm1(tokens)
         return self.last_block(tokens, normal)[0]
 
 

@@ -1,0 +1,94 @@
+"""Turn the words of a dataset into vectors, once, as a small file that all its runs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss.data.index import load_index
+from wsss.errors import ConfigError
+from wsss.nets.clip_text import TextTower
+from wsss.progress import log
+from wsss.runs.record import Recorder
+from wsss.runs.run import WORK, planned_runs
+from wsss.runs.texts import TextVectors, text_code, texts_of
+from wsss.settings import Params
+from wsss.settings.resolve import check_dataset
+from wsss.storage import checkpoint
+
+
+def text(params: Params, dataset: str, digest: str | None = None) -> None:
+    """Write the vectors of words that networks of the selected runs on a dataset are given.
+
+    digest: of the settings of one file; by default all files are written.
+
+    Raises:
+        ConfigError: no network is given words.
+    """
+    check_dataset(params, dataset)
+    texts = texts_of(run for run in planned_runs(params) if run.dataset == dataset)
+    chosen = [text for text in texts if digest in (None, text.digest)]
+    if not chosen:
+        raise ConfigError(
+            f"No selected run on {dataset} has a network that is given words{f' ({digest})' if digest else ''}. "
+            "Add a method such as clip_es under the protocol published, or set its hyper-parameter text to words."
+        )
+    classes = load_index(WORK / dataset / "index.json", "train").classes
+    for vectors in chosen:
+        _write(vectors, classes)
+
+
+def _write(text: TextVectors, classes: Sequence[str]) -> None:
+    record = Recorder("text", text.settings, text_code())
+    words, background = class_words(text, classes), background_words(text, classes)
+    tower = TextTower(text.tower)
+    tensors = {
+        "classes": mean_vectors(tower, words, text.templates),
+        "background": mean_vectors(tower, background, text.templates),
+    }
+    header = {
+        **text.settings,
+        "source": tower.source,
+        "classes": list(classes),
+        "sentences": words,
+        "backgrounds": background,
+    }
+    checkpoint.save(text.path, tensors, header)
+    record.write(text.record, [], [text.path], source=tower.source, classes=list(classes))
+    shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors.values())
+    log.info("vectors %s of words, from %s -> %s", shapes, tower.source, text.path)
+
+
+def class_words(text: TextVectors, classes: Sequence[str]) -> list[str]:
+    """Return the words of each class: its name, unless the settings have others.
+
+    Raises:
+        ConfigError: the settings have words for a class that the dataset lacks.
+    """
+    words = dict(text.words)
+    unknown = sorted(set(words) - set(classes))
+    if unknown:
+        raise ConfigError(
+            f"data: words of {text.dataset} name a class {unknown[0]!r} that it does not have. Its classes "
+            f"are {', '.join(classes)}."
+        )
+    return [words.get(name, name) for name in classes]
+
+
+def background_words(text: TextVectors, classes: Sequence[str]) -> list[str]:
+    """Return the words for backgrounds that are not the name of a class."""
+    return [word for word in text.background_words if word not in classes]
+
+
+def mean_vectors(
+    encode: Callable[[Sequence[str]], Tensor], words: Sequence[str], templates: Sequence[str]
+) -> Tensor:
+    """Return a unit vector for each of `words` (words, D): the mean over sentences of all templates.
+
+    encode: returns a unit vector for each sentence.
+    """
+    sentences = [template.format(word) for word in words for template in templates]
+    vectors = encode(sentences)
+    return F.normalize(vectors.reshape(len(words), len(templates), -1).mean(1), dim=1)
