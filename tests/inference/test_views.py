@@ -106,6 +106,45 @@ def test_images_come_to_a_long_side_before_their_scales_and_sides_shrink_to_mult
     assert torch.equal(large, expected)
 
 
+def test_rounded_down_the_factor_of_a_long_side_comes_first() -> None:
+    resizing = ViewResizing("bilinear", floor=True, long_side_px=512, via_base=True)
+    factor = 512 / 107
+    assert resizing.base((107, 50)) == (int(107 * factor), int(50 * factor)) == (511, 239)
+    image = np.random.default_rng(0).integers(0, 255, (30, 61, 3), np.uint8)
+    small = ViewResizing("bilinear", floor=True, long_side_px=61, via_base=True)
+    expected = F.interpolate(
+        small.view([image], 1.0, NORMALISE), scale_factor=0.7, mode="bilinear"
+    )  # goes by the factor, not by the sizes
+    assert expected.shape[2:] == small.size((30, 61), 0.7) == (21, 42)
+    assert torch.equal(small.view([image], 0.7, NORMALISE), expected)
+
+
+def test_views_merge_at_the_cells_of_scale_1_and_are_enlarged_once() -> None:
+    params = DecodeParams(
+        scales=(1.0, 0.5),
+        mirror=True,
+        merge_at="grid",
+        size_rounding="floor",
+        long_side_px=32,
+        resize="bilinear",
+    )
+    augmentation = decode_augmentation(params, 8)
+    image = np.random.default_rng(0).integers(0, 255, (24, 64, 3), np.uint8)
+    views = augmentation.views([image], NORMALISE)
+    assert [tuple(view.shape[2:]) for view in views] == [(12, 32), (6, 16)]
+    cells = lambda images: F.avg_pool2d(images, 8, ceil_mode=True)[:, :1]  # noqa: E731
+    (merged,) = multiscale(cells, views, augmentation, (24, 64), CPU)
+    assert merged.shape[2:] == (24, 64)
+    at_grid = [F.interpolate(cells(view), (1, 4), mode="bilinear") for view in views]
+    mirrored = [
+        F.interpolate(cells(view.flip(3)), (1, 4), mode="bilinear").flip(3) for view in views
+    ]
+    expected = F.interpolate(sum(at_grid) + sum(mirrored), (24, 64), mode="bilinear")
+    assert torch.allclose(merged, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="exclude each other"):
+        DecodeParams(square_px=32, long_side_px=32)
+
+
 def test_a_square_may_be_that_of_the_scales_alone() -> None:
     params = CamParams(square_px=32, merge_at="image", stride=1)
     augmentation = cam_augmentation(params)

@@ -2,7 +2,14 @@
 
 import torch
 
-from wsss.refine.attention import boxes, sinkhorn, spread
+from wsss.refine.attention import (
+    boxes,
+    least_class_attention,
+    selected_mean,
+    sinkhorn,
+    spread,
+    transferred,
+)
 
 
 def attention(cells: int = 12, images: int = 2) -> torch.Tensor:
@@ -47,3 +54,25 @@ def test_evidence_comes_from_inside_the_boxes_alone() -> None:
     step = sinkhorn(attention(12, 1))[0]
     reached = (step @ step)[:, 5].reshape(3, 4)  # from the one cell with evidence
     assert torch.allclose(once[0, 0], (reached - reached.min()) / (reached - reached.min()).max())
+
+
+def test_without_boxes_all_scores_are_spread() -> None:
+    scores = torch.rand(2, 3, 3, 4)
+    step = sinkhorn(attention())
+    expected = torch.einsum("bij,bcj->bci", step @ step, scores.flatten(2)).view(2, 3, 3, 4)
+    assert torch.allclose(transferred(scores, attention(), None), expected, atol=1e-6)
+    assert not transferred(torch.zeros(2, 1, 3, 4), attention(), None).any()
+
+
+def test_an_affinity_has_no_say_in_the_selection() -> None:
+    blocks = torch.rand(3, 6, 12, 12)
+    affinities = torch.rand(3, 1, 12, 12)
+    differences = (affinities.double() - blocks.double()).sum((2, 3))
+    published = differences <= differences.mean(1, keepdim=True)
+    chosen = least_class_attention(blocks)
+    assert torch.equal(chosen, published)
+    assert chosen.any(1).all()
+    assert not chosen.all(1).any()
+    mean = torch.stack([maps[keep].mean(0) for maps, keep in zip(blocks, chosen, strict=True)])
+    assert torch.allclose(selected_mean(blocks), mean, atol=1e-4)
+    assert least_class_attention(torch.full((1, 3, 2, 2), 0.1)).all()  # equal blocks

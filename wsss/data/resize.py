@@ -23,6 +23,12 @@ def resize_by(images: Tensor, factors: tuple[float, float], size: tuple[int, int
     return resized
 
 
+def bilinear_by(images: Tensor, factor: float, size: tuple[int, int]) -> Tensor:
+    """Return images (B, C, h, w) at `size`, resized by `factor`, bilinear, as in `resize_by`."""
+    resized: Tensor = torch.ops.aten.upsample_bilinear2d(images, list(size), False, factor, factor)
+    return resized
+
+
 def pad_to_multiple(images: Tensor, cell: int) -> Tensor:
     """Pad images (B, C, H, W) with zeros at the right and bottom to multiples of `cell` pixels."""
     height, width = images.shape[2:]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -173,7 +174,9 @@ def multiscale(
         merged = list(map(merging.merge_scales, merged, resized)) if merged else resized
     if not merged:
         raise ValueError("at least one scale is needed")
-    return merged
+    if augmentation.enlarged is None:
+        return merged
+    return [F.interpolate(maps, augmentation.enlarged(size), mode="bilinear") for maps in merged]
 
 
 def inference(

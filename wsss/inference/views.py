@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wsss.data.normalisation import Normalisation
 from wsss.data.pixels import normalised, resized
-from wsss.data.resize import resize_by
+from wsss.data.resize import bilinear_by, resize_by
 from wsss.inference.cam_maps import SizeRule, cam_size, high_size
 from wsss.settings import CamParams, DecodeParams, SegmenterParams, SegmenterTestParams
 from wsss.settings.cams import Resize
@@ -55,6 +55,9 @@ class ViewResizing:
         if not self.long_side_px:
             return size
         height, width = size
+        if self.floor:  # WeCLIP rounds the factor first, so the long side may lack a pixel
+            factor = self.long_side_px / max(size)
+            return max(1, int(height * factor)), max(1, int(width * factor))
         if width < height:
             return self.long_side_px, max(1, round(width / height * self.long_side_px))
         return max(1, round(height / width * self.long_side_px)), self.long_side_px
@@ -88,8 +91,11 @@ class ViewResizing:
         if self.kernel == "picture_gpu":
             return normalised(functools.reduce(resized, sizes, pixels), normalise)
         batch = normalised(pixels, normalise).contiguous()
-        for target in sizes:
-            batch = self._resize_tensor(batch, target, scale)
+        for number, target in enumerate(sizes):
+            if number and self.kernel == "bilinear" and self.long_side_px and self.floor:
+                batch = bilinear_by(batch, scale, target)  # WeCLIP
+            else:
+                batch = self._resize_tensor(batch, target, scale)
         return batch
 
     def view(
@@ -177,6 +183,7 @@ class TestTimeAugmentation:
 
     scales: resize factors. mirror: each scale also has a mirrored view. map_sizes: the sizes at which
     maps are merged, each a function of the image's size (picklable, for the loader's processes).
+    enlarged: the size that merged maps are resized to at last; None leaves them as they are.
     """
 
     __test__ = False  # the name begins with Test, but pytest has nothing to collect here
@@ -186,6 +193,7 @@ class TestTimeAugmentation:
     resizing: ViewResizing = ViewResizing()
     merging: ViewMerging = ViewMerging()
     map_sizes: tuple[SizeRule, ...] = (image_size,)
+    enlarged: SizeRule | None = None
 
     def views(self, images: Sequence[NDArray[np.uint8]], normalise: Normalisation) -> list[Tensor]:
         """Return images (h, w, 3) of one size at each scale, normalised (B, 3, h', w')."""
@@ -248,17 +256,27 @@ def segmenter_augmentation(params: SegmenterParams) -> TestTimeAugmentation:
     return TestTimeAugmentation(test.scales, test.mirror, resizing, merging)
 
 
-def decode_augmentation(params: DecodeParams) -> TestTimeAugmentation:
-    """Return the test-time augmentation of a method's own decoder."""
+def decode_augmentation(params: DecodeParams, cell_px: int = 1) -> TestTimeAugmentation:
+    """Return the test-time augmentation of a method's own decoder. cell_px: pixels per cell of its logits."""
     resizing = ViewResizing(
         params.resize,
         floor=params.size_rounding == "floor",
         square_px=params.square_px,
-        via_base=params.square_first,
+        long_side_px=params.long_side_px,
+        via_base=params.square_first or params.long_side_px is not None,
     )
     mirror_maximum = None if params.mirror_merge == "merge" else params.mirror_merge == "max"
     merging = _test_merging(params, mirror_maximum=mirror_maximum)
-    return TestTimeAugmentation(params.scales, params.mirror, resizing, merging)
+    if params.merge_at == "image":
+        return TestTimeAugmentation(params.scales, params.mirror, resizing, merging)
+    cells = (functools.partial(_cells, resizing, cell_px),)
+    return TestTimeAugmentation(params.scales, params.mirror, resizing, merging, cells, image_size)
+
+
+def _cells(resizing: ViewResizing, cell_px: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Return how many whole cells (h, w) the view at scale 1 of an image of `size` has."""
+    height, width = resizing.size(size, 1.0)
+    return max(1, height // cell_px), max(1, width // cell_px)
 
 
 def _test_merging(

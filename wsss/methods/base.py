@@ -96,13 +96,13 @@ class Method(ABC):
         text: Mapping[str, Tensor] | None,
         images: Source,
     ) -> None:
-        """Complete a network that the chain calls given, without gradients; nothing else trains it.
+        """Complete a network that the chain calls given or prepared, without gradients.
 
-        net: with its initial weights. text: unit vectors of the dataset's words, `classes` (C, D) and
+        A prepared network is trained afterwards, a given one is not. net: with its initial weights. text: unit vectors of the dataset's words, `classes` (C, D) and
         `background` (K, D), if the settings of the network ask for them. images: all training images, in
         their order.
         """
-        raise NotImplementedError(f"{network} is called given, but nothing completes it")
+        raise NotImplementedError(f"nothing completes {network}")
 
     @abstractmethod
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from scipy import ndimage
 from torch import Tensor
 
 EPSILON = 1e-7  # added to the largest score before dividing by it
+COUNT_EPSILON = 1e-5  # added to the number of selected blocks
 ROUNDS = 3  # of Sinkhorn's normalisation
 EIGHT_CONNECTED = np.ones((3, 3), int)
 
@@ -53,13 +54,36 @@ def _mark_boxes(
         inside[rows.start : min(rows.stop, height), columns.start : min(columns.stop, width)] = 1
 
 
-def spread(maps: Tensor, attention: Tensor, share: float, cut: bool = False) -> Tensor:
+def spread(maps: Tensor, attention: Tensor, share: float | None, cut: bool = False) -> Tensor:
+    """Return `transferred` maps (B, C, h, w), stretched to [0, 1]. A map of zeros stays one."""
+    return over_largest(transferred(maps, attention, share, cut))
+
+
+def transferred(maps: Tensor, attention: Tensor, share: float | None, cut: bool = False) -> Tensor:
     """Return maps (B, C, h, w) in [0, 1] after two steps of the transitions that attention leads to.
 
     attention: between cells (B, h * w, h * w), rows are queries. share, cut: of `boxes`; scores outside
-    of a map's boxes are not spread. A map of zeros stays one.
+    of a map's boxes are not spread. share: None spreads all scores.
     """
     symmetric = sinkhorn(attention)
-    starts = (maps * boxes(maps, share, cut)).flatten(2)
-    spread_out = torch.einsum("bij,bjk,bck->bci", symmetric, symmetric, starts)
-    return over_largest(spread_out.reshape(maps.shape))
+    starts = maps if share is None else maps * boxes(maps, share, cut)
+    moved = torch.einsum("bij,bjk,bck->bci", symmetric, symmetric, starts.flatten(2))
+    return moved.view_as(maps)
+
+
+def least_class_attention(attention: Tensor) -> Tensor:
+    """Return which blocks (B, L) are selected from their attention between patches (B, L, n, n).
+
+    Selected are the blocks whose patches attend to special tokens less than the mean of all blocks: their
+    sum is at least the mean sum. (The published form compares sums of differences from an affinity,
+    which is the same number for all blocks and so changes nothing.)
+    """
+    mass = attention.double().sum((-2, -1))
+    return mass >= mass.mean(1, keepdim=True) * (1 - 1e-12)
+
+
+def selected_mean(attention: Tensor) -> Tensor:
+    """Return the mean (B, n, n) of the attention (B, L, n, n) of the selected blocks."""
+    chosen = least_class_attention(attention)
+    total = (attention * chosen[:, :, None, None]).sum(1)
+    return total / (chosen.sum(1) + COUNT_EPSILON)[:, None, None]

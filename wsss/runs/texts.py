@@ -66,7 +66,8 @@ def text_vectors(run: Run, network: str) -> TextVectors | None:
     Raises:
         ConfigError: the network has no text tower.
     """
-    if network not in run.spec.networks or not run.spec.networks[network].given:
+    spec = run.spec.networks.get(network)
+    if spec is None or not (spec.given or spec.prepared):
         return None
     params = run.settings.networks[network]
     hyper_parameters = cast("TextHyperParameters", params.hyper_parameters)

@@ -52,6 +52,7 @@ CRF_SETS = {
     "crt_vgg_v2": CrfSet(2, 2, 65, 3, 4, 10),  # CRT, VGG DeepLab-v2
     "toco_seg": CrfSet(1, 1, 121, 5, 4, 10),  # ToCo, segmentation
     "toco_cam": CrfSet(3, 3, 36, 3, 4, 10),  # ToCo, CAM to label
+    "weclip_seg": CrfSet(3, 3, 64, 5, 4, 10),  # WeCLIP, segmentation
     "mctformer_seg": CrfSet(4, 3, 83, 5, 3, 10),  # MCTformer, segmentation
     "codebase": CrfSet(3, 3, 32, 13, 10, 1),  # DeepLab-v1 ResNet-38, v3+
 }

@@ -88,6 +88,10 @@ class NetworkSpec(Strict):
     given: bool = Field(
         False, description="whether it is completed from given weights, not trained"
     )
+    prepared: bool = Field(
+        False,
+        description="whether it gets tensors from text or from all training images before its training",
+    )
     hyper_parameters: dict[str, HyperParameter] = Field(
         {}, description="the method's own parameters of this network"
     )

@@ -52,6 +52,16 @@ class DecodeParams(SegmenterTestParams):
         description="side of the square, in pixels, that the scales refer to; null: they refer to the "
         "image (CPDGL: 448)",
     )
+    long_side_px: PositiveInt | None = Field(
+        None,
+        description="long side, in pixels, that images are resized to before the scales; null: their own "
+        "(WeCLIP: 512)",
+    )
+    merge_at: Literal["image", "grid"] = Field(
+        "image",
+        description="size at which views are merged. image: the image; grid: the cells of the view at scale 1, "
+        "from which merged logits are enlarged once (WeCLIP)",
+    )
     square_first: bool = Field(
         False,
         description="resize images to that square before they are resized to the scales (ToCo on COCO)",
@@ -60,6 +70,12 @@ class DecodeParams(SegmenterTestParams):
         "merge",
         description="how the logits of an image and of its mirror image are merged. merge: as the scales",
     )
+
+    @model_validator(mode="after")
+    def _one_base(self) -> DecodeParams:
+        if self.square_px and self.long_side_px:
+            raise ValueError("square_px and long_side_px exclude each other")
+        return self
 
 
 class SegmenterParams(PretrainedParams):

@@ -110,6 +110,8 @@ def train(run: Run, name: str) -> None:
         return
     if run.spec.warning:
         log.warning("%s: %s", run, run.spec.warning)
+    if run.spec.networks[name].prepared:
+        weights += prepare(run, name, method, net, index, runtime)
     squares = Squares(index, index.training(), normalisation(net), run.seed)
     objective = Classification(method, name, net, earlier, squares)
     paths = [run.path(f"{other}.safetensors") for other in earlier]
@@ -185,15 +187,26 @@ def give(run: Run, name: str, method: Method, index: Index, runtime: Runtime) ->
         runtime.wait()
         return
     verify_sources(run, name)
-    record, text = recorder(run, name, runtime.name), text_vectors(run, name)
-    images = ordered_images(run, name, net, index, runtime)
-    repeatable = deterministic(run.settings.networks[name].train.deterministic)
-    with evaluating(net), torch.inference_mode(), runtime.autocast(), repeatable:
-        method.give(name, net, load_text(text, index) if text else None, images)
+    record = recorder(run, name, runtime.name)
+    sources += prepare(run, name, method, net, index, runtime)
     measure = functools.partial(_validation, run, method, net)
-    sources += [text.path] if text else []
     write_untrained(run, name, net, sources, record, index, runtime, measure)
     runtime.wait()
+
+
+def prepare(
+    run: Run, name: str, method: Method, net: Network, index: Index, runtime: Runtime
+) -> list[Path]:
+    """Let a method complete a network with its `give`, on the device and without gradients.
+
+    Return the file of the vectors of words, if it is used.
+    """
+    runtime.place(net)
+    text, images = text_vectors(run, name), ordered_images(run, name, net, index, runtime)
+    repeatable = deterministic(run.settings.networks[name].train.deterministic)
+    with evaluating(net), runtime.autocast(), repeatable:
+        method.give(name, net, load_text(text, index) if text else None, images)
+    return [text.path] if text else []
 
 
 def load_text(text: TextVectors, index: Index) -> dict[str, Tensor]:

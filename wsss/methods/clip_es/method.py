@@ -9,23 +9,20 @@ computes softmax and LayerNorm of the attention.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.data.workers import Batch
-from wsss.errors import ConfigError
 from wsss.methods.base import Method, Source
+from wsss.methods.clip_es.gradcam import gradcam
 from wsss.methods.clip_es.mean_features import mean_features
-from wsss.methods.clip_es.network import ClipNet, Encoded
-from wsss.nets import clip_vit
+from wsss.methods.clip_es.network import ClipNet, Encoded, image_tower
 from wsss.nets.backbone import Network
-from wsss.refine.attention import over_largest, spread
+from wsss.refine.attention import spread
 
 
 class ClipHyperParameters(Protocol):
@@ -64,20 +61,9 @@ class ClipES(Method):
         return cast("ClipHyperParameters", self.params["clip"].hyper_parameters)
 
     def build(self, network: str) -> ClipNet:
-        """Return the image tower with random vectors.
-
-        Raises:
-            ConfigError: the backbone is not an image tower of CLIP.
-        """
-        name = self.params[network].backbone
-        shape = clip_vit.shape_of(name)
-        if shape is None:
-            raise ConfigError(
-                f"networks.{network}.backbone: {name} is no image tower of CLIP. Set it to "
-                f"{' or '.join(clip_vit.SHAPES)}."
-            )
-        positions = self._hyper_parameters.round_positions
-        return ClipNet(clip_vit.ClipViT(shape, round_positions=positions), self.classes)
+        """Return the image tower with random vectors."""
+        params, positions = self.params[network], self._hyper_parameters.round_positions
+        return ClipNet(image_tower(params.backbone, network, positions), self.classes)
 
     def losses(
         self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
@@ -91,11 +77,7 @@ class ClipES(Method):
         """Give the network the vectors of the dataset's words, or else mean features of its images."""
         tower = cast("ClipNet", net)
         side = self.params[network].augment.crop_px
-        vectors = mean_features(tower, images, side) if text is None else text
-        device = tower.classes.device
-        tower.classes, tower.background = (
-            vectors[name].to(device) for name in ("classes", "background")
-        )
+        tower.set_vectors(mean_features(tower, images, side) if text is None else text)
 
     def logits(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return by how much each class (B, C) is more similar than the most similar background."""
@@ -120,54 +102,13 @@ class ClipES(Method):
 
     def explained(self, net: ClipNet, images: Tensor, present: Tensor) -> Explained:
         """Return GradCAM's maps of the present classes (B, C), 0 or 1, and what they come from."""
-        half = self._hyper_parameters.half and images.device.type == "cuda"
+        params = self._hyper_parameters
+        half = params.half and images.device.type == "cuda"
         with torch.no_grad():
-            encoded = net.encode(images, self._hyper_parameters.layers)
-        with differentiable(images.device.type, half):
-            tokens = encoded.tokens.float().clone()
-            normal = net.last.norm1(tokens).detach().requires_grad_()
-            vectors, weights = net.last_block(tokens, normal)
-            scores = self._scores(net, vectors, present > 0)
-            with torch.autocast(images.device.type, enabled=False):
-                probability = (scores.half() if half else scores.float()).softmax(1)
-            maps = class_maps(probability, normal, present > 0, net.backbone.special)
-        attention = patch_attention(encoded, weights.detach().float(), net.backbone.special)
-        maps = over_largest(over_largest(maps.reshape(*maps.shape[:2], *encoded.grid)))
-        return Explained(maps, probability.detach(), attention)
-
-    def _scores(self, net: ClipNet, vectors: Tensor, present: Tensor) -> Tensor:
-        """Return the similarity of images to classes and backgrounds (B, C + K); absent ones -inf."""
-        similarity = vectors @ torch.cat([net.classes, net.background]).T
-        counts = F.pad(present, (0, len(net.background)), value=True)
-        return (self._hyper_parameters.logit_scale * similarity).masked_fill(~counts, -torch.inf)
-
-
-@contextmanager
-def differentiable(device: str, half: bool) -> Iterator[None]:
-    """Compute gradients, even in inference mode; matrix products in float16 if `half`, else float32."""
-    precision = torch.autocast(device, torch.float16, enabled=half)
-    with torch.inference_mode(False), torch.enable_grad(), precision:
-        yield
-
-
-def class_maps(probability: Tensor, tokens: Tensor, present: Tensor, special: int) -> Tensor:
-    """Return the positive part of GradCAM's maps (B, C, n) of the present classes (B, C).
-
-    probability: of classes and backgrounds (B, C + K), computed from `tokens` (B, special + n, D). One
-    backward pass serves one class of every image.
-    """
-    counts = present.sum(1)
-    order = present.int().sort(dim=1, descending=True, stable=True).indices
-    patches = tokens.detach()[:, special:]
-    maps = patches.new_zeros(*present.shape, patches.shape[1])
-    for number in range(int(counts.max())):
-        chosen, images = order[:, number], counts > number
-        total = probability.gather(1, chosen[:, None])[images].sum()
-        (gradient,) = torch.autograd.grad(total, tokens, retain_graph=True)
-        weights = gradient[:, special:].mean(1, keepdim=True)
-        scores = F.relu((weights * patches).sum(2))
-        maps[images, chosen[images]] = scores[images].to(maps.dtype)
-    return maps
+            encoded = net.encode(images, params.layers)
+        cam = gradcam(net, encoded.tokens, encoded.grid, present, params.logit_scale, half)
+        attention = patch_attention(encoded, cam.attention, net.backbone.special)
+        return Explained(cam.maps, cam.probability, attention)
 
 
 def patch_attention(encoded: Encoded, weights: Tensor, special: int) -> Tensor:

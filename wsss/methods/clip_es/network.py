@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss.errors import ConfigError
+from wsss.nets import clip_vit
 from wsss.nets.backbone import Network
 from wsss.nets.clip_vit import ClipViT
 from wsss.nets.vit import Block
@@ -51,6 +53,14 @@ class ClipNet(Network):
         if "background" in state:
             self.background = torch.zeros_like(state["background"])
 
+    def set_vectors(self, vectors: Mapping[str, Tensor]) -> None:
+        """Take the unit vectors `classes` (C, D) and `background` (K, D)."""
+        device = self.classes.device
+        with torch.inference_mode(False):  # a training may follow
+            self.classes, self.background = (
+                vectors[name].to(device).clone() for name in ("classes", "background")
+            )
+
     @property
     def last(self) -> Block:
         """The last block, whose input GradCAM explains."""
@@ -88,3 +98,18 @@ class ClipNet(Network):
         tokens = self.encode(images, 1).tokens
         normal = self.last.norm1(tokens)
         return self.last_block(tokens, normal)[0]
+
+
+def image_tower(backbone: str, network: str, round_positions: bool) -> ClipViT:
+    """Return the image tower called `backbone` with random weights, for the network `network`.
+
+    Raises:
+        ConfigError: the backbone is not an image tower of CLIP.
+    """
+    shape = clip_vit.shape_of(backbone)
+    if shape is None:
+        raise ConfigError(
+            f"networks.{network}.backbone: {backbone} is no image tower of CLIP. Set it to "
+            f"{' or '.join(clip_vit.SHAPES)}."
+        )
+    return ClipViT(shape, round_positions=round_positions)

@@ -67,16 +67,17 @@ def cells_of(boxes: Tensor, cell: int) -> Tensor:
     return torch.cat((begin, end), 1)
 
 
-def pairs(labels: Tensor) -> Tensor:
+def pairs(labels: Tensor, diagonal: bool = False) -> Tensor:
     """Return 1 for each pair of cells (B, n, n) with equal labels (B, h, w), else 0.
 
-    Pairs with an unknown cell, and the diagonal, are 255.
+    Pairs with an unknown cell are 255, and those of a cell with itself are unless `diagonal` is set.
     """
     flat = labels.flatten(1)
     alike = (flat[:, :, None] == flat[:, None, :]).long()
     silent = flat == IGNORE
     alike[silent[:, :, None] | silent[:, None, :]] = IGNORE
-    alike.diagonal(dim1=1, dim2=2).fill_(IGNORE)
+    if not diagonal:
+        alike.diagonal(dim1=1, dim2=2).fill_(IGNORE)
     return alike
 
 
@@ -113,7 +114,7 @@ def refined(
     spread = F.interpolate(spread, size, mode="bilinear", align_corners=False)
     spread = spread.reshape(*scores.shape[:3], *size)
     spread = spread.masked_fill(~classes[:, None, :, None, None].expand_as(spread), -torch.inf)
-    order = _ordered(present)
+    order = ordered(present)
     named = F.pad(order + 1, (1, 0))  # channel 0 is the background
     high, low = (
         named.gather(1, choice.flatten(1)).view_as(choice) for choice in spread.argmax(2).unbind(1)
@@ -122,7 +123,7 @@ def refined(
     return boxed(torch.where(high > 0, high, silent), boxes)
 
 
-def _ordered(present: Tensor) -> Tensor:
+def ordered(present: Tensor) -> Tensor:
     """Return the present classes of each image, ascending, then absent ones (B, K).
 
     K is the largest number of present classes in an image.
@@ -137,9 +138,9 @@ def _stacked(
     """Return a mask of the used channels (B, 1 + K), and scores (B, 2, 1 + K, h, w).
 
     The first channel is the background, with the high and with the low threshold as its score; the
-    others are the maps of `_ordered` classes.
+    others are the maps of `ordered` classes.
     """
-    order = _ordered(present)
+    order = ordered(present)
     used = F.pad(present.gather(1, order).ne(0), (1, 0), value=True)
     rows = torch.arange(len(valid), device=valid.device)[:, None]
     maps = F.interpolate(valid[rows, order], size, mode="bilinear", align_corners=False)

@@ -1,0 +1,1 @@
+"""What WeCLIP and its successors share: a decoder that learns on the tokens of a frozen CLIP."""

@@ -1,0 +1,172 @@
+"""WeCLIP (Zhang et al., CVPR 2024): a decoder on a frozen CLIP that learns from CLIP's own class maps.
+
+In every step GradCAM's maps of the frozen tower, spread by its attention and by the decoder's affinity,
+become labels of pixels and of pairs of cells. The decoder reads the patches of all blocks but the last.
+
+Differences: the attention's last layer computes in float32, not in float16; image labels are those of
+the index, not the classes in the true masks; the loss is finite where the published one is not a number,
+if background or objects have no pixels (the gradient is the same).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from wsss.data.workers import Batch
+from wsss.methods.base import Method, Source
+from wsss.methods.clip_es.gradcam import GradCam, gradcam
+from wsss.methods.clip_es.mean_features import mean_features
+from wsss.methods.clip_es.network import image_tower
+from wsss.methods.frozen.labels import affinity, affinity_loss, label_maps, windowed_pairs
+from wsss.methods.frozen.network import DecoderHyperParameters, FrozenNet, Tokens
+from wsss.methods.single_stage import online_labels
+from wsss.methods.single_stage.base import Views
+from wsss.methods.single_stage.dense_energy import balanced
+from wsss.nets.backbone import IMAGENET, Network
+from wsss.nets.deeplab import resize
+from wsss.refine.attention import selected_mean, spread
+
+
+class WeClipHyperParameters(DecoderHyperParameters, Protocol):
+    """The hyper-parameters of the network; weclip.yaml explains them."""
+
+    text: Literal["words", "mean_features"]
+    templates: tuple[str, ...]
+    logit_scale: float
+    attention_blocks: int
+    selected_of: int
+    select_from: int
+    box_threshold: float
+    box_cut: bool
+    pairs_weight: float
+    window: int
+    par_iterations: int
+    refine_px: int
+    label_padding: bool
+    labels_with_dropout: bool
+    imagenet_colours: bool
+    round_positions: bool
+
+
+class WeClip(Method):
+    """GradCAM inside training, and a decoder whose affinity refines its own labels."""
+
+    hyper_parameter_types = {"classifier": WeClipHyperParameters}
+
+    @property
+    def hyper_parameters(self) -> WeClipHyperParameters:
+        """The hyper-parameters of the network."""
+        return cast("WeClipHyperParameters", self.params["classifier"].hyper_parameters)
+
+    def build(self, network: str) -> FrozenNet:
+        """Return the frozen tower with random vectors of classes, and the decoder."""
+        params = self.hyper_parameters
+        tower = image_tower(self.params[network].backbone, network, params.round_positions)
+        if params.imagenet_colours:
+            tower.mean, tower.std = IMAGENET
+        return FrozenNet(tower, self.classes, params)
+
+    def give(
+        self, network: str, net: Network, text: Mapping[str, Tensor] | None, images: Source
+    ) -> None:
+        """Give the network the vectors of the dataset's words, or else mean features of its images."""
+        tower, side = cast("FrozenNet", net), self.params[network].augment.crop_px
+        tower.set_vectors(mean_features(tower, images, side) if text is None else text)
+
+    def losses(
+        self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
+    ) -> dict[str, Tensor]:
+        """Return the decoder's cross-entropy and the loss of its affinity."""
+        net, views = cast("FrozenNet", nets[network]), Views.of(batch)
+        params = self.hyper_parameters
+        tokens = self.encode(net, views.image)
+        with torch.autocast(views.image.device.type, enabled=False):
+            dropped, features = net.features(tokens)
+            affinities = affinity(dropped)
+            guide = affinities if params.labels_with_dropout else affinity(features)
+            labels = self.labels(net, tokens, views, guide.detach(), step)
+            size = (labels.shape[1], labels.shape[2])
+            pairs = windowed_pairs(labels, tokens.grid, params.window)
+            return {
+                "decoder": balanced(resize(net.decoder(dropped), size), labels),
+                "pairs": params.pairs_weight * affinity_loss(affinities, pairs),
+            }
+
+    def encode(self, net: FrozenNet, images: Tensor) -> Tokens:
+        """Return the tokens and the attention of images (B, 3, H, W)."""
+        params = self.hyper_parameters
+        return net.encode_blocks(images, max(params.attention_blocks, params.selected_of))
+
+    @torch.no_grad()
+    def labels(
+        self, net: FrozenNet, tokens: Tokens, views: Views, affinities: Tensor, step: int
+    ) -> Tensor:
+        """Return the labels of pixels (B, H, W) at a step (from 0), from affinities of cells (B, n, n)."""
+        params = self.hyper_parameters
+        selecting = affinities if step >= params.select_from else None
+        maps = self.spread_maps(net, tokens, views.label, selecting)
+        labels = label_maps(views.image, maps, views.label, params.par_iterations, params.refine_px)
+        return labels if params.label_padding else online_labels.boxed(labels, views.box)
+
+    def spread_maps(
+        self, net: FrozenNet, tokens: Tokens, present: Tensor, affinities: Tensor | None
+    ) -> Tensor:
+        """Return the spread maps (B, C, h, w) in [0, 1] of the present classes; zeros for others.
+
+        present: 0 or 1 (B, C). affinities: of `attention`.
+        """
+        params = self.hyper_parameters
+        cam = self.explained(net, tokens, present)
+        attention = self.attention(net, tokens, cam, affinities)
+        return spread(cam.maps, attention, params.box_threshold, params.box_cut)
+
+    def explained(self, net: FrozenNet, tokens: Tokens, present: Tensor) -> GradCam:
+        """Return GradCAM's maps of the present classes (B, C), 0 or 1."""
+        scale = self.hyper_parameters.logit_scale
+        return gradcam(net, tokens.blocks[-1], tokens.grid, present, scale)
+
+    def attention(
+        self, net: FrozenNet, tokens: Tokens, cam: GradCam, affinities: Tensor | None
+    ) -> Tensor:
+        """Return the attention between patches (B, n, n) that maps are spread by.
+
+        affinities: of cells (B, n, n). They weigh the mean of the blocks that attend least to the class
+        token; without them it is the mean of the last blocks.
+        """
+        params, blocks = self.hyper_parameters, net.patch_attention(tokens, cam.attention)
+        if affinities is None:
+            return blocks[:, -params.attention_blocks :].mean(1)
+        return selected_mean(blocks[:, -params.selected_of :]) * affinities
+
+    def logits(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return by how much the decoder prefers each class (B, C) to background in its best cell."""
+        logits = self.decode(net, images)
+        return (logits[:, 1:] - logits[:, :1]).amax((2, 3))
+
+    def decode(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return the decoder's logits (B, 1 + C, h, w)."""
+        decoder = cast("FrozenNet", net)
+        return decoder.decoder(decoder.features(self.encode(decoder, images))[0])  # type: ignore[no-any-return]
+
+    def cam(self, net: nn.Module, images: Tensor) -> Tensor:
+        """Return the class maps (B, C, h, w) as if every class were present."""
+        return self.cam_of(net, images, images.new_ones(len(images), self.classes))
+
+    def cam_of(self, net: nn.Module, images: Tensor, present: Tensor) -> Tensor:
+        """Return the spread maps (B, C, h, w) in [0, 1] of the present classes; zeros for others."""
+        classifier = cast("FrozenNet", net)
+        tokens = self.encode(classifier, images)
+        with torch.autocast(images.device.type, enabled=False):
+            affinities = affinity(classifier.features(tokens)[0])
+            return self.spread_maps(classifier, tokens, present, affinities)
+
+    def signed_cam_of(self, net: nn.Module, images: Tensor, present: Tensor) -> Tensor:
+        """Return `cam_of`: no score is negative."""
+        return self.cam_of(net, images, present)
+
+
+METHOD = WeClip
