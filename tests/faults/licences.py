@@ -15,7 +15,6 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/licences.md"
-EXTRAS = ("crf", "coco", "lite", "slurm", "s3", "tensorboard")
 # Licences under which the package may be used and passed on by anyone.
 ACCEPTED = (
     "MIT", "BSD", "Apache", "PSF", "Python Software Foundation", "ISC", "MPL", "Mozilla", "HPND",
@@ -49,7 +48,8 @@ def runtime() -> list[str]:
     """Return what the package needs to run here, with all extras, at any depth."""
     environment = default_environment()
     found: set[str] = set()
-    waiting = [("wsss", frozenset(EXTRAS))]
+    extras = importlib.metadata.metadata("wsss").get_all("Provides-Extra") or []
+    waiting = [("wsss", frozenset(extras))]
     done: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         name, extras = waiting.pop()
