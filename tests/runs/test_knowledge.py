@@ -40,6 +40,7 @@ def words(run: str, what: str, **changed: Any) -> str:
         ("voc12/seco/published", "seed", "ImageNet-21k"),
         ("voc12/cpdgl/published", "decode", "ImageNet-21k"),
         ("voc12/supervised/common", "segmentation", "true masks"),
+        ("voc12/clip_es/published", "seed", "CLIP (captions of 400 million images)"),
     ],
 )
 def test_extra_knowledge_of_the_methods(run: str, what: str, expected: str) -> None:
@@ -124,6 +125,9 @@ def test_what_a_file_has_seen_changes_evaluations_and_nothing_else() -> None:
         ("resnet50", "timm timm/resnet50.a1_in1k", ()),
         ("convnext_base", "timm timm/convnext_base.fb_in22k_ft_in1k", ("ImageNet-21k",)),
         ("vit_base_patch16_224.augreg_in21k", "", ("ImageNet-21k",)),
+        ("vit_base_patch14_dinov2.lvd142m", "", ("DINOv2 (images without labels)",)),
+        ("vit_base_patch16_224.dino", "", ("DINO (images without labels)",)),
+        ("vit_base_patch16_clip_224.openai", "", ("CLIP (captions of 400 million images)",)),
         ("vit_base_patch16_clip_224.laion2b_ft_in12k_in1k", "", ("ImageNet-12k", "captions")),
         ("tf_efficientnet_b0", "timm timm/tf_efficientnet_b0.ns_jft_in1k", ("JFT labels",)),
         ("resnext50_32x4d", "", ("unknown",)),

@@ -8,8 +8,11 @@ import yaml
 from answer import wsss
 from pages import ROOT
 
+from wsss.runs import missing as module
 from wsss.runs import weights_page
 from wsss.runs.missing import Plan, advice, missing_files
+from wsss.runs.run import planned_runs
+from wsss.runs.texts import texts_of
 from wsss.settings import Params
 from wsss.settings.resolve import load_params, validate_params
 from wsss.settings.weight_files import weight_files
@@ -113,3 +116,20 @@ def test_the_page_of_weights_is_what_the_package_writes() -> None:
     page = (ROOT / weights_page.PAGE).read_text(encoding="utf-8")
     assert page == weights_page.page(ROOT), "run `wsss params --write`"
     assert all(name in page or str(file.file) in page for name, file in weight_files().items())
+
+
+@pytest.mark.parametrize("is_installed", [False, True])
+def test_vectors_of_words_that_cannot_be_made_here_are_named(
+    work: Path, monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    monkeypatch.setattr(module, "find_spec", {"open_clip": is_installed or None}.get)
+    params = validate_params({"methods": ["clip_es"], "protocols": ["common", "published"]})
+    files = missing_files(Plan.of(params))
+    [text] = texts_of(planned_runs(params))
+    assert [file.path for file in files] == ([] if is_installed else [str(text.path)])
+    if not is_installed:
+        assert files[0].users == (("clip_es", "published"),)
+        assert "the extra `text`" in advice(Plan.of(params), files)
+        text.path.parent.mkdir(parents=True)
+        text.path.touch()
+        assert missing_files(Plan.of(params)) == []

@@ -163,11 +163,11 @@ class CamNetwork:
         scales = (1.0, *augmentation.scales)  # the first view is classified, the others are mapped
         resized = dataclasses.replace(augmentation, scales=scales)
         whole, *views = ImageViews([[entry]], normalisation(self._net), resized)[0]
-        forward = cam_forward(self._method, self._net, params)
-        (maps,) = multiscale(forward, views, augmentation, entry.size, self._runtime)
         classify = without_gradients(lambda batch: self._method.logits(self._net, batch))
-        scores = classify(self._runtime.send(whole))[0]
-        labels = torch.nonzero(scores.sigmoid() > PRESENT).flatten().tolist()
+        present = classify(self._runtime.send(whole)).sigmoid() > PRESENT
+        labels = torch.nonzero(present[0]).flatten().tolist()
+        forward = cam_forward(self._method, self._net, params, present.float())
+        (maps,) = multiscale(forward, views, augmentation, entry.size, self._runtime)
         cam = merged_cam([maps[0]], labels, entry.size, params)
         for label, heat in zip(labels, cam.cam, strict=True):
             yield self._classes[label], panels.heat(image, heat.astype(np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,7 +54,13 @@ def _loaded(open_clip: Any, name: str) -> tuple[Any, str]:
     file = clip_file()
     if file is None:
         return _from_hub(open_clip, name).eval(), f"open_clip {name}, openai"
-    net = open_clip.create_model(name)
+    logging.disable(
+        logging.WARNING
+    )  # it would warn that the weights are random, which are filled below
+    try:
+        net = open_clip.create_model(name)
+    finally:
+        logging.disable(logging.NOTSET)
     state = checkpoint.load_foreign(file)
     weights = {key: value.float() for key, value in state.items() if key not in NO_WEIGHTS}
     checkpoint.fill(net, weights, file)

@@ -39,9 +39,12 @@ TAGS = (
     (r"in12k", "ImageNet-12k"),
     (r"jft", "JFT labels"),
     (r"ig1b|swag|seer|yfcc\w*", "web images and their tags"),
-    (r"laion\w*|openai|\w*clip\d*|webli|datacomp\w*|dfn\w*|pali|florence\d*", "captions"),
+    (r"openai", "CLIP (captions of 400 million images)"),
+    (r"laion\w*|\w*clip\d*|webli|datacomp\w*|dfn\w*|pali|florence\d*", "captions"),
     (r"sa1b", "SAM masks"),
-    (r"dino|lvd\w*", "images without labels"),
+    (r"dino", "DINO (images without labels)"),
+    (r"lvd142m", "DINOv2 (images without labels)"),
+    (r"lvd(?!142m)\w*", "DINOv3 (images without labels)"),
 )
 # Words that mark more than image labels: masks, boxes and texts that people drew or wrote.
 MORE_THAN_LABELS = re.compile(

@@ -10,12 +10,14 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from wsss.runs.inputs import initial_weights, initial_weights_path
 from wsss.runs.run import RUN_PATTERN, WORK, Run, network_settings, planned_runs
 from wsss.runs.sources import stages_before
+from wsss.runs.texts import texts_of
 from wsss.settings import Params
 from wsss.settings.weight_files import weight_file
 
@@ -97,7 +99,7 @@ def missing_files(plan: Plan) -> list[MissingFile]:
         users |= {file: {} for file in _data(plan, dataset)}
     for run in plan.runs.values():
         for stage in plan.unfinished(run):
-            for file in _weights(run, stage):
+            for file in (*_weights(run, stage), *_texts(run, stage)):
                 users.setdefault(file, {})[run.method, run.protocol] = None
     return [
         MissingFile(file.path, file.advice, file.blocks, tuple(methods))
@@ -117,6 +119,17 @@ def _weights(run: Run, stage: str) -> Iterator[MissingFile]:
         yield MissingFile(named, advice, blocks=True)
     for name in () if named else initial_weights(run.settings, stage).values():
         yield from _initial(name)
+
+
+def _texts(run: Run, stage: str) -> Iterator[MissingFile]:
+    """Yield the vectors of words that a stage is given, if they are absent and cannot be made here."""
+    for text in texts_of([run], [stage]):
+        if not text.path.is_file() and find_spec("open_clip") is None:
+            yield MissingFile(
+                str(text.path),
+                "Install the extra `text` (open_clip_torch), or bring the file and its record from a machine "
+                f"where `wsss text {text.dataset}` has made it.",
+            )
 
 
 def _initial(name: str) -> Iterator[MissingFile]:

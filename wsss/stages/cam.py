@@ -67,26 +67,35 @@ def cam(run: Run, shard: Shard | None, workers: int = 0, network: str | None = N
                 writer.add(name, content)
 
 
-def cam_forward(method: Method, net: Network, params: CamParams) -> Forward:
-    """Return the forward pass from images to class maps, signed if they are clipped after merging."""
-    class_maps = method.cam if params.clip == "first" else method.signed_cam
-    return without_gradients(lambda images: class_maps(net, images))
+def cam_forward(
+    method: Method, net: Network, params: CamParams, present: Tensor | None = None
+) -> Forward:
+    """Return the forward pass from images to class maps, signed if they are clipped after merging.
+
+    present: labels of the images (B, classes), 0 or 1, if they are known; mirrored images come behind the
+    others, in the same order.
+    """
+    is_signed = params.clip != "first"
+    if present is None:
+        class_maps = method.signed_cam if is_signed else method.cam
+        return without_gradients(lambda images: class_maps(net, images))
+    labels, labelled_maps = present, method.signed_cam_of if is_signed else method.cam_of
+
+    def forward(images: Tensor) -> Tensor:
+        repeated = labels.to(images.device).repeat(len(images) // len(labels), 1)
+        return labelled_maps(net, images, repeated)
+
+    return without_gradients(forward)
 
 
 def labelled_cam_forward(
     method: Method, net: Network, params: CamParams, index: Index
 ) -> LabelledForward:
-    """Return the forward pass that may use the labels of the images, mirrored or not."""
-    class_maps = method.cam_of if params.clip == "first" else method.signed_cam_of
+    """Return the forward pass that may use the labels of the images in `index`."""
 
     def of(entries: Sequence[Entry]) -> Forward:
-        labels = torch.stack([label_vector(index, entry) for entry in entries])
-
-        def forward(images: Tensor) -> Tensor:
-            present = labels.to(images.device).repeat(len(images) // len(labels), 1)
-            return class_maps(net, images, present)
-
-        return without_gradients(forward)
+        present = torch.stack([label_vector(index, entry) for entry in entries])
+        return cam_forward(method, net, params, present)
 
     return LabelledForward(of)
 
