@@ -14,7 +14,7 @@ from wsss.methods.clip_es.mean_features import mean_features
 from wsss.runs.run import Run
 from wsss.runs.texts import text_vectors
 from wsss.settings import Params
-from wsss.settings.resolve import validate_params
+from wsss.settings.resolve import load_params, resolve_settings, validate_params
 from wsss.stages.cam import cam as write_cams
 from wsss.stages.decode import decode
 from wsss.stages.evaluate import evaluate
@@ -27,6 +27,7 @@ from wsss.storage.files import read_json
 from wsss.training.batches import Squares, TrainingImages
 from wsss.training.loop import Trainer, Training, fit
 
+ROOT = Path(__file__).parents[3]
 CPU = Runtime(torch.device("cpu"), torch.float32)
 EARLY = {"weclip": {"select_from": 3}, "excel": {"guided_from": 3, "pairs_from_decoder": 5}}
 
@@ -114,3 +115,16 @@ def test_the_published_network_is_given_the_words_of_clip_es(name: str) -> None:
     assert vectors is not None
     assert vectors == shared
     assert text_vectors(of(name), "classifier") is None
+
+
+@pytest.mark.parametrize("preset", ["voc12", "coco14"])
+@pytest.mark.parametrize("name", EARLY)
+def test_images_are_scaled_at_random_whatever_the_preset_says(name: str, preset: str) -> None:
+    params = load_params([ROOT / "params.yaml", ROOT / f"params/{preset}.yaml"])
+    for protocol in ("common", "published"):
+        network = resolve_settings(params, preset, name, protocol).networks["classifier"]
+        assert network.augment.long_side_px is None
+        assert network.augment.scale == (0.5, 2.0)
+        assert network.train.frozen == ("backbone.*",)
+        assert network.hyper_parameters.text == "words"
+        assert network.hyper_parameters.box_threshold != 0.4 or preset == "voc12"
