@@ -25,7 +25,7 @@ What the authors' code does beside its papers is in [published-code.md](publishe
 
 | set | steps |
 |---|---|
-| clip | CLIP-ES: image tower, softmax over classes and backgrounds, GradCAM, boxes, transition matrix, spread maps |
+| clip | CLIP-ES: image tower, softmax over classes and backgrounds, GradCAM, boxes, transition matrix, spread maps; ExCEL: both paths, similarity maps, feedback, decoder, selection and affinity, labels, losses |
 | cpdgl | CPDGL and ToCo: networks, CAMs, labels from CAMs, PAR, crops, memories, every loss, whole training steps with gradients, masks, CRF, scores |
 | crt | both networks, tiles, training maps and losses, CAMs, IRN, random walk, DeepLab-v2, boxes on CUB and their scores |
 | pcsformer | Conformer-S, losses and gradients of PC and SP, clusters and sub-labels, CAMs, AffinityNet, random walk, saliency step, DeepLab-v2 |

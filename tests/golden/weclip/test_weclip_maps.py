@@ -28,7 +28,7 @@ def test_features_and_logits(golden: Golden, tag: str) -> None:
     images, _ = batch(golden, tag)
     with torch.inference_mode():
         tokens = method.encode(net, images)
-        _, features = net.features(tokens)
+        _, features = net.features(tokens.blocks, tokens.grid)
         affinities = affinity(features)
         logits = method.decode(net, images)
     stacked = torch.stack(tokens.blocks, 1)[:, :, ::17, ::8]
@@ -47,7 +47,9 @@ def test_maps_and_labels(golden: Golden, tag: str, stage: str) -> None:
     with torch.inference_mode():
         tokens = method.encode(net, images)
         cam = method.explained(net, tokens, labels)
-        affinities = affinity(net.features(tokens)[0]) if stage == "late" else None
+        affinities = (
+            affinity(net.features(tokens.blocks, tokens.grid)[0]) if stage == "late" else None
+        )
         attention = method.attention(net, tokens, cam, affinities)
         transition = torch.linalg.matrix_power(sinkhorn(attention), 2)
         inside = boxes(cam.maps, params.box_threshold, params.box_cut)

@@ -107,15 +107,23 @@ class TokenDecoder(nn.Module):
 
 
 class FrozenNet(ClipNet):
-    """A frozen tower with a trained decoder on the tokens of all its blocks but the last."""
+    """A frozen tower with a trained decoder on the tokens of its blocks.
+
+    without_last: whether the decoder does not see the tokens of the last block.
+    """
 
     def __init__(
-        self, backbone: ClipViT, classes: int, hyper_parameters: DecoderHyperParameters
+        self,
+        backbone: ClipViT,
+        classes: int,
+        hyper_parameters: DecoderHyperParameters,
+        without_last: bool = True,
     ) -> None:
         super().__init__(backbone, classes)
         backbone.requires_grad_(False)
         width, shape = hyper_parameters.width, backbone.shape
-        self.fuse = FuseHead(shape.depth - 1, shape.width, width, hyper_parameters.dropout)
+        inputs = shape.depth - without_last
+        self.fuse = FuseHead(inputs, shape.width, width, hyper_parameters.dropout)
         self.decoder = TokenDecoder(hyper_parameters, classes + 1)
 
     @torch.no_grad()
@@ -134,10 +142,10 @@ class FrozenNet(ClipNet):
                 result.attention.append(weights.float())
         return result
 
-    def features(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Return fused features (B, width, h, w), with and without dropout."""
-        patches = [block[:, self.backbone.special :] for block in tokens.blocks]
-        return self.fuse(patches, tokens.grid)  # type: ignore[no-any-return]  # nn.Module call
+    def features(self, tokens: Sequence[Tensor], grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return fused features (B, width, h, w), with and without dropout, of tokens (B, 1 + h * w, D)."""
+        patches = [block[:, self.backbone.special :] for block in tokens]
+        return self.fuse(patches, grid)  # type: ignore[no-any-return]  # nn.Module call
 
     def patch_attention(self, tokens: Tokens, last: Tensor) -> Tensor:
         """Return the attention between patches (B, L, n, n) of the last blocks.

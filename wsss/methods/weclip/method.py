@@ -11,71 +11,41 @@ if background or objects have no pixels (the gradient is the same).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from wsss.data.workers import Batch
-from wsss.methods.base import Method, Source
 from wsss.methods.clip_es.gradcam import GradCam, gradcam
-from wsss.methods.clip_es.mean_features import mean_features
-from wsss.methods.clip_es.network import image_tower
+from wsss.methods.frozen.base import FrozenClip, FrozenHyperParameters
 from wsss.methods.frozen.labels import affinity, affinity_loss, label_maps, windowed_pairs
-from wsss.methods.frozen.network import DecoderHyperParameters, FrozenNet, Tokens
+from wsss.methods.frozen.network import FrozenNet, Tokens
 from wsss.methods.single_stage import online_labels
 from wsss.methods.single_stage.base import Views
 from wsss.methods.single_stage.dense_energy import balanced
-from wsss.nets.backbone import IMAGENET, Network
 from wsss.nets.deeplab import resize
 from wsss.refine.attention import selected_mean, spread
 
 
-class WeClipHyperParameters(DecoderHyperParameters, Protocol):
+class WeClipHyperParameters(FrozenHyperParameters, Protocol):
     """The hyper-parameters of the network; weclip.yaml explains them."""
 
-    text: Literal["words", "mean_features"]
-    templates: tuple[str, ...]
     logit_scale: float
-    attention_blocks: int
     selected_of: int
     select_from: int
-    box_threshold: float
-    box_cut: bool
-    pairs_weight: float
-    window: int
-    par_iterations: int
-    refine_px: int
-    label_padding: bool
-    labels_with_dropout: bool
-    imagenet_colours: bool
     round_positions: bool
 
 
-class WeClip(Method):
+class WeClip(FrozenClip[WeClipHyperParameters]):
     """GradCAM inside training, and a decoder whose affinity refines its own labels."""
 
     hyper_parameter_types = {"classifier": WeClipHyperParameters}
 
-    @property
-    def hyper_parameters(self) -> WeClipHyperParameters:
-        """The hyper-parameters of the network."""
-        return cast("WeClipHyperParameters", self.params["classifier"].hyper_parameters)
-
     def build(self, network: str) -> FrozenNet:
         """Return the frozen tower with random vectors of classes, and the decoder."""
         params = self.hyper_parameters
-        tower = image_tower(self.params[network].backbone, network, params.round_positions)
-        if params.imagenet_colours:
-            tower.mean, tower.std = IMAGENET
-        return FrozenNet(tower, self.classes, params)
-
-    def give(
-        self, network: str, net: Network, text: Mapping[str, Tensor] | None, images: Source
-    ) -> None:
-        """Give the network the vectors of the dataset's words, or else mean features of its images."""
-        tower, side = cast("FrozenNet", net), self.params[network].augment.crop_px
-        tower.set_vectors(mean_features(tower, images, side) if text is None else text)
+        return FrozenNet(self.tower(network, params.round_positions), self.classes, params)
 
     def losses(
         self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int
@@ -85,7 +55,7 @@ class WeClip(Method):
         params = self.hyper_parameters
         tokens = self.encode(net, views.image)
         with torch.autocast(views.image.device.type, enabled=False):
-            dropped, features = net.features(tokens)
+            dropped, features = net.features(tokens.blocks, tokens.grid)
             affinities = affinity(dropped)
             guide = affinities if params.labels_with_dropout else affinity(features)
             labels = self.labels(net, tokens, views, guide.detach(), step)
@@ -142,31 +112,19 @@ class WeClip(Method):
             return blocks[:, -params.attention_blocks :].mean(1)
         return selected_mean(blocks[:, -params.selected_of :]) * affinities
 
-    def logits(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Return by how much the decoder prefers each class (B, C) to background in its best cell."""
-        logits = self.decode(net, images)
-        return (logits[:, 1:] - logits[:, :1]).amax((2, 3))
-
     def decode(self, net: nn.Module, images: Tensor) -> Tensor:
         """Return the decoder's logits (B, 1 + C, h, w)."""
         decoder = cast("FrozenNet", net)
-        return decoder.decoder(decoder.features(self.encode(decoder, images))[0])  # type: ignore[no-any-return]
-
-    def cam(self, net: nn.Module, images: Tensor) -> Tensor:
-        """Return the class maps (B, C, h, w) as if every class were present."""
-        return self.cam_of(net, images, images.new_ones(len(images), self.classes))
+        tokens = self.encode(decoder, images)
+        return decoder.decoder(decoder.features(tokens.blocks, tokens.grid)[0])  # type: ignore[no-any-return]
 
     def cam_of(self, net: nn.Module, images: Tensor, present: Tensor) -> Tensor:
         """Return the spread maps (B, C, h, w) in [0, 1] of the present classes; zeros for others."""
         classifier = cast("FrozenNet", net)
         tokens = self.encode(classifier, images)
         with torch.autocast(images.device.type, enabled=False):
-            affinities = affinity(classifier.features(tokens)[0])
+            affinities = affinity(classifier.features(tokens.blocks, tokens.grid)[0])
             return self.spread_maps(classifier, tokens, present, affinities)
-
-    def signed_cam_of(self, net: nn.Module, images: Tensor, present: Tensor) -> Tensor:
-        """Return `cam_of`: no score is negative."""
-        return self.cam_of(net, images, present)
 
 
 METHOD = WeClip
