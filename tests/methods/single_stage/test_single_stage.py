@@ -20,7 +20,7 @@ from wsss.runs.flow import Flow
 from wsss.runs.run import Run
 from wsss.settings import Params, method_spec
 from wsss.settings.base import merge
-from wsss.settings.resolve import resolve_settings, validate_params
+from wsss.settings.resolve import load_params, resolve_settings, validate_params
 from wsss.stages.cam import cam as write_cams
 from wsss.stages.decode import decode
 from wsss.stages.evaluate import evaluate
@@ -334,3 +334,14 @@ def test_stages_of_a_method_that_decodes() -> None:
         "segmenter", "masks", "eval/segmentation",
     ]  # fmt: skip
     assert {"affinity", "walk", "eval/walk", "decode"} <= set(common)
+
+
+@pytest.mark.parametrize("preset", ["voc12", "coco14"])
+@pytest.mark.parametrize("name", ["toco", "seco", "cpdgl"])
+def test_images_are_scaled_at_random_whatever_the_preset_says(name: str, preset: str) -> None:
+    root = Path(__file__).parents[3]
+    params = load_params([root / "params.yaml", root / f"params/{preset}.yaml"])
+    for protocol in ("common", "published"):
+        augment = resolve_settings(params, preset, name, protocol).networks["classifier"].augment
+        assert augment.long_side_px is None
+        assert augment.scale == (0.5, 2.0)
