@@ -18,7 +18,7 @@ HARMLESS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", 
             "table", "thead", "tbody", "tr", "th", "td"}  # fmt: skip
 COMMANDS = {"textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar",
             "begin", "end", "centering", "caption", "resizebox", "linewidth", "toprule", "midrule", "ddagger",
-            "bottomrule", "usepackage", "pm"}  # fmt: skip
+            "bottomrule", "usepackage", "pm", "label"}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD, ids=lambda case: case.name)

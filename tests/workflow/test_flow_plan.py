@@ -102,7 +102,8 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "decode.scales": [0.5], "decode.mirror": False, "decode.resize": "bilinear",
         "decode.size_rounding": "floor", "decode.merge": "max", "decode.crf": "irn_label",
         "decode.crf_picture": "bgr", "decode.batch": 3, "decode.batch_megapixels": 3.0, "decode.square_px": 64,
-        "decode.square_first": True, "decode.mirror_merge": "max",
+        "decode.square_first": True, "decode.mirror_merge": "max", "decode.long_side_px": 64,
+        "decode.merge_at": "grid",
     }),
     ("segmenter", SEGMENTED, {
         "segmenter.backbone": "resnet18", "segmenter.stride": 16, "segmenter.rates": [1, 2],
