@@ -145,7 +145,7 @@ def test_resources_of_a_cluster_follow_gpus_limits_and_where_rules_run(
     assert [job["mem_mb"] for job in trainings] == ["2000", "4000", "8000"]
     assert {job["runtime"] for job in trainings} == {"100"}
     assert jobs["pseudo"]["runtime"] == jobs["evaluate"]["runtime"] == "50", "they share a job"
-    assert "on the head: done draw walk weights\n" in plan
+    assert "on the head: done draw text walk weights\n" in plan
 
 
 def test_what_the_snakefile_imports_loads_neither_torch_nor_timm() -> None:
