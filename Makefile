@@ -50,7 +50,7 @@ report: setup  ## one page with tables, figures and panels of the demo
 	@$(RUN) snakemake --report report.html --quiet
 
 test: setup  ## all tests
-	@$(RUN) pytest --numprocesses $(CORES) --dist loadgroup
+	@$(RUN) pytest --numprocesses $(CORES) --dist loadgroup --no-loadscope-reorder
 
 lint: setup  ## what CI checks besides the tests
 	$(RUN) ruff check

@@ -24,7 +24,15 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")  # no property fails because the machine is busy
 
 TESTS = Path(__file__).parent
-LONG_GROUPS = ("slurm", "walkthroughs", "plans", "flows")  # started first, to end together
+LONG_GROUPS = (  # started first, to end together
+    "slurm",
+    "flows",
+    "versions",
+    "plans",
+    "test_flow_docs",
+    "test_flow_clone",
+    "test_flow_voc",
+)
 
 
 @pytest.hookimpl(wrapper=True)  # before xdist, which reads the groups
@@ -42,7 +50,8 @@ def pytest_collection_modifyitems(
         items[:] = [item for item in items if not _is_long(item) or _is_under(item.path, named)]
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item.path)))
-    items.sort(key=lambda item: _group(item.path) not in LONG_GROUPS)
+    order = {group: place for place, group in enumerate(LONG_GROUPS)}
+    items.sort(key=lambda item: order.get(_group(item.path), len(order)))
     yield
 
 
@@ -54,9 +63,9 @@ def _group(path: Path) -> str:
         return path.stem
     if path.stem in ("test_flow_plan", "test_flow_code"):
         return "plans"
-    if path.stem in ("test_flow_clone", "test_flow_docs", "test_flow_voc"):
-        return "walkthroughs"
-    return "flows"
+    if path.stem in ("test_flow_dvc", "test_flow_share"):
+        return "versions"
+    return path.stem if path.stem in LONG_GROUPS else "flows"
 
 
 def _is_long(item: pytest.Item) -> bool:
