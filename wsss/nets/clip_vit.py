@@ -120,8 +120,8 @@ def average_tokens(layers: Sequence[Attention]) -> None:
 
 
 def shape_of(name: str) -> ClipShape | None:
-    """Return the shape of the image tower `name`, with or without timm's tag; None if it is another network."""
-    return SHAPES.get(name.partition(".")[0])
+    """Return the shape of the image tower `name`; None if it is another network, as timm's with a tag."""
+    return SHAPES.get(name)
 
 
 def image_tower(
