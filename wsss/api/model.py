@@ -17,6 +17,7 @@ from wsss.api.refinement import Affinities
 from wsss.api.results import ClassMaps, PathLike, located
 from wsss.data.normalisation import Normalisation
 from wsss.errors import ConfigError, DatasetError
+from wsss.export.predict import PRESENT
 from wsss.inference.cam_maps import merged_cam
 from wsss.inference.multiscale import Forward, Halving, picture_maps
 from wsss.inference.trained import normalisation, restore, without_gradients
@@ -42,7 +43,6 @@ from wsss.stages.walk import Neighbours, affinity_forward, neighbours, spread_ca
 from wsss.storage import checkpoint
 
 Device = Literal["auto", "cpu"]
-PRESENT = 0.5  # probability above which a class counts as present
 
 
 def load(

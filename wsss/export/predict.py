@@ -43,7 +43,7 @@ from wsss.storage import checkpoint
 from wsss.storage.files import replacing, write_text
 
 Kind = Literal["segmenter", "decoder", "cams"]  # what masks come from; cams: there are none
-PRESENT = 0.5  # probability from which a class gets a CAM panel
+PRESENT = 0.5  # probability above which a class counts as present
 CHUNK = 64  # images that are read before their networks run
 LISTED = 10  # images that could not be used, in the last line
 

@@ -4,51 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wsss.errors import ConfigError
-from wsss.nets import vit
-from wsss.nets.backbone import Backbone, Network
+from wsss.nets.backbone import Network
 from wsss.nets.build import build_backbone
+from wsss.nets.timm_transformer import TimmTransformer
 from wsss.settings import FrozenParams
 
 LAST_STRIDE = 16  # of the last features of a convolutional network
-TRANSFORMERS = ("vit_", "deit", "eva02_")  # how timm's names of transformers begin
 # The unit in mean distances. With walk.beta 8 the affinity of two cells that far apart as adjacent ones is
 # exp(-5), which is near the best on three datasets with two networks (docs/frozen-affinity.md).
 UNIT_DISTANCES = 1.6
 LEAST_DISTANCE = 0.01  # smaller distances count as this much, so flat areas do not decide the unit
-
-
-class TimmTransformer(Backbone):
-    """A vision transformer of timm, such as DINOv2's or CLIP's, on images of any size."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        import timm  # noqa: PLC0415  # takes four seconds to import
-
-        body: Any = timm.create_model(
-            name, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True
-        )
-        self.body = body
-        normalisation = body.default_cfg
-        self.mean, self.std = tuple(normalisation["mean"]), tuple(normalisation["std"])
-        self.channels = (body.embed_dim,) * len(body.blocks)
-        self.strides = (body.patch_embed.patch_size[0],) * len(body.blocks)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Return the patch tokens (B, D, h, w) of each block after the final norm layer.
-
-        Images are padded at the right and bottom to whole patches.
-        """
-        maps: list[Tensor] = self.body.forward_intermediates(
-            images, norm=True, intermediates_only=True
-        )
-        return maps
 
 
 class FrozenNet(Network):
@@ -61,14 +32,11 @@ class FrozenNet(Network):
 
     def __init__(self, name: str, stride: int, params: FrozenParams) -> None:
         super().__init__()
-        is_transformer = name.startswith(TRANSFORMERS)
-        if is_transformer and not vit.shape_of(name):
-            self.backbone = TimmTransformer(name)
-        else:
-            self.backbone = build_backbone(name, 8 if name == "toy" else LAST_STRIDE)
+        self.backbone = backbone = build_backbone(name, 8 if name == "toy" else LAST_STRIDE)
         self.stride, self._params = stride, params
-        self._layers = params.layers or ((-1,) if is_transformer else (0,))
-        count = len(self.backbone.channels)
+        self._layers, count = params.layers or (0,), len(backbone.channels)
+        if isinstance(backbone, TimmTransformer):
+            self._layers, count = params.layers or (-1,), backbone.depth
         if any(not -count <= layer < count for layer in self._layers):
             raise ConfigError(
                 f"affinity.frozen.layers has {list(self._layers)}, but {name} has {count} feature maps: "
@@ -93,7 +61,9 @@ class FrozenNet(Network):
         """Return the features as unit vectors (B, C, h, w); the layers share the length equally."""
         height, width = images.shape[2:]
         grid = (height // self.stride, width // self.stride)
-        maps = self.backbone(self._enlarged(images))
+        enlarged, backbone = self._enlarged(images), self.backbone
+        run = backbone.blocks if isinstance(backbone, TimmTransformer) else backbone
+        maps = run(enlarged)
         parts = [
             F.normalize(F.interpolate(maps[layer].float(), grid, mode="bilinear"), dim=1)
             for layer in self._layers

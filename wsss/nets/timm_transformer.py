@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from wsss.data.resize import pad_to_multiple
 from wsss.nets.backbone import Backbone, timm_model
 
 POOLED_NORM = "fc_norm."  # the final norm of networks that average tokens before it
@@ -36,6 +37,21 @@ class TimmTransformer(Backbone):
         tokens: Tensor = body.forward_features(images[:, :, :height, :width])
         grid = (height // self.patch, width // self.patch)
         return [tokens[:, self.special :].transpose(1, 2).reshape(len(images), -1, *grid)]
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.body.blocks)
+
+    def blocks(self, images: Tensor) -> list[Tensor]:
+        """Return the patch tokens (B, D, h, w) of each block after the final norm.
+
+        Images are padded at the right and bottom to whole patches.
+        """
+        padded = pad_to_multiple(images, self.patch)
+        body: Any = self.body
+        maps: list[Tensor] = body.forward_intermediates(padded, norm=True, intermediates_only=True)
+        return maps
 
     def adapt(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return initial weights; the norm of averaged tokens becomes that of each token."""

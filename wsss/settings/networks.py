@@ -13,6 +13,7 @@ from wsss.settings.training import AugmentParams, TrainParams
 # Our own backbones, whose stride is fixed: the stride, and the network whose initial weights they take.
 # (IRNet started from torchvision's first ImageNet weights, timm's tv_in1k; ToCo and CPDGL from the ViT
 # of the first release, which timm no longer takes by default.)
+CLIP_TOWER = "vit_base_patch16_clip_224"  # the backbone that `weights: clip` are of
 FIXED = {
     "resnet38": (8, "resnet38"),
     "resnet50_irn": (16, "resnet50.tv_in1k"),
@@ -24,14 +25,11 @@ FIXED = {
     "deit_base_distilled_patch16_224": (16, "deit_base_distilled_patch16_224.fb_in1k"),
     "vit_base_patch16_224": (16, "vit_base_patch16_224.orig_in21k_ft_in1k"),
     "clip_toy": (8, "clip_toy"),
-    "vit_base_patch16_clip_224": (16, "vit_base_patch16_clip_quickgelu_224.openai"),
+    CLIP_TOWER: (16, "vit_base_patch16_clip_quickgelu_224.openai"),
     "conformer_toy": (8, "conformer_toy"),
     "conformer_small_patch16": (16, "conformer_small_patch16"),
 }
-TEXT_TOWERS = {
-    "vit_base_patch16_clip_224": "ViT-B-16-quickgelu"
-}  # by image tower, in open_clip's names
-CLIP_TOWER = "vit_base_patch16_clip_224"  # the backbone that `weights: clip` are of
+TEXT_TOWERS = {CLIP_TOWER: "ViT-B-16-quickgelu"}  # by image tower, in open_clip's names
 
 
 OWN = ("toy", *FIXED)  # the backbones that are not timm's
