@@ -92,6 +92,7 @@ COVERED = {
         "tests/export/test_export_forms.py::test_the_scores_of_every_image_are_those_of_its_pixels"
     ),
     r"wsss export onnx \S+": "tests/export/test_export_forms.py::test_the_onnx_network_sees_what_ours_sees",
+    r"wsss times.*": f"{FLOW}_run.py::test_the_times_of_all_stages_add_up",
     r"wsss table": f"{FLOW}_share.py::test_the_table_of_a_clone_is_the_same_by_the_command_alone",
     r"wsss table --from .*": "tests/stages/test_table.py::test_evaluation_files_alone_give_the_same_table",
     r"wsss table --(method|protocol) .*": "tests/stages/test_table.py::test_a_chosen_part_is_printed_and_nothing_is_written",

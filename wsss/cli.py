@@ -440,6 +440,21 @@ def table(
 
 
 @app.command()
+def times(
+    method: OnlyNames = None,
+    dataset: OnlyNames = None,
+    protocol: OnlyNames = None,
+    params: ParamFiles = None,
+) -> None:
+    """Print how long the jobs of each method took, by stage, with processor time and memory."""
+    from wsss.report.tables.selection import Selection, runs
+    from wsss.report.tables.times import times as table_of_times
+
+    selection = Selection(*(tuple(names or ()) for names in (method, dataset, protocol)))
+    typer.echo(table_of_times(runs(_params(params), selection)), nl=False)
+
+
+@app.command()
 def show(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs on one dataset.")],
     images: Annotated[

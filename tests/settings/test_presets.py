@@ -59,3 +59,15 @@ def test_coco_has_the_order_of_the_papers() -> None:
     assert toco.hyper_parameters.decoder_from < toco.hyper_parameters.contrast_from
     assert seco.hyper_parameters.contrast_from < seco.hyper_parameters.decoder_from
     assert settings("coco14", "toco", "published").decode.square_first
+
+
+@pytest.mark.parametrize("preset", ["stamps", "voc12", "coco14"])
+def test_frozen_affinities_lie_over_every_preset(preset: str) -> None:
+    raw = read_yaml(ROOT / "params.yaml")
+    for name in (preset, "frozen"):
+        raw = merge(raw, read_yaml(ROOT / f"params/{name}.yaml"))
+    params = validate_params(raw)
+    for method in params.methods:
+        affinity = resolve_settings(params, params.datasets[0], method, "common").affinity
+        assert (affinity.is_trained, affinity.stride) == (False, 4)
+        assert affinity.initial == "tf_efficientnet_lite0.imagenet"

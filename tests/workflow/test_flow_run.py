@@ -38,6 +38,23 @@ def test_every_job_is_timed(made: Checkout) -> None:
     assert records <= {path.stem for path in timed}
 
 
+def test_the_times_of_all_stages_add_up(made: Checkout) -> None:
+    printed = made.call("wsss", "times", "--method", "cam").stdout
+    heads, _, line = (
+        [cell.strip() for cell in row.strip("| ").split("|")] for row in printed.splitlines()[:3]
+    )
+    row = dict(zip(heads, line, strict=True))
+    assert (row["method"], row["protocol"], row["seeds"]) == ("CAM", "common", "1")
+    stages = heads[3 : heads.index("all")]
+    assert {"training", "CAMs", "affinity labels", "segmenter", "thresholds, scores"} <= set(stages)
+    rounding = 0.05 * (len(stages) + 1)
+    assert sum(float(row[stage]) for stage in stages) == pytest.approx(
+        float(row["all"]), abs=rounding
+    )
+    assert float(row["processor minutes"]) > 0.2
+    assert 0.1 < float(row["largest memory, GB"]) < 50
+
+
 def test_shards_are_gone_after_they_are_joined(made: Checkout) -> None:
     assert not list(made.folder.glob("work/**/*-of-*.zip"))
 

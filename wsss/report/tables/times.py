@@ -1,0 +1,111 @@
+"""How long the jobs of runs took, from Snakemake's benchmark files.
+
+A benchmark file is a table with one line: seconds on the clock, processor seconds, and the largest
+memory of a job. The file of a stage is `benchmarks/RUN/STAGE.tsv`; those of its shards are in
+`benchmarks/RUN/STAGE/`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsss.errors import MissingError
+from wsss.report.tables.long import grid
+from wsss.runs.occasion import FOLDER
+from wsss.runs.run import Run, stage_kind
+
+TRAINING = "training"  # of the networks of a method's chain, and of its text vectors
+SCORING = "thresholds, scores"
+TITLES = {
+    "cam": "CAMs",
+    "boxes": "boxes",
+    "decode": "own decoder",
+    "confident": "affinity labels",
+    "affinity": "affinity network",
+    "walk": "random walk",
+    "instances": "instances",
+    "pseudo": "pseudo labels",
+    "segmenter": "segmenter",
+    "masks": "masks",
+    "calibrate": SCORING,
+    "eval": SCORING,
+}
+HEADS = ("method", "protocol", "seeds")
+LAST = ("all", "processor minutes", "largest memory, GB")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: its stage, seconds on the clock, processor seconds, and memory in MB."""
+
+    stage: str
+    wall_s: float
+    processor_s: float
+    memory_mb: float
+
+
+def jobs(run: Run, root: Path = Path()) -> Iterator[Job]:
+    """Yield the jobs of a run that have been timed, one for each benchmark file."""
+    folder = root / FOLDER / str(run)
+    for path in sorted(folder.rglob("*.tsv")):
+        place = path.relative_to(folder).with_suffix("").parts[0]
+        kind = TRAINING if place in run.networks else stage_kind(place)
+        with path.open(encoding="utf-8", newline="") as file:
+            for line in csv.DictReader(file, delimiter="\t"):
+                wall, processor, memory = (
+                    _number(line[key]) for key in ("s", "cpu_time", "max_rss")
+                )
+                yield Job(TITLES.get(kind, kind), wall, processor, memory)
+
+
+def times(runs: Sequence[Run], root: Path = Path()) -> str:
+    """Return a table in Markdown: a line for each method and protocol, minutes of each stage.
+
+    runs: planned runs, of which those without a timed job have no line. root: folder of the study.
+    Raises MissingError if no job of them has been timed.
+    """
+    rows: dict[tuple[str, ...], list[Job]] = defaultdict(list)
+    seeds: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    several = len({run.dataset for run in runs}) > 1
+    for run in runs:
+        timed = list(jobs(run, root))
+        if timed:
+            name = (f"{run.dataset}: {run.title}" if several else run.title, run.protocol)
+            rows[name] += timed
+            seeds[name].add(run.seed)
+    if not rows:
+        raise MissingError(
+            f"{FOLDER}/ has no times of the planned runs: run them by Snakemake first."
+        )
+    stages = [TRAINING, *dict.fromkeys(TITLES.values())]
+    present = {job.stage for timed in rows.values() for job in timed}
+    shown = [stage for stage in stages if stage in present]
+    lines = [[*name, str(len(seeds[name])), *_cells(timed, shown)] for name, timed in rows.items()]
+    heads = [*HEADS, *shown, *LAST]
+    numbers = [head not in HEADS[:2] for head in heads]
+    caption = "Minutes on the clock of all jobs together; jobs may have run side by side."
+    return "\n".join([*grid(heads, lines, numbers), "", caption]) + "\n"
+
+
+def _cells(timed: Iterable[Job], shown: Iterable[str]) -> list[str]:
+    """Return the minutes of each stage and of all, the processor minutes, and the memory in GB."""
+    of_stage: dict[str, float] = defaultdict(float)
+    listed = list(timed)
+    for job in listed:
+        of_stage[job.stage] += job.wall_s
+    minutes = [of_stage[stage] for stage in shown] + [sum(of_stage.values())]
+    minutes.append(sum(job.processor_s for job in listed))
+    memory = max(job.memory_mb for job in listed) / 1000
+    return [*(f"{seconds / 60:.1f}" for seconds in minutes), f"{memory:.1f}"]
+
+
+def _number(text: str | None) -> float:
+    """Return the number of a cell; 0 for what Snakemake could not measure (`NA`, `-`)."""
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
