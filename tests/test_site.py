@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "WSSS_REQUIRE_SITE is set, but the dependency group `docs` is not installed"
             )
         pytest.skip("the dependency group `docs` is not installed: `make docs` installs it")
-    return tmp_path_factory.mktemp("site with spaces")
+    return tmp_path_factory.mktemp("site with spaces").resolve()
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,10 @@ def test_no_page_loads_anything_from_elsewhere(contents: dict[Path, Content], si
             assert path.is_file(), f"{content.path.name} loads {address}"
     for style in site.rglob("*.css"):
         addresses = re.findall(r"url\(([^)]*)\)|@import\s+(\S+)", style.read_text(encoding="utf-8"))
-        assert [each for each in addresses if "//" in "".join(each).partition("data:")[0]] == []
+        remote = [
+            address for address in map("".join, addresses) if "//" in address.partition("data:")[0]
+        ]
+        assert remote == []
 
 
 def test_every_link_of_the_site_leads_somewhere(contents: dict[Path, Content]) -> None:
@@ -175,10 +178,12 @@ def test_a_link_or_an_anchor_to_nothing_stops_the_build(folder: Path) -> None:
 
 
 def test_no_markdown_is_left_as_it_was_written(contents: dict[Path, Content]) -> None:
-    left = re.compile(r"(^|\n *)- \S|^\||```|\]\(|\*\*|^#+ ", re.MULTILINE)
+    unrendered = re.compile(r"(^|\n *)- \S|^\||```|\]\(|\*\*|^#+ ", re.MULTILINE)
     for content in contents.values():
         if "source" not in content.path.parts:
-            assert [text for text in content.text if left.search(text)] == [], content.path.name
+            assert [text for text in content.text if unrendered.search(text)] == [], (
+                content.path.name
+            )
 
 
 def test_the_notebook_is_a_page_with_its_stored_pictures(
@@ -202,19 +207,21 @@ def test_the_reference_has_every_public_name(contents: dict[Path, Content], site
 
 def test_the_gallery_is_of_the_run_that_the_tables_are_of() -> None:
     text = GALLERY.read_text(encoding="utf-8")
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert found
-    runs = json.loads(found[1])["runs"]
-    shown = {(run["name"], f"{100 * score['miou']:.1f}") for run in runs for score in run["scores"]}
+    script = re.search(r'id="data">(.*?)</script>', text, re.DOTALL)
+    assert script
+    runs = json.loads(script[1])["runs"]
+    in_gallery = {
+        (run["name"], f"{100 * score['miou']:.1f}") for run in runs for score in run["scores"]
+    }
     with (ROOT / "docs/results/demo/table.csv").open(newline="", encoding="utf-8") as file:
-        computed = {
+        in_table = {
             (
                 f"{row['dataset']}/{row['method']}/{row['protocol']}/s0",
                 f"{100 * float(row['miou']):.1f}",
             )
             for row in csv.DictReader(file)
         }
-    assert shown == computed
+    assert in_gallery == in_table
 
 
 @pytest.fixture

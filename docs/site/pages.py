@@ -34,7 +34,7 @@ TABLE = re.compile(r"<table.*?</table>", re.DOTALL)
 def outside_fences(text: str, change: Callable[[str], str]) -> str:
     """Apply a change to the text between blocks of code."""
     parts = FENCE.split(text)
-    return "".join(part if place % 2 else change(part) for place, part in enumerate(parts))
+    return "".join(part if number % 2 else change(part) for number, part in enumerate(parts))
 
 
 def target(link: str, page: str) -> str:
@@ -80,7 +80,7 @@ def section(text: str, heading: str) -> str:
 
 def title_page(readme: str, index: str) -> str:
     """Return the title page: what the project is, two commands, a picture, and the list of all pages."""
-    what = readme.split("\n\n")[1]
+    introduction = readme.split("\n\n")[1]
     commands = section(readme, "Two commands")
     picture, block = PICTURE.search(commands), FENCE.search(commands)
     if picture is None or block is None:
@@ -89,10 +89,10 @@ def title_page(readme: str, index: str) -> str:
         "[Start](start.md){ .md-button .md-button--primary } "
         "[Play with a finished run](gallery.md){ .md-button }"
     )
-    shown = section(readme, "What has been shown, and what not")
+    evidence = section(readme, "What has been shown, and what not")
     parts = [
-        *["# wsss", what, block[0], buttons, relinked(picture[0], "README.md")],
-        relinked(shown, "README.md"),
+        *["# wsss", introduction, block[0], buttons, relinked(picture[0], "README.md")],
+        relinked(evidence, "README.md"),
         relinked(re.sub(r"^#", "##", index, flags=re.MULTILINE), "docs/index.md"),
     ]
     return "---\nhide: [toc]\n---\n" + "\n\n".join(parts)
@@ -158,9 +158,9 @@ def folder_page(path: str, files: Iterable[str]) -> str:
     """Return the list of the files below a folder of docs/."""
     names = [name.removeprefix("docs/") for name in files if name.startswith(f"{path}/")]
     start = Path(place(path)).parent
-    shown = [name for name in names if "gallery" not in Path(name).parts]
+    names = [name for name in names if "gallery" not in Path(name).parts]
     lines = [
-        f"- [{os.path.relpath(name, start)}]({os.path.relpath(name, start)})" for name in shown
+        f"- [{os.path.relpath(name, start)}]({os.path.relpath(name, start)})" for name in names
     ]
     return f"{UNSEARCHED}# {path}\n\n" + "\n".join(lines) + "\n"
 
