@@ -231,6 +231,16 @@ def test_nothing_is_cut_off_and_text_stands_out(reader: Reader, width: int, sche
     assert abs(colours[0] - colours[1]) > 0.6
 
 
+def test_a_pressed_button_can_be_read_under_the_mouse(reader: Reader) -> None:
+    reader.chrome.find_element("id", "view-runs").click()  # the mouse stays there
+    assert reader.ask("document.getElementById('view-runs').matches(':hover')")
+    colours = reader.ask(
+        "['color', 'backgroundColor'].map(c => getComputedStyle(document.getElementById("
+        "'view-runs'))[c]).map(c => c.match(/\\d+/g).slice(0, 3).map(Number).reduce((x, y) => x + y))"
+    )
+    assert abs(colours[0] - colours[1]) > 0.6 * 765
+
+
 def test_every_control_has_a_name(reader: Reader) -> None:
     nameless = reader.ask(
         "[...document.querySelectorAll('input, select, button, dialog, section, form')].filter(e => "
