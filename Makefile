@@ -1,4 +1,4 @@
-# make demo | test | table | numbers | report | lint | parity | bench | gpu | faults | pins | doctor: each sets up everything it needs first.
+# make demo | test | table | numbers | report | lint | parity | bench | gpu | faults | pins | docs | doctor: each sets up everything it needs first.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -28,7 +28,7 @@ TOY := --max-threads 1
 CHATTER := ^(Select jobs|Execute [0-9]+|Finished jobid|Using |Provided |Rules claiming|Conda env|Assuming|Config file|\[[A-Z][a-z]{2} )
 READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
 
-.PHONY: demo test table numbers setup lint report parity bench gpu faults pins doctor
+.PHONY: demo test table numbers setup lint report parity bench gpu faults pins docs doctor
 
 demo: setup  ## the pipeline on drawn pictures
 	@$(SNAKEMAKE) $(TOY) $(READABLE)
@@ -40,11 +40,13 @@ table: setup  ## every method under both protocols, three seeds
 NUMBERS ?= demo stamps methods
 PRESET_stamps := params/stamps.yaml
 PRESET_methods := params/embedded.yaml
+GALLERY_demo := shapes/cam/common/s0 shapes/supervised/common/s0
 numbers: $(NUMBERS:%=numbers-%)  ## docs/results/: the numbers of the documentation (hours; NUMBERS=demo: minutes)
 
 numbers-%: setup
 	@$(SNAKEMAKE) $(TOY) $(PRESET_$*:%=--configfile %) $(READABLE)
 	@$(RUN) wsss table --output docs/results/$* $(PRESET_$*:%=--params params.yaml --params %)
+	@$(if $(GALLERY_$*),$(RUN) wsss show $(GALLERY_$*) --images 12 --output docs/results/$*/gallery)
 
 report: setup  ## one page with tables, figures and panels of the demo
 	@$(RUN) snakemake --report report.html --quiet
@@ -76,6 +78,11 @@ faults: setup  ## kills, bad input, laws: what was tried and what was survived (
 pins: setup  ## envs/wsss.post-deploy.sh: the packages of uv.lock for conda, after each change of the lock
 	@$(RUN) python envs/pins.py
 
+docs: .venv/.docs  ## site/html: README and docs/ as a site with a search, to be opened from disk
+	@$(RUN) python docs/site/pages.py site/pages
+	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet --config-file docs/site/mkdocs.yml
+	@echo site/html/index.html
+
 doctor: setup  ## what this machine has and what is missing
 	@$(RUN) wsss doctor
 
@@ -83,6 +90,11 @@ setup: .venv/.made
 
 .venv/.made: pyproject.toml uv.lock | $(PRIVATE_UV)
 	$(UV) sync --frozen --all-extras --compile-bytecode $(CHOICE)
+	@touch $@
+
+# Only what the site needs; `setup`, which leaves it out, takes it away again.
+.venv/.docs: pyproject.toml uv.lock $(wildcard .venv/.made) | $(PRIVATE_UV)
+	$(UV) sync --frozen --inexact --only-group docs $(CHOICE)
 	@touch $@
 
 .uv/bin/uv:

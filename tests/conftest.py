@@ -1,11 +1,13 @@
-"""What many tests share: tiny images with labels and masks, and stand-ins for the sources of images."""
+"""What many tests share: tiny images with labels and masks, stand-ins for the sources of images, a browser."""
 
+import importlib.util
 import os
+import shutil
 import socket
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import made_datasets
 import numpy as np
@@ -18,6 +20,9 @@ from wsss.data import labelmap
 from wsss.data.index import Entry, Index
 from wsss.datasets.drawn import stamps
 from wsss.storage.files import checksum
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -138,6 +143,27 @@ def no_network() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", connect_here)
         patch.setattr(socket, "getaddrinfo", look_up_here)
         yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Chrome]":
+    """Yield Chromium without a window; skip where there is none and none is required."""
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if not all(programs) or not importlib.util.find_spec("selenium"):
+        if os.environ.get("WSSS_REQUIRE_BROWSER") == "1":
+            pytest.fail("WSSS_REQUIRE_BROWSER is set, but Chromium, its driver or selenium is not")
+        pytest.skip("no browser: install chromium, chromium-driver and selenium")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(programs[0])
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(programs[1])
+    chrome = webdriver.Chrome(options, service)
+    yield chrome
+    chrome.quit()
 
 
 @pytest.fixture

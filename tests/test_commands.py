@@ -26,6 +26,7 @@ COVERED = {
     r"make (demo|test|table|numbers|report)": "no test: CI calls them themselves; they install everything",
     r"make (lint|doctor|setup)": "no test: they install, check or print, and write no result",
     r"make parity": "tests/test_parity_page.py::test_the_summary_has_a_row_per_set_and_the_listing_a_row_per_case",
+    r"make docs": "tests/test_site.py::test_the_title_page_says_what_it_is_with_two_commands_and_a_picture",
     r"make faults": "tests/faults/test_campaign.py::test_a_short_campaign_is_survived",
     r"make gpu": "tests/gpu/test_script.py::test_the_script_measures_every_part_and_writes_the_page",
     r"make bench": "tests/test_benchmarks.py::test_a_benchmark_is_run_twice_and_its_table_replaces_the_old_one",
