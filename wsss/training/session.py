@@ -171,11 +171,13 @@ def adopt_published(
     build: Build,
     runtime: Runtime,
     measure: Metrics = dict,
+    complete: Callable[[], list[Path]] = list,
 ) -> None:
     """Write published weights as the weights of a stage, with an empty log and the record.
 
     source: the published file, or `FILE:key`. layout: translates the names of its tensors. build: returns
     the network with other settings, and the layout of its file. measure: as in `train_network`.
+    complete: gives the network what the file lacks, and returns the files that this comes from.
     """
     record = recorder(run, stage, runtime.name)
     index = load_index(run.index, *index_parts(run, stage))
@@ -185,8 +187,8 @@ def adopt_published(
     checkpoint.adopt(net, source, layout, advise)
     runtime.place(net)
     if runtime.is_main:
-        file = Path(file_and_key(source)[0])
-        write_untrained(run, stage, net, [file], record, index, runtime, measure)
+        files = [Path(file_and_key(source)[0]), *complete()]
+        write_untrained(run, stage, net, files, record, index, runtime, measure)
 
 
 def adopt_initial(
