@@ -60,8 +60,14 @@ def test_without_boxes_all_scores_are_spread() -> None:
     scores = torch.rand(2, 3, 3, 4)
     step = sinkhorn(attention())
     expected = torch.einsum("bij,bcj->bci", step @ step, scores.flatten(2)).view(2, 3, 3, 4)
-    assert torch.allclose(transferred(scores, attention(), None), expected, atol=1e-6)
+    assert torch.allclose(transferred(scores, attention(), None).float(), expected, atol=1e-6)
     assert not transferred(torch.zeros(2, 1, 3, 4), attention(), None).any()
+
+
+def test_stretching_does_not_enlarge_rounding_where_all_cells_attend_alike() -> None:
+    scores, alike = torch.rand(2, 3, 20, 20), 1 + 0.01 * torch.rand(2, 400, 400)
+    exact = spread(scores.double(), alike.double(), 0.4)
+    assert torch.allclose(spread(scores, alike, 0.4).double(), exact, atol=3e-7)
 
 
 def test_an_affinity_has_no_say_in_the_selection() -> None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from wsss.data.normalisation import Normalisation
 from wsss.machine.runtime import Runtime
+from wsss.nets import initial
 from wsss.nets.backbone import Backbone, Network
-from wsss.storage import checkpoint
 
 Built = TypeVar("Built", bound=Network)
 
@@ -26,12 +26,10 @@ def normalisation(net: nn.Module) -> Normalisation:
 def restore(build: Callable[[], Built], path: Path, runtime: Runtime) -> Built:
     """Return a trained network on the device, in evaluation mode and without gradients.
 
-    build: returns the network with arbitrary weights. path: the weights file that fills it.
+    build: returns the network with arbitrary weights. path: its weights file.
     """
-    state, _ = checkpoint.load(path)
     net = build()
-    net.make_room(state)
-    checkpoint.fill(net, state, path)
+    initial.restore(net, path)
     runtime.place(net)
     return net.eval().requires_grad_(False)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,10 +41,22 @@ class Backbone(nn.Module):
         return state
 
 
+@dataclass(frozen=True)
+class InitialPart:
+    """Initial weights of a part of a network. weights: their name. digest: SHA-256 of the part's tensors."""
+
+    weights: str
+    digest: str
+
+
 class Network(nn.Module):
-    """A backbone with heads; weights outside `backbone` are new and use the heads' learning rate."""
+    """A backbone with heads; weights outside `backbone` are new and use the heads' learning rate.
+
+    initial: the initial weights of parts, by the attribute that has the part.
+    """
 
     backbone: Backbone
+    initial: Mapping[str, InitialPart] = MappingProxyType({})
 
     def make_room(self, state: Mapping[str, Tensor]) -> None:
         """Give buffers whose length is known to files of weights alone the shapes in `state`."""

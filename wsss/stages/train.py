@@ -104,15 +104,19 @@ def train(run: Run, name: str) -> None:
     def measure() -> dict[str, float]:
         return _validation(run, method, net)
 
+    def complete() -> list[Path]:
+        is_prepared = run.spec.networks[name].prepared
+        return prepare(run, name, method, net, index, runtime) if is_prepared else []
+
     if params.checkpoint:
         build = functools.partial(other_network, method, name)
         layout = method.layout(name)
-        adopt_published(run, name, net, params.checkpoint, layout, build, runtime, measure)
+        source = params.checkpoint
+        adopt_published(run, name, net, source, layout, build, runtime, measure, complete)
         return
     if run.spec.warning:
         log.warning("%s: %s", run, run.spec.warning)
-    if run.spec.networks[name].prepared:
-        weights += prepare(run, name, method, net, index, runtime)
+    weights += complete()
     squares = Squares(index, index.training(), normalisation(net), run.seed)
     objective = Classification(method, name, net, earlier, squares)
     paths = [run.path(f"{other}.safetensors") for other in earlier]

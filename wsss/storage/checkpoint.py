@@ -6,7 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,11 +40,13 @@ class Layout:
     dropped: patterns of keys to leave out, such as repeated names and index tables. table: rules
     (pattern, replacement) that turn the other keys into ours. absent: patterns of our keys that the
     file lacks; these weights keep their initial values. `dropped` and `absent` match whole keys.
+    changes: functions that reshape tensors, by our keys.
     """
 
     table: KeyTable = ()
     dropped: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    changes: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
 
 def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, object]) -> None:
@@ -203,9 +205,16 @@ class Published:
                 if not number:
                     raise
                 continue
-            state = {name: tensors[original] for name, original in renamed.items()}
+            state = {
+                name: layout.changes.get(name, _as_it_is)(tensors[original])
+                for name, original in renamed.items()
+            }
             whole = counters | unchanged | state
             yield Attempt(key, whole, renamed, sum(map(len, _faults(expected, whole).values())))
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _prefixes_off(names: dict[str, str], source: str) -> Iterator[dict[str, str]]:

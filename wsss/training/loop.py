@@ -13,7 +13,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,15 +24,24 @@ from wsss.data.workers import Batch, to_device
 from wsss.errors import MissingError, TrainingError
 from wsss.machine.lock import claimed
 from wsss.machine.runtime import Runtime, fetch
+from wsss.nets import initial
+from wsss.nets.backbone import InitialPart
 from wsss.progress import log, progress
 from wsss.randomness import number
 from wsss.settings import TrainParams
-from wsss.storage import checkpoint
 from wsss.storage.files import replacing
 from wsss.training.batches import Schedule, TrainingImages, batches
 from wsss.training.optimizer import freeze, parts
 
-PARTS = {"header", "objective", "optimizers", "scaler", "rows", "step"}  # of a resume state
+PARTS = {
+    "header",
+    "initial",
+    "objective",
+    "optimizers",
+    "scaler",
+    "rows",
+    "step",
+}  # of a resume state
 
 
 class Objective(nn.Module):
@@ -137,7 +146,13 @@ class Trainer:
         if state["header"] != dict(self.training.header):
             log.info("%s is of other settings: training starts again", path)
             return 0
-        self.objective.load_state_dict(state["objective"])
+        left_out = {name: InitialPart(*part) for name, part in state["initial"].items()}
+        if not left_out.items() <= initial.unchanged(self.objective.net).items():
+            log.info("%s is of other initial weights: training starts again", path)
+            return 0
+        present = self.objective.state_dict()
+        tensors = initial.completed(state["objective"], present, left_out, "net.")
+        self.objective.load_state_dict(tensors)
         for part, values in zip(self.parts, state["optimizers"], strict=True):
             part.load(values)
         self.scaler.load_state_dict(state["scaler"])
@@ -147,11 +162,13 @@ class Trainer:
 
     def save(self, step: int) -> None:
         """Write the resume state, whole or not at all."""
+        unchanged = initial.unchanged(self.objective.net)
         with replacing(self.training.state) as temporary:
             torch.save(
                 {
                     "header": dict(self.training.header),
-                    "objective": self.objective.state_dict(),
+                    "initial": {name: astuple(part) for name, part in unchanged.items()},
+                    "objective": initial.without(self.objective.state_dict(), unchanged, "net."),
                     "optimizers": [part.optimizer.state_dict() for part in self.parts],
                     "scaler": self.scaler.state_dict(),
                     "rows": self.rows,
@@ -339,7 +356,7 @@ def fit(training: Training, runtime: Runtime) -> dict[str, float]:
         if training.finish is not None:
             training.finish(runtime)
         if runtime.is_main:
-            checkpoint.save(training.weights, training.objective.net.state_dict(), training.header)
+            initial.save(training.weights, training.objective.net, training.header)
             write_log(training.log, trainer.rows)
             training.state.unlink(missing_ok=True)
     runtime.wait()

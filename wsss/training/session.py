@@ -16,8 +16,9 @@ from wsss.errors import DatasetError
 from wsss.inference.trained import normalisation
 from wsss.machine.gpus import advising
 from wsss.machine.runtime import Runtime, deterministic
+from wsss.nets import initial
 from wsss.nets.backbone import Network
-from wsss.nets.build import load_backbone, published_layout
+from wsss.nets.build import published_layout
 from wsss.progress import log
 from wsss.randomness import number
 from wsss.runs.inputs import (
@@ -71,7 +72,7 @@ def initialise(build: Callable[[], Built], run: Run, stage: str) -> tuple[Built,
     sources = []
     for attribute, name in initial_weights(run.settings, stage).items():
         sources.append(initial_weights_path(name))
-        load_backbone(getattr(net, attribute), checkpoint.load(sources[-1])[0], sources[-1])
+        initial.load_initial(net, attribute, sources[-1])
     return net, sources
 
 
@@ -170,11 +171,13 @@ def adopt_published(
     build: Build,
     runtime: Runtime,
     measure: Metrics = dict,
+    complete: Callable[[], list[Path]] = list,
 ) -> None:
     """Write published weights as the weights of a stage, with an empty log and the record.
 
     source: the published file, or `FILE:key`. layout: translates the names of its tensors. build: returns
     the network with other settings, and the layout of its file. measure: as in `train_network`.
+    complete: gives the network what the file lacks, and returns the files that this comes from.
     """
     record = recorder(run, stage, runtime.name)
     index = load_index(run.index, *index_parts(run, stage))
@@ -184,8 +187,8 @@ def adopt_published(
     checkpoint.adopt(net, source, layout, advise)
     runtime.place(net)
     if runtime.is_main:
-        file = Path(file_and_key(source)[0])
-        write_untrained(run, stage, net, [file], record, index, runtime, measure)
+        files = [Path(file_and_key(source)[0]), *complete()]
+        write_untrained(run, stage, net, files, record, index, runtime, measure)
 
 
 def adopt_initial(
@@ -219,7 +222,9 @@ def write_untrained(
     sources: files that its weights are from. measure: as in `train_network`. images: how many images
     it has learned from; None: unknown.
     """
-    weights = _write(run, stage, net.state_dict(), index)
+    weights = run.path(f"{stage}.safetensors")
+    initial.save(weights, net, header(run, stage, index))
+    write_text(weights.with_suffix(".csv"), EMPTY_LOG)
     path, size = run.path(f"{stage}.json"), _size(net, images, runtime)
     inputs, outputs = [*index_files(run, stage), *sources], [weights, weights.with_suffix(".csv")]
     record.write(path, inputs, outputs, metrics=measure(), **size)
@@ -231,18 +236,12 @@ def write_computed(
     run: Run, stage: str, tensors: Mapping[str, Tensor], index: Index, record: Recorder
 ) -> None:
     """Write tensors that were computed instead of trained, with an empty log and the record."""
-    weights = _write(run, stage, tensors, index)
+    weights = run.path(f"{stage}.safetensors")
+    checkpoint.save(weights, tensors, header(run, stage, index))
+    write_text(weights.with_suffix(".csv"), EMPTY_LOG)
     earlier = [run.path(f"{name}.safetensors") for name in run.after(stage)]
     inputs = [*index_files(run, stage), *earlier]
     outputs = [weights, weights.with_suffix(".csv")]
     record.write(run.path(f"{stage}.json"), inputs, outputs, metrics={})
     shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
     log.info("%s done: %s -> %s", stage, shapes, weights)
-
-
-def _write(run: Run, stage: str, tensors: Mapping[str, Tensor], index: Index) -> Path:
-    """Write the weights of a stage and a log without steps; return the path of the weights."""
-    weights = run.path(f"{stage}.safetensors")
-    checkpoint.save(weights, tensors, header(run, stage, index))
-    write_text(weights.with_suffix(".csv"), EMPTY_LOG)
-    return weights

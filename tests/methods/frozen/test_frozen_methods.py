@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from wsss.data.index import Index, save_index
-from wsss.inference.trained import normalisation
+from wsss.inference.trained import normalisation, restore
 from wsss.machine.runtime import Runtime
 from wsss.methods.base import load_method
 from wsss.methods.clip_es.mean_features import mean_features
+from wsss.nets import initial
+from wsss.nets.clip_vit import SHAPES, ClipViT
+from wsss.runs.inputs import initial_weights_path
 from wsss.runs.run import Run
 from wsss.runs.texts import text_vectors
 from wsss.settings import Params
@@ -29,12 +32,14 @@ from wsss.training.loop import Trainer, Training, fit
 
 ROOT = Path(__file__).parents[3]
 CPU = Runtime(torch.device("cpu"), torch.float32)
+LEARNED, VECTORS = {"fuse", "decoder"}, {"classes", "background"}
 EARLY = {"weclip": {"select_from": 3}, "excel": {"guided_from": 3, "pairs_from_decoder": 5}}
 
 
 def of(name: str) -> Run:
     """Return a run whose training has eight steps."""
     network = {
+        "weights": "imagenet",
         "augment": {"crop_px": 32},
         "train": {"epochs": 2, "batch": 6},
         "hyper_parameters": EARLY[name],
@@ -49,16 +54,24 @@ def of(name: str) -> Run:
     return Run.parse(f"shapes/{name}/common/s0", validate_params(raw))
 
 
+def write_tower(seed: int = 0) -> Path:
+    """Write initial weights of the toy's tower into the working folder."""
+    torch.manual_seed(seed)
+    path = initial_weights_path("clip_toy.imagenet")
+    checkpoint.save(path, ClipViT(SHAPES["clip_toy"]).state_dict(), {})
+    return path
+
+
 @pytest.mark.parametrize("name", EARLY)
 def test_from_images_to_cams_masks_labels_and_scores(work: Path, squares: Index, name: str) -> None:
     run = of(name)
     save_index(squares, run.index)
+    write_tower()
     train(run, "classifier")
-    weights, _ = checkpoint.load(run.path("classifier.safetensors"))
+    path = run.path("classifier.safetensors")
+    weights, _ = checkpoint.load(path)
     method = load_method(name)(run.settings.networks, len(squares.classes))
-    net: Any = method.build("classifier")
-    net.make_room(weights)
-    checkpoint.fill(net, weights, "weights")
+    net: Any = restore(lambda: method.build("classifier"), path, CPU)
     images = Squares(squares, squares.training(), normalisation(net), 0)
     vectors = mean_features(net.eval(), images.in_order, 32)
     assert all(torch.allclose(weights[key], vectors[key], atol=1e-4) for key in vectors)
@@ -77,6 +90,7 @@ def training(run: Run, index: Index, folder: Path) -> Training:
     method = load_method(run.method)(run.settings.networks, len(index.classes))
     torch.manual_seed(0)
     net = method.build("classifier")
+    initial.load_initial(net, "backbone", initial_weights_path("clip_toy.imagenet"))
     normalise = normalisation(net)
     images = TrainingImages(index, index.training(), params.augment, normalise, 0)
     between = Squares(index, index.training(), normalise, 0)
@@ -85,10 +99,11 @@ def training(run: Run, index: Index, folder: Path) -> Training:
 
 
 @pytest.mark.parametrize("name", EARLY)
-def test_a_resumed_training_equals_an_uninterrupted_one(
-    squares: Index, tmp_path: Path, name: str
+def test_a_resumed_training_equals_an_uninterrupted_one_and_no_file_has_the_tower(
+    squares: Index, work: Path, tmp_path: Path, name: str
 ) -> None:
     run = of(name)
+    write_tower()
     fit(training(run, squares, tmp_path / "whole"), CPU)
     cut = Trainer(training(run, squares, tmp_path / "cut"), CPU)
     keys = list(cut.schedule.parts(0))
@@ -98,6 +113,11 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
         cut.step(step, parts)
     cut.note_losses()
     cut.save(4)
+    state = torch.load(cut.training.state, weights_only=True)
+    assert {key.split(".")[1] for key in state["objective"]} == {*LEARNED, *VECTORS}
+    for seed, steps in ((1, 0), (0, 4)):  # with another tower it starts again
+        write_tower(seed)
+        assert Trainer(training(run, squares, tmp_path / "cut"), CPU).resume() == steps
     fit(training(run, squares, tmp_path / "cut"), CPU)
     whole, resumed = (
         checkpoint.load(tmp_path / f"{kind}/net.safetensors")[0] for kind in ("whole", "cut")
@@ -105,7 +125,8 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     started = training(run, squares, tmp_path / "start").objective.net.state_dict()
     changed = {key.partition(".")[0] for key in whole if not torch.equal(whole[key], started[key])}
-    assert changed == {"fuse", "decoder"}  # the tower is as it was
+    assert changed == LEARNED
+    assert {key.partition(".")[0] for key in whole} == {*LEARNED, *VECTORS}
 
 
 @pytest.mark.parametrize("name", EARLY)

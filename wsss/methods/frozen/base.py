@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from wsss.methods.base import Method, Source
 from wsss.methods.clip_es.mean_features import mean_features
 from wsss.methods.clip_es.network import ClipNet, image_tower
+from wsss.methods.frozen import published
 from wsss.methods.frozen.network import DecoderHyperParameters
+from wsss.nets import clip_vit
 from wsss.nets.backbone import IMAGENET, Network
 from wsss.nets.clip_vit import ClipViT
+from wsss.storage.checkpoint import Layout
 
 
 class FrozenHyperParameters(DecoderHyperParameters, Protocol):
@@ -49,6 +52,11 @@ class FrozenClip(Method, Generic[Parameters]):
         if self.hyper_parameters.imagenet_colours:
             tower.mean, tower.std = IMAGENET
         return tower
+
+    def layout(self, network: str) -> Layout:
+        """Return the layout of the files that the authors' code writes."""
+        shape = clip_vit.shape_of(self.params[network].backbone)
+        return published.layout(shape.grid) if shape else super().layout(network)
 
     def give(
         self, network: str, net: Network, text: Mapping[str, Tensor] | None, images: Source
