@@ -19,6 +19,7 @@ from wsss.methods.weclip_plus.network import PAIR_TABLE, Pair, PairNet, recolour
 from wsss.nets.backbone import ToyBackbone
 from wsss.nets.clip_vit import CLIP_MEAN, CLIP_STD
 from wsss.refine.attention import transferred
+from wsss.runs.inputs import initial_weights
 from wsss.settings import Params
 from wsss.settings.networks import SecondBackboneParams
 from wsss.settings.resolve import resolve_settings
@@ -77,6 +78,10 @@ def test_a_step_changes_the_decoder_alone_and_no_statistics_of_the_backbones() -
 
 def test_the_published_network_has_the_layers_of_the_authors() -> None:
     settings = resolve_settings(Params(), "voc12", "weclip_plus", "published")
+    assert initial_weights(settings, "classifier") == {
+        "backbone": "vit_base_patch16_clip_quickgelu_224.openai.clip",
+        "second_backbone": "vit_small_patch14_dinov2.lvd142m.dinov2",
+    }
     method = WeClipPlus(settings.networks, 20)
     with torch.device("meta"):
         shapes = {
