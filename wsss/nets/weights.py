@@ -19,7 +19,7 @@ from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
 from wsss.nets.resnet38 import MXNET, ResNet38
 from wsss.nets.vit import SHAPES as VIT_SHAPES
 from wsss.nets.vit import ViT
-from wsss.settings.networks import CLIP_TOWER, FIXED
+from wsss.settings.networks import FIXED
 from wsss.settings.weight_files import WeightFile, weight_file
 from wsss.storage import checkpoint
 from wsss.storage.files import sha256
@@ -112,7 +112,7 @@ def _clip(backbone: str) -> tuple[dict[str, Tensor], str]:
         state, source = _hub(backbone, f"name a file of it by {CLIP_VARIABLE}")
     else:
         state, source = checkpoint.load_foreign(file), f"{file.name} sha256:{sha256(file)}"
-    net = ClipViT(CLIP_SHAPES[CLIP_TOWER])
+    net = ClipViT(CLIP_SHAPES[_named(backbone)])
     checkpoint.fill(net, image_tower(state, file or source), file or source)
     return net.state_dict(), source
 
@@ -123,9 +123,13 @@ def _dinov2(backbone: str, file: Path) -> tuple[dict[str, Tensor], str]:
         return _hub(backbone, f"put its authors' file at {file}")
     state = checkpoint.load_foreign(file)
     state.pop("mask_token", None)  # stands for hidden patches in DINOv2's own training
-    name = next(name for name, (_, release) in FIXED.items() if release == backbone)
-    checkpoint.fill(ViT(VIT_SHAPES[name]), state, file)
+    checkpoint.fill(ViT(VIT_SHAPES[_named(backbone)]), state, file)
     return state, f"{file.name} sha256:{sha256(file)}"
+
+
+def _named(release: str) -> str:
+    """Return the backbone that starts from a release of timm's."""
+    return next(name for name, (_, other) in FIXED.items() if other == release)
 
 
 def _hub(backbone: str, way_out: str = "set weights: none") -> tuple[dict[str, Tensor], str]:

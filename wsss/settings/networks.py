@@ -13,7 +13,6 @@ from wsss.settings.training import AugmentParams, TrainParams
 # Our own backbones, whose stride is fixed: the stride, and the network whose initial weights they take.
 # (IRNet started from torchvision's first ImageNet weights, timm's tv_in1k; ToCo and CPDGL from the ViT
 # of the first release, which timm no longer takes by default.)
-CLIP_TOWER = "vit_base_patch16_clip_224"  # the backbone that `weights: clip` are of
 FIXED = {
     "resnet38": (8, "resnet38"),
     "resnet50_irn": (16, "resnet50.tv_in1k"),
@@ -25,16 +24,23 @@ FIXED = {
     "deit_base_distilled_patch16_224": (16, "deit_base_distilled_patch16_224.fb_in1k"),
     "vit_base_patch16_224": (16, "vit_base_patch16_224.orig_in21k_ft_in1k"),
     "clip_toy": (8, "clip_toy"),
-    CLIP_TOWER: (16, "vit_base_patch16_clip_quickgelu_224.openai"),
+    "vit_base_patch16_clip_224": (16, "vit_base_patch16_clip_quickgelu_224.openai"),
+    "vit_large_patch14_clip_224": (14, "vit_large_patch14_clip_quickgelu_224.openai"),
     "dinov2_vits14": (14, "vit_small_patch14_dinov2.lvd142m"),
     "dinov2_vitb14": (14, "vit_base_patch14_dinov2.lvd142m"),
     "dinov2_vitl14": (14, "vit_large_patch14_dinov2.lvd142m"),
     "conformer_toy": (8, "conformer_toy"),
     "conformer_small_patch16": (16, "conformer_small_patch16"),
 }
-TEXT_TOWERS = {CLIP_TOWER: "ViT-B-16-quickgelu"}  # by image tower, in open_clip's names
+TEXT_TOWERS = {  # by the image tower of the same CLIP, in open_clip's names
+    "vit_base_patch16_clip_224": "ViT-B-16-quickgelu",
+    "vit_large_patch14_clip_224": "ViT-L-14-quickgelu",
+}
 # The kind of the initial weights of backbones that were not trained on ImageNet.
-KINDS = {CLIP_TOWER: "clip", **{name: "dinov2" for name in FIXED if name.startswith("dinov2_")}}
+KINDS = {
+    **dict.fromkeys(TEXT_TOWERS, "clip"),
+    **dict.fromkeys(("dinov2_vits14", "dinov2_vitb14", "dinov2_vitl14"), "dinov2"),
+}
 
 
 OWN = ("toy", *FIXED)  # the backbones that are not timm's
@@ -53,15 +59,16 @@ class NetParams(Strict):
         description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), resnet152_irn (CRT), "
         "resnet101_caffe (DeepLab-v2; stride 8), vit_toy (stride 8), deit_small_patch16_224 and its "
         "like (stride 16), clip_toy (stride 8), vit_base_patch16_clip_224 (CLIP; stride 16), "
-        "dinov2_vits14, dinov2_vitb14 and dinov2_vitl14 (DINOv2 as in its authors' hub; stride 14), any "
+        "vit_large_patch14_clip_224 (CLIP; stride 14), dinov2_vits14, dinov2_vitb14 and dinov2_vitl14 "
+        "(DINOv2 as in its authors' hub; stride 14), any "
         "convolutional network that timm offers, such as resnet50, or one of its plain transformers (ViT, "
         "DINO, DINOv2, CLIP, SigLIP, EVA), such as vit_small_patch14_dinov2, whose stride is the side of "
         "its patches",
     )
     weights: Literal["none", "imagenet", "clip", "dinov2"] = Field(
         "none",
-        description="initial weights; clip: those of CLIP's image tower (vit_base_patch16_clip_224); dinov2: "
-        "those of DINOv2 (dinov2_vits14 and its like)",
+        description="initial weights; clip: those of CLIP's image towers (vit_base_patch16_clip_224 and "
+        "vit_large_patch14_clip_224); dinov2: those of DINOv2 (dinov2_vits14 and its like)",
     )
     stride: Literal[4, 8, 14, 16, 32] = Field(8, description="pixels per cell of the last features")
 

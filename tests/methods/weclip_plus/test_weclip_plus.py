@@ -1,12 +1,14 @@
 """WeCLIP+: two frozen backbones, losses of two branches, labels that its decoder weighs and replaces."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import Tensor
 
 from wsss.data.labelmap import IGNORE
@@ -22,12 +24,13 @@ from wsss.refine.attention import transferred
 from wsss.runs.inputs import initial_weights
 from wsss.settings import Params
 from wsss.settings.networks import SecondBackboneParams
-from wsss.settings.resolve import resolve_settings
+from wsss.settings.resolve import resolve_settings, validate_params
 from wsss.storage.checkpoint import rename
 
 CLASSES = 4
 PRESENT = torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 1]])
-MANIFEST = Path(__file__).parents[2] / "golden/weclip/manifest_weclip_plus_vitb_dinos_voc.json"
+ROOT = Path(__file__).parents[3]
+MANIFEST = ROOT / "tests/golden/weclip/manifest_weclip_plus_vitb_dinos_voc.json"
 
 
 def build(
@@ -76,17 +79,25 @@ def test_a_step_changes_the_decoder_alone_and_no_statistics_of_the_backbones() -
     assert changed == {"fuse", "second_fuse", "decoder"}
 
 
+def shapes(method: WeClipPlus) -> dict[str, torch.Size]:
+    """Return the shapes of the network's tensors."""
+    with torch.device("meta"):
+        return {key: value.shape for key, value in method.build("classifier").state_dict().items()}
+
+
+def learned(tensors: Mapping[str, torch.Size]) -> int:
+    """Return the number of values outside of the frozen backbones and of the vectors of classes."""
+    frozen = ("backbone.", "second_backbone.", "classes", "background")
+    return sum(shape.numel() for key, shape in tensors.items() if not key.startswith(frozen))
+
+
 def test_the_published_network_has_the_layers_of_the_authors() -> None:
     settings = resolve_settings(Params(), "voc12", "weclip_plus", "published")
     assert initial_weights(settings, "classifier") == {
         "backbone": "vit_base_patch16_clip_quickgelu_224.openai.clip",
         "second_backbone": "vit_small_patch14_dinov2.lvd142m.dinov2",
     }
-    method = WeClipPlus(settings.networks, 20)
-    with torch.device("meta"):
-        shapes = {
-            key: value.shape for key, value in method.build("classifier").state_dict().items()
-        }
+    ours = shapes(WeClipPlus(settings.networks, 20))
     manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
     dropped = ("encoder.", "par.", "dino_encoder.mask_token")
     state = {
@@ -95,10 +106,21 @@ def test_the_published_network_has_the_layers_of_the_authors() -> None:
         if not key.startswith(dropped)
     }
     authors = {key: value.shape for key, value in rename(state, PAIR_TABLE).items()}
-    learned = {key: shape for key, shape in shapes.items() if not key.startswith("backbone.")}
-    assert authors == {key: learned[key] for key in learned.keys() - {"classes", "background"}}
-    trained = [shape.numel() for key, shape in authors.items() if "backbone" not in key]
-    assert sum(trained) == 2_933_269
+    prepared = ("backbone.", "classes", "background")
+    assert authors == {k: shape for k, shape in ours.items() if not k.startswith(prepared)}
+    assert learned(ours) == 2_933_269
+
+
+def test_large_networks_are_those_of_the_page() -> None:
+    page = (ROOT / "docs/methods/weclip_plus.md").read_text(encoding="utf-8")
+    block = next(part for part in page.split("```")[1::2] if "large.yaml" in part)
+    params = validate_params(yaml.safe_load(block.removeprefix("yaml")))
+    settings = resolve_settings(params, "voc12", "weclip_plus", "published")
+    assert list(initial_weights(settings, "classifier").values()) == [
+        "vit_large_patch14_clip_quickgelu_224.openai.clip",
+        "vit_large_patch14_dinov2.lvd142m.dinov2",
+    ]
+    assert learned(shapes(WeClipPlus(settings.networks, 20))) == 4_742_165
 
 
 def test_masks_are_the_mean_of_both_branches() -> None:
