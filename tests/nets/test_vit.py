@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from wsss.errors import MissingError
 from wsss.nets import weights
 from wsss.nets.build import build_backbone, load_backbone
+from wsss.nets.register_vit import RegisterViT
 from wsss.nets.vit import EPS, SHAPES, Shape, ViT, dinov2, resize_table
 from wsss.storage import checkpoint
 
@@ -40,12 +41,12 @@ def test_tokens_are_timms_with_or_without_attention(distilled: bool) -> None:
         assert torch.allclose(found, expected, atol=1e-5)
 
 
-def timms_dino() -> torch.nn.Module:
+def timms_dino(name: str = "vit_small_patch14_dinov2") -> torch.nn.Module:
     torch.manual_seed(0)
     options = {"embed_dim": 32, "depth": 3, "num_heads": 4, "img_size": 70}
-    net = timm.create_model("vit_small_patch14_dinov2", dynamic_img_size=True, **options).eval()
+    net = timm.create_model(name, dynamic_img_size=True, **options).eval()
     for name, value in net.named_parameters():
-        if name.endswith("gamma") or name in ("pos_embed", "cls_token"):
+        if name.endswith("gamma") or name in ("pos_embed", "cls_token", "reg_token"):
             torch.nn.init.normal_(value)
     return net
 
@@ -60,6 +61,22 @@ def test_dinov2_is_timms_but_for_the_positions_of_other_grids() -> None:
     assert torch.allclose(tokens.flatten(2).transpose(1, 2), expected, atol=1e-5)
     (tokens,), expected = ours(images[:, :, :56]), theirs.forward_features(images[:, :, :56])[:, 1:]
     assert not torch.allclose(tokens.flatten(2).transpose(1, 2), expected, atol=1e-2)
+
+
+@torch.inference_mode()
+def test_with_registers_dinov2_is_timms_on_every_grid() -> None:
+    theirs = timms_dino("vit_small_patch14_reg4_dinov2")
+    ours = RegisterViT(SMALL_DINO).eval()
+    load_backbone(ours, theirs.state_dict())
+    images = torch.randn(2, 3, 70, 98)
+    for view in (images[..., :70], images):
+        (tokens,), expected = ours(view), theirs.forward_features(view)[:, 5:]
+        assert torch.allclose(tokens.flatten(2).transpose(1, 2), expected, atol=1e-5)
+    authors = {**ours.state_dict(), "mask_token": torch.zeros(1, 32)}
+    authors["register_tokens"] = authors.pop("reg_token")
+    again = RegisterViT(SMALL_DINO)
+    load_backbone(again, authors)
+    assert torch.equal(again.eval()(images)[0], ours(images)[0])
 
 
 def test_the_authors_file_of_dinov2_becomes_initial_weights(
@@ -148,7 +165,9 @@ def test_training_images_skip_branches_at_random_and_the_others_never() -> None:
     assert [block.drop_path for block in net.blocks] == [0.0, 0.45, 0.9]
 
 
-@pytest.mark.parametrize("name", ["vit_toy", "deit_small_patch16_224.fb_in1k", "dinov2_vits14"])
+@pytest.mark.parametrize(
+    "name", ["vit_toy", "deit_small_patch16_224.fb_in1k", "dinov2_vits14", "dinov2_vits14_reg"]
+)
 @torch.inference_mode()
 def test_names_of_transformers_are_backbones_with_one_map(name: str) -> None:
     net = build_backbone(name, 32).eval()

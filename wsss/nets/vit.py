@@ -48,7 +48,7 @@ class Shape:
 
 
 def dinov2(width: int, depth: int, heads: int, grid: int = 37) -> Shape:
-    """Return the shape of a DINOv2 without registers; its factor of positions is that of the authors' hub."""
+    """Return the shape of a DINOv2, whose positions are resized as in its authors' hub."""
     return Shape(14, width, depth, heads, grid, layer_scale=True, factor_offset=0.1)
 
 

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from wsss.datasets.fetch import File, download
 from wsss.errors import MissingError
+from wsss.nets.build import build_backbone, load_backbone
 from wsss.nets.clip_vit import SHAPES as CLIP_SHAPES
 from wsss.nets.clip_vit import ClipViT, image_tower
 from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
 from wsss.nets.resnet38 import MXNET, ResNet38
-from wsss.nets.vit import SHAPES as VIT_SHAPES
-from wsss.nets.vit import ViT
 from wsss.settings.networks import FIXED
 from wsss.settings.weight_files import WeightFile, weight_file
 from wsss.storage import checkpoint
@@ -118,13 +117,12 @@ def _clip(backbone: str) -> tuple[dict[str, Tensor], str]:
 
 
 def _dinov2(backbone: str, file: Path) -> tuple[dict[str, Tensor], str]:
-    """Return DINOv2's weights from its authors' file, else from timm's hub; both have the same names."""
+    """Return DINOv2's weights from its authors' file, else from timm's hub."""
     if not file.is_file():
         return _hub(backbone, f"put its authors' file at {file}")
-    state = checkpoint.load_foreign(file)
-    state.pop("mask_token", None)  # stands for hidden patches in DINOv2's own training
-    checkpoint.fill(ViT(VIT_SHAPES[_named(backbone)]), state, file)
-    return state, f"{file.name} sha256:{sha256(file)}"
+    net = build_backbone(_named(backbone), 14)
+    load_backbone(net, checkpoint.load_foreign(file), file)
+    return net.state_dict(), f"{file.name} sha256:{sha256(file)}"
 
 
 def _named(release: str) -> str:

@@ -29,6 +29,9 @@ FIXED = {
     "dinov2_vits14": (14, "vit_small_patch14_dinov2.lvd142m"),
     "dinov2_vitb14": (14, "vit_base_patch14_dinov2.lvd142m"),
     "dinov2_vitl14": (14, "vit_large_patch14_dinov2.lvd142m"),
+    "dinov2_vits14_reg": (14, "vit_small_patch14_reg4_dinov2.lvd142m"),
+    "dinov2_vitb14_reg": (14, "vit_base_patch14_reg4_dinov2.lvd142m"),
+    "dinov2_vitl14_reg": (14, "vit_large_patch14_reg4_dinov2.lvd142m"),
     "conformer_toy": (8, "conformer_toy"),
     "conformer_small_patch16": (16, "conformer_small_patch16"),
 }
@@ -39,7 +42,7 @@ TEXT_TOWERS = {  # by the image tower of the same CLIP, in open_clip's names
 # The kind of the initial weights of backbones that were not trained on ImageNet.
 KINDS = {
     **dict.fromkeys(TEXT_TOWERS, "clip"),
-    **dict.fromkeys(("dinov2_vits14", "dinov2_vitb14", "dinov2_vitl14"), "dinov2"),
+    **{name: "dinov2" for name in FIXED if name.startswith("dinov2_")},
 }
 
 
@@ -60,7 +63,7 @@ class NetParams(Strict):
         "resnet101_caffe (DeepLab-v2; stride 8), vit_toy (stride 8), deit_small_patch16_224 and its "
         "like (stride 16), clip_toy (stride 8), vit_base_patch16_clip_224 (CLIP; stride 16), "
         "vit_large_patch14_clip_224 (CLIP; stride 14), dinov2_vits14, dinov2_vitb14 and dinov2_vitl14 "
-        "(DINOv2 as in its authors' hub; stride 14), any "
+        "(DINOv2 as in its authors' hub; stride 14; with registers: dinov2_vits14_reg and its like), any "
         "convolutional network that timm offers, such as resnet50, or one of its plain transformers (ViT, "
         "DINO, DINOv2, CLIP, SigLIP, EVA), such as vit_small_patch14_dinov2, whose stride is the side of "
         "its patches",
