@@ -10,6 +10,7 @@ Differences: those of WeCLIP; the image labels are those of the index, as they a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol, cast
 
 import torch
@@ -24,9 +25,10 @@ from wsss.methods.single_stage.base import Views
 from wsss.methods.single_stage.dense_energy import balanced
 from wsss.methods.weclip.method import WeClip, WeClipHyperParameters
 from wsss.methods.weclip_plus.losses import dice, mutual, with_sure_predictions
-from wsss.methods.weclip_plus.network import Pair, PairNet
+from wsss.methods.weclip_plus.network import SECOND, SECOND_DROPPED, Pair, PairNet
 from wsss.nets.build import build_backbone
 from wsss.nets.deeplab import resize
+from wsss.storage.checkpoint import Layout
 
 
 class WeClipPlusHyperParameters(WeClipHyperParameters, Protocol):
@@ -70,6 +72,12 @@ class WeClipPlus(WeClip):
             )
         tower = self.tower(network, params.round_positions)
         return PairNet(tower, build_backbone(second.backbone, second.stride), self.classes, params)
+
+    def layout(self, network: str) -> Layout:
+        """Return the layout of WeCLIP's files, with the names of DINOv2 and of the layer on its tokens."""
+        base = super().layout(network)
+        table, dropped = (*SECOND, *base.table), (*SECOND_DROPPED, *base.dropped)
+        return replace(base, table=table, dropped=dropped)
 
     def losses(
         self, network: str, nets: Mapping[str, nn.Module], batch: Batch, step: int

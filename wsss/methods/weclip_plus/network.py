@@ -15,12 +15,16 @@ from wsss.nets.clip_vit import ClipViT
 from wsss.nets.deeplab import resize
 from wsss.storage.checkpoint import KeyTable
 
-# The names that WeCLIP+'s code gives to the layers of the decoder and to DINOv2 -> ours.
-PAIR_TABLE: KeyTable = (
+# The names that WeCLIP+'s code gives to DINOv2 and to the layer on its tokens -> ours.
+SECOND: KeyTable = (
     (r"^dino_decoder_fts_fuse\.", "second_fuse."),
+    (r"^dino_encoder\.register_tokens$", "second_backbone.reg_token"),
     (r"^dino_encoder\.", "second_backbone."),
-    *TABLE,
 )
+SECOND_DROPPED = (
+    r"dino_encoder\.mask_token",
+)  # stands for hidden patches in DINOv2's own training
+PAIR_TABLE: KeyTable = (*SECOND, *TABLE)  # of all that the decoder reads
 
 
 @dataclass(frozen=True)
