@@ -14,7 +14,7 @@ from wsss.settings.resolve import read_yaml, resolve_settings, validate_params
 PAGE = (Path(__file__).parent.parent / "docs/published-code.md").read_text(encoding="utf-8")
 METHODS = {"All": "cam", "CPDGL": "cpdgl", "PCSformer": "pcsformer", "CRT": "crt"}
 METHODS |= {"SemFormer": "semformer", "PCSS": "pcss", "CLIP-ES": "clip_es"}
-METHODS |= {"WeCLIP": "weclip", "ExCEL": "excel"}
+METHODS |= {"WeCLIP": "weclip", "WeCLIP+": "weclip_plus", "ExCEL": "excel"}
 OTHERS = {"in CRT:": "crt", "in MCTformer:": "mctformer", "`cpdgl_logged`": "cpdgl_logged"}
 SWITCH = re.compile(r"`([a-z_]+(?:\.[a-z_]+)+): ([^`]+)`(?: → `([^`]+)`)?")
 

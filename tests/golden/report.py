@@ -32,7 +32,7 @@ What the authors' code does beside its papers is in [published-code.md](publishe
 | pcss | PCSS and MCTformer v1, v2, plus: networks, CAMs, mixed magnitudes, measured frequencies, losses and gradients, rates, AffinityNet, ResNet-38 segmenter |
 | semformer | CAAE and SemFormer: networks, losses, rates and updates, CAMs, affinity labels, AffinityNet, random walk, DeepLab-v1, scores |
 | stages | shared stages: PSA, IRN, random walks, all CRF sets, DeepLab-v1, -v2, -v3+, ResNet-38, optimisers, lists and masks of VOC, COCO and CUB, every convention of the mIoU |
-| weclip | WeCLIP: tokens, GradCAM, selection and affinity, spread maps, labels, decoder, three whole training steps with gradients and rates, merged views, labels of an image |
+| weclip | WeCLIP and WeCLIP+: tokens, also of DINOv2, GradCAM, selection and affinity, spread maps, labels, decoder and its branches, three whole training steps with gradients and rates, merged views, labels of an image |
 
 ## How close
 

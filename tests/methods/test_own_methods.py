@@ -179,6 +179,17 @@ def test_a_variant_of_an_own_method_in_another_folder(folder: Path) -> None:
     assert len(run.code("classifier")) == 16
 
 
+def test_a_variant_with_a_module_of_its_own(folder: Path) -> None:
+    (folder / "variants").mkdir()
+    (folder / "variants/half.yaml").write_text("like: topk\ntitle: half\nmodule: half\n")
+    with pytest.raises(ConfigError, match="half.py is not beside it"):
+        method_spec.spec("half", ("my_methods",))
+    (folder / "variants/half.py").write_text("from own_methods.topk.method import METHOD\n")
+    run = Run.parse("shapes/half/common/s0", validate_params(raw(methods=["half"])))
+    assert run.spec.module == "own_methods.variants.half"
+    assert type(build_method(run, 3)).__name__ == "TopK"
+
+
 def test_a_variant_of_a_built_in_method(folder: Path) -> None:
     (folder / "topk/dropped.yaml").write_text(
         "like: cam\ntitle: CAM with dropout\n"

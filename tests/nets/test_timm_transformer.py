@@ -87,7 +87,7 @@ def test_a_transformer_of_timm_learns_labels_and_has_cams() -> None:
         ({"backbone": "vit_small_patch14_dinov2", "stride": 16}, "has stride 14: set stride to it"),
         ({"backbone": "resnet18", "stride": 14}, "14 is the stride of transformers alone"),
         ({"backbone": "resnet5O"}, "timm has no network 'resnet5O'; did you mean resnet50 or "),
-        ({"backbone": "dinov2_vits14"}, "did you mean vit_base_patch14_dinov2 or vit_small_patch14_dino"),
+        ({"backbone": "dinov2_vits16"}, "did you mean vit_base_patch14_dinov2 or vit_small_patch14_dino"),
         ({"backbone": "vit_small_patch16_224_dino"}, "timm calls vit_small_patch16_224_dino "
          "vit_small_patch16_224.dino now"),
         ({"backbone": "resnet50.a1_in1"}, "no weights 'a1_in1' of resnet50; did you mean a1_in1k or"),

@@ -1,14 +1,22 @@
 """Vision transformers: equal to timm's, any number of tokens, attention, positions, drop path."""
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 
+from wsss.errors import MissingError
+from wsss.nets import weights
 from wsss.nets.build import build_backbone, load_backbone
-from wsss.nets.vit import EPS, Shape, ViT, resize_table
+from wsss.nets.register_vit import RegisterViT
+from wsss.nets.vit import EPS, SHAPES, Shape, ViT, dinov2, resize_table
+from wsss.storage import checkpoint
 
 SMALL = Shape(8, 32, 3, 4, 6)
+SMALL_DINO = dinov2(32, 3, 4, grid=5)
+DINO_RELEASE = "vit_small_patch14_dinov2.lvd142m.dinov2"
 
 
 def timms(distilled: bool = False) -> torch.nn.Module:
@@ -31,6 +39,63 @@ def test_tokens_are_timms_with_or_without_attention(distilled: bool) -> None:
     for attention in ("none", "mean", "heads"):
         found = ours.norm(ours.run(tokens, attention).tokens)
         assert torch.allclose(found, expected, atol=1e-5)
+
+
+def timms_dino(name: str = "vit_small_patch14_dinov2") -> torch.nn.Module:
+    torch.manual_seed(0)
+    options = {"embed_dim": 32, "depth": 3, "num_heads": 4, "img_size": 70}
+    net = timm.create_model(name, dynamic_img_size=True, **options).eval()
+    for name, value in net.named_parameters():
+        if name.endswith("gamma") or name in ("pos_embed", "cls_token", "reg_token"):
+            torch.nn.init.normal_(value)
+    return net
+
+
+@torch.inference_mode()
+def test_dinov2_is_timms_but_for_the_positions_of_other_grids() -> None:
+    theirs, ours = timms_dino(), ViT(SMALL_DINO).eval()
+    load_backbone(ours, {**theirs.state_dict(), "mask_token": torch.zeros(1, 32)})
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    images = torch.randn(2, 3, 70, 70)
+    (tokens,), expected = ours(images), theirs.forward_features(images)[:, 1:]
+    assert torch.allclose(tokens.flatten(2).transpose(1, 2), expected, atol=1e-5)
+    (tokens,), expected = ours(images[:, :, :56]), theirs.forward_features(images[:, :, :56])[:, 1:]
+    assert not torch.allclose(tokens.flatten(2).transpose(1, 2), expected, atol=1e-2)
+
+
+@torch.inference_mode()
+def test_with_registers_dinov2_is_timms_on_every_grid() -> None:
+    theirs = timms_dino("vit_small_patch14_reg4_dinov2")
+    ours = RegisterViT(SMALL_DINO).eval()
+    load_backbone(ours, theirs.state_dict())
+    images = torch.randn(2, 3, 70, 98)
+    for view in (images[..., :70], images):
+        (tokens,), expected = ours(view), theirs.forward_features(view)[:, 5:]
+        assert torch.allclose(tokens.flatten(2).transpose(1, 2), expected, atol=1e-5)
+    authors = {**ours.state_dict(), "mask_token": torch.zeros(1, 32)}
+    authors["register_tokens"] = authors.pop("reg_token")
+    again = RegisterViT(SMALL_DINO)
+    load_backbone(again, authors)
+    assert torch.equal(again.eval()(images)[0], ours(images)[0])
+
+
+def test_the_authors_file_of_dinov2_becomes_initial_weights(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHAPES, "dinov2_vits14", SMALL_DINO)
+    state = ViT(SMALL_DINO).state_dict()
+    state["blocks.2.ls1.gamma"] = torch.full((32,), 0.5)
+    torch.save({**state, "mask_token": torch.zeros(1, 32)}, f"{DINO_RELEASE}.pth")
+    target = Path(f"{DINO_RELEASE}.safetensors")
+    assert weights.convert(DINO_RELEASE, target, None, None, "").startswith(f"{DINO_RELEASE}.pth")
+    net = build_backbone("dinov2_vits14", 14)
+    load_backbone(net, checkpoint.load(target)[0])
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+    Path(f"{DINO_RELEASE}.pth").unlink()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(work))
+    with pytest.raises(MissingError, match=f"hub.*put its authors' file at {DINO_RELEASE}.pth"):
+        weights.convert(DINO_RELEASE, target, None, None, "")
 
 
 @torch.inference_mode()
@@ -100,7 +165,9 @@ def test_training_images_skip_branches_at_random_and_the_others_never() -> None:
     assert [block.drop_path for block in net.blocks] == [0.0, 0.45, 0.9]
 
 
-@pytest.mark.parametrize("name", ["vit_toy", "deit_small_patch16_224.fb_in1k"])
+@pytest.mark.parametrize(
+    "name", ["vit_toy", "deit_small_patch16_224.fb_in1k", "dinov2_vits14", "dinov2_vits14_reg"]
+)
 @torch.inference_mode()
 def test_names_of_transformers_are_backbones_with_one_map(name: str) -> None:
     net = build_backbone(name, 32).eval()

@@ -11,7 +11,7 @@ from wsss.nets.weights import FOLDER, fetch_weights
 from wsss.runs.inputs import initial_weights, initial_weights_path
 from wsss.runs.run import planned_runs
 from wsss.settings import FIXED
-from wsss.settings.networks import CLIP_TOWER
+from wsss.settings.networks import KINDS
 from wsss.settings.resolve import load_params
 from wsss.settings.weight_files import WeightFile, weight_files
 from wsss.stages import weights as stage
@@ -37,7 +37,7 @@ def test_every_row_says_how_to_get_it_from_whom_and_under_which_licence() -> Non
 
 def test_every_transformer_of_a_fixed_release_is_in_the_table() -> None:
     released = {
-        f"{name}.{'clip' if backbone == CLIP_TOWER else 'imagenet'}"
+        f"{name}.{KINDS.get(backbone, 'imagenet')}"
         for backbone, (_, name) in FIXED.items()
         if "." in name
     }

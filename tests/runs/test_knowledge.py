@@ -99,6 +99,13 @@ def test_a_file_of_the_user_is_unknown_unless_the_settings_say_what_it_has_seen(
     assert extra("shapes/cam/common/s0", "pseudo", segmenter=segmenter) == "none"
 
 
+def test_both_backbones_of_a_network_are_named_with_what_they_have_seen() -> None:
+    run = "voc12/weclip_plus/published/s0"
+    clip, dino = "CLIP (captions of 400 million images)", "DINOv2 (images without labels)"
+    assert extra(run, "decode") == f"{clip}, {dino}"
+    assert f"classifier's second backbone: dinov2_vits14, {dino}" in words(run, "decode")
+
+
 def test_words_of_the_user_do_not_hide_what_is_known_of_a_file() -> None:
     segmenter = {"segmenter": {"initial_file": "mine.pth", "extra_knowledge": "none"}}
     assert extra("voc12/crt/published/s0", "segmentation", **segmenter) == "COCO masks"

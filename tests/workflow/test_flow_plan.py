@@ -55,6 +55,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     ("classifier", {"train"} | LOCALIZED, {
         "classifier.stride": 16, "classifier.backbone": "resnet18",
         "classifier.checkpoint": "README.md", "classifier.auxiliary_cnn": {"backbone": "toy"},
+        "classifier.second_backbone": {"backbone": "vit_toy"},
         "classifier.augment.rand_augment": 9.0,
         "classifier.augment.erase": 0.25,
     }),

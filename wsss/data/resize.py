@@ -35,6 +35,14 @@ def pad_to_multiple(images: Tensor, cell: int) -> Tensor:
     return F.pad(images, (0, -width % cell, 0, -height % cell))
 
 
+def resize_to_multiple(images: Tensor, cell: int) -> Tensor:
+    """Shrink images (B, C, H, W) bilinearly to the next smaller multiples of `cell` pixels, at least one."""
+    height, width = (max(cell, side - side % cell) for side in images.shape[2:])
+    if (height, width) == tuple(images.shape[2:]):
+        return images
+    return F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
+
+
 def in_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Return masks (B, H, W) of boxes (B, 4), each (top, left, bottom, right) in pixels."""
     rows, columns = (torch.arange(length, device=boxes.device) for length in size)

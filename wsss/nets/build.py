@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from wsss.nets import clip_vit, vit
+from wsss.nets import clip_vit, register_vit, vit
 from wsss.nets.backbone import Backbone, TimmBackbone, ToyBackbone
 from wsss.nets.resnet38 import ResNet38
 from wsss.nets.resnet101_caffe import PUBLISHED, CaffeResNet101
@@ -25,6 +25,8 @@ def build_backbone(name: str, stride: int) -> Backbone:
     """
     if shape := vit.shape_of(name):
         return vit.ViT(shape)
+    if shape := register_vit.shape_of(name):
+        return register_vit.RegisterViT(shape)
     if tower := clip_vit.shape_of(name):
         return clip_vit.ClipViT(tower)
     if name == "resnet101_caffe":

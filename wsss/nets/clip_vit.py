@@ -46,6 +46,7 @@ class ClipShape(Shape):
 SHAPES = {  # by backbone; the name, except the toy's, is timm's
     "clip_toy": ClipShape(8, 64, 4, 4, 12, output=64, averages=True),
     "vit_base_patch16_clip_224": ClipShape(16, 768, 12, 12, 14),
+    "vit_large_patch14_clip_224": ClipShape(14, 1024, 24, 16, 16, output=768),
 }
 
 BLOCK = r"^visual\.transformer\.resblocks\.(\d+)\."

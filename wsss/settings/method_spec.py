@@ -333,9 +333,11 @@ def _content(
     if not isinstance(content, dict):
         raise _not_a_method(source, "it has no `key: value` lines")
     base = content.pop("like", None)
-    if base is None:
+    if base is None or "module" in content:
         package = f"{source.package}.{source.path.parent.name}"
-        return {**content, "module": f"{package}.{content.get('module', 'method')}"}
+        content["module"] = f"{package}.{content.get('module', 'method')}"
+    if base is None:
+        return content
     if base not in sources or base in variants:
         raise _not_a_method(source, f"like: there is no other method {base!r}")
     return _without_nulls(merge(_content(base, sources, variants), content))

@@ -13,7 +13,6 @@ from wsss.settings.training import AugmentParams, TrainParams
 # Our own backbones, whose stride is fixed: the stride, and the network whose initial weights they take.
 # (IRNet started from torchvision's first ImageNet weights, timm's tv_in1k; ToCo and CPDGL from the ViT
 # of the first release, which timm no longer takes by default.)
-CLIP_TOWER = "vit_base_patch16_clip_224"  # the backbone that `weights: clip` are of
 FIXED = {
     "resnet38": (8, "resnet38"),
     "resnet50_irn": (16, "resnet50.tv_in1k"),
@@ -25,11 +24,26 @@ FIXED = {
     "deit_base_distilled_patch16_224": (16, "deit_base_distilled_patch16_224.fb_in1k"),
     "vit_base_patch16_224": (16, "vit_base_patch16_224.orig_in21k_ft_in1k"),
     "clip_toy": (8, "clip_toy"),
-    CLIP_TOWER: (16, "vit_base_patch16_clip_quickgelu_224.openai"),
+    "vit_base_patch16_clip_224": (16, "vit_base_patch16_clip_quickgelu_224.openai"),
+    "vit_large_patch14_clip_224": (14, "vit_large_patch14_clip_quickgelu_224.openai"),
+    "dinov2_vits14": (14, "vit_small_patch14_dinov2.lvd142m"),
+    "dinov2_vitb14": (14, "vit_base_patch14_dinov2.lvd142m"),
+    "dinov2_vitl14": (14, "vit_large_patch14_dinov2.lvd142m"),
+    "dinov2_vits14_reg": (14, "vit_small_patch14_reg4_dinov2.lvd142m"),
+    "dinov2_vitb14_reg": (14, "vit_base_patch14_reg4_dinov2.lvd142m"),
+    "dinov2_vitl14_reg": (14, "vit_large_patch14_reg4_dinov2.lvd142m"),
     "conformer_toy": (8, "conformer_toy"),
     "conformer_small_patch16": (16, "conformer_small_patch16"),
 }
-TEXT_TOWERS = {CLIP_TOWER: "ViT-B-16-quickgelu"}  # by image tower, in open_clip's names
+TEXT_TOWERS = {  # by the image tower of the same CLIP, in open_clip's names
+    "vit_base_patch16_clip_224": "ViT-B-16-quickgelu",
+    "vit_large_patch14_clip_224": "ViT-L-14-quickgelu",
+}
+# The kind of the initial weights of backbones that were not trained on ImageNet.
+KINDS = {
+    **dict.fromkeys(TEXT_TOWERS, "clip"),
+    **{name: "dinov2" for name in FIXED if name.startswith("dinov2_")},
+}
 
 
 OWN = ("toy", *FIXED)  # the backbones that are not timm's
@@ -47,14 +61,17 @@ class NetParams(Strict):
         "toy",
         description="toy, resnet38 (PSA; stride 8), resnet50_irn (IRNet; stride 16), resnet152_irn (CRT), "
         "resnet101_caffe (DeepLab-v2; stride 8), vit_toy (stride 8), deit_small_patch16_224 and its "
-        "like (stride 16), clip_toy (stride 8), vit_base_patch16_clip_224 (CLIP; stride 16), any "
+        "like (stride 16), clip_toy (stride 8), vit_base_patch16_clip_224 (CLIP; stride 16), "
+        "vit_large_patch14_clip_224 (CLIP; stride 14), dinov2_vits14, dinov2_vitb14 and dinov2_vitl14 "
+        "(DINOv2 as in its authors' hub; stride 14; with registers: dinov2_vits14_reg and its like), any "
         "convolutional network that timm offers, such as resnet50, or one of its plain transformers (ViT, "
         "DINO, DINOv2, CLIP, SigLIP, EVA), such as vit_small_patch14_dinov2, whose stride is the side of "
         "its patches",
     )
-    weights: Literal["none", "imagenet", "clip"] = Field(
+    weights: Literal["none", "imagenet", "clip", "dinov2"] = Field(
         "none",
-        description="initial weights; clip: those of CLIP's image tower (vit_base_patch16_clip_224)",
+        description="initial weights; clip: those of CLIP's image towers (vit_base_patch16_clip_224 and "
+        "vit_large_patch14_clip_224); dinov2: those of DINOv2 (dinov2_vits14 and its like)",
     )
     stride: Literal[4, 8, 14, 16, 32] = Field(8, description="pixels per cell of the last features")
 
@@ -79,11 +96,10 @@ class NetParams(Strict):
 
     @model_validator(mode="after")
     def _weights_fit(self) -> NetParams:
-        is_tower = self.backbone == CLIP_TOWER
-        if self.weights != "none" and is_tower != (self.weights == "clip"):
-            other = "clip" if is_tower else "imagenet"
+        kind = KINDS.get(self.backbone, "imagenet")
+        if self.weights not in ("none", kind):
             raise ValueError(
-                f"{self.backbone} has no weights {self.weights!r}: set weights to {other}"
+                f"{self.backbone} has no weights {self.weights!r}: set weights to {kind}"
             )
         return self
 
@@ -104,6 +120,10 @@ class NetParams(Strict):
 
 class AuxiliaryCnnParams(NetParams):
     """The backbone of a second network that learns beside the first (CRT)."""
+
+
+class SecondBackboneParams(NetParams):
+    """A frozen backbone that a decoder reads beside the first (WeCLIP+)."""
 
 
 EXTRA_KNOWLEDGE = (
@@ -151,8 +171,18 @@ class ClassifierParams(NetParams):
         None,
         description="a second backbone that learns beside the first, for methods with two (CRT)",
     )
+    second_backbone: SecondBackboneParams | None = Field(
+        None,
+        description="a frozen backbone that a decoder reads beside the first, for methods with two (WeCLIP+)",
+    )
     augment: AugmentParams = AugmentParams()
     train: TrainParams = TrainParams(epochs=25)
+
+    @property
+    def further_backbones(self) -> dict[str, NetParams]:
+        """The backbones beside the first, by the name of their setting."""
+        further = {"auxiliary_cnn": self.auxiliary_cnn, "second_backbone": self.second_backbone}
+        return {name: backbone for name, backbone in further.items() if backbone}
 
     @property
     def initial(self) -> str | None:

@@ -1,4 +1,6 @@
-"""The network and the pictures of WeCLIP's reference values."""
+"""The network, the pictures and the settings of WeCLIP's reference values."""
+
+from pathlib import Path
 
 import fill
 import numpy as np
@@ -7,22 +9,25 @@ import torch.nn.functional as F
 from golden import Golden
 from torch import Tensor
 
+from wsss.data.normalisation import Normalisation
+from wsss.inference.views import decode_augmentation
 from wsss.methods.frozen.network import TABLE, FrozenNet
 from wsss.methods.weclip.method import WeClip
 from wsss.nets.backbone import IMAGENET
 from wsss.nets.clip_vit import ClipShape, ClipViT, image_tower
-from wsss.settings import MethodNetworkParams, method_spec
+from wsss.settings import DecodeParams, MethodNetworkParams, TrainParams, method_spec
+from wsss.settings.resolve import RunSettings, load_params, resolve_settings
 from wsss.storage import checkpoint
 
+ROOT = Path(__file__).parents[3]
 COCO = {"selected_of": 10}
 
 
 def build(golden: Golden, tag: str) -> tuple[WeClip, FrozenNet]:
     """Return the method and its network with the weights and texts of a tag, without dropout."""
     case = golden.case(tag.removesuffix("_train"))
-    published = method_spec.spec("weclip").published["networks"]["classifier"]["hyper_parameters"]
     values = {
-        **published,
+        **dict(published("weclip").networks["classifier"].hyper_parameters),
         **(COCO if "coco" in tag else {}),
         "logit_scale": golden.case("logit_scale"),
         "box_threshold": case["box"],
@@ -90,3 +95,45 @@ def batch(golden: Golden, case: str) -> tuple[Tensor, Tensor]:
     height, width = content.get("size") or [content["side"]] * 2
     sizes = [(height, width, seed) for seed in content["seeds"]]
     return pictures(sizes), present(golden, content["own"])
+
+
+def published(name: str) -> RunSettings:
+    """Return the published settings of a method."""
+    return resolve_settings(load_params([ROOT / "params.yaml"]), "shapes", name, "published")
+
+
+def optimizer_settings(golden: Golden, name: str = "weclip", rate: str = "rate") -> TrainParams:
+    """Return the published optimiser with the rates and the length of the set."""
+    case = golden.case("train")
+    changes = {
+        "lr": case[rate],
+        "warmup": case["warmup"] / case["max"],
+        "warmup_start": case["warmup_ratio"],
+    }
+    return published(name).networks["classifier"].train.model_copy(update=changes)
+
+
+def thinned(gradient: Tensor) -> Tensor:
+    """Return some rows and columns of a gradient as a matrix (out, in)."""
+    matrix = gradient.flatten(1)
+    rows, columns = (
+        max(1, side // part) for side, part in zip(matrix.shape, (10, 12), strict=True)
+    )
+    return matrix[::rows, ::columns]
+
+
+def decode_settings(golden: Golden, name: str = "weclip", suffix: str = "") -> DecodeParams:
+    """Return the published settings of the decoder with the sizes and scales of the set."""
+    case = golden.case("val")
+    changes = {
+        "long_side_px": case[f"long{suffix}"],
+        "scales": tuple(map(float, case[f"scales{suffix}"])),
+    }
+    return published(name).decode.model_copy(update=changes)
+
+
+def views(golden: Golden, params: DecodeParams) -> list[Tensor]:
+    """Return the views of the picture of the set, without mirrored ones."""
+    case, normalise = golden.case("val"), Normalisation(*IMAGENET)
+    image = fill.image(*case["size"], case["seed"])
+    return decode_augmentation(params, 16).views([image], normalise)

@@ -1,61 +1,40 @@
 """WeCLIP: three steps of training, and masks and labels of a picture of odd size, at toy size."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
-import fill
 import pytest
 import torch
-from frozen_clip import batch, build, present
+from frozen_clip import (
+    batch,
+    build,
+    decode_settings,
+    optimizer_settings,
+    present,
+    thinned,
+    views,
+)
 from golden import Golden
 from torch import Tensor
 
-from wsss.data.normalisation import Normalisation
 from wsss.inference.multiscale import multiscale
 from wsss.inference.views import decode_augmentation
 from wsss.machine.runtime import Runtime
 from wsss.methods.frozen.labels import label_maps, windowed_pairs
 from wsss.methods.weclip.method import WeClip
-from wsss.nets.backbone import IMAGENET
 from wsss.nets.deeplab import resize
-from wsss.settings import DecodeParams, TrainParams
-from wsss.settings.resolve import load_params, resolve_settings
+from wsss.settings import DecodeParams
 from wsss.training.optimizer import parts
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 CLOSE = {"atol": 1e-5}  # of the largest value
 TRAINED = {"atol": 1e-3}
-ROOT = Path(__file__).parents[3]
 GRADIENTS = {
     "fuse": "fuse.merge.weight",
     "first": "fuse.layers.0.0.weight",
     "out": "decoder.blocks.0.attn.proj.weight",
     "predict": "decoder.predict.weight",
 }
-
-
-def optimizer_settings(golden: Golden) -> TrainParams:
-    """Return the published optimiser with the rates and the length of the set."""
-    published = resolve_settings(
-        load_params([ROOT / "params.yaml"]), "shapes", "weclip", "published"
-    )
-    case = golden.case("train")
-    changes = {
-        "lr": case["rate"],
-        "warmup": case["warmup"] / case["max"],
-        "warmup_start": case["warmup_ratio"],
-    }
-    return published.networks["classifier"].train.model_copy(update=changes)
-
-
-def thinned(gradient: Tensor) -> Tensor:
-    """Return some rows and columns of a gradient as a matrix (out, in)."""
-    matrix = gradient.flatten(1)
-    rows, columns = (
-        max(1, side // part) for side, part in zip(matrix.shape, (10, 12), strict=True)
-    )
-    return matrix[::rows, ::columns]
 
 
 def recorded(method: WeClip, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
@@ -113,16 +92,6 @@ def test_three_steps_of_training(golden: Golden, monkeypatch: pytest.MonkeyPatch
         golden.close(name("updated"), updated, arrays[f"weclip_train_{step}_predict"], atol=2e-6)
 
 
-def decode_settings(golden: Golden) -> DecodeParams:
-    """Return the published settings of the decoder with the sizes and scales of the set."""
-    published = resolve_settings(
-        load_params([ROOT / "params.yaml"]), "shapes", "weclip", "published"
-    )
-    case = golden.case("val")
-    changes = {"long_side_px": case["long"], "scales": tuple(map(float, case["scales"]))}
-    return published.decode.model_copy(update=changes)
-
-
 def merged(golden: Golden, params: DecodeParams, enlarge: bool) -> Tensor:
     """Return the merged logits of the picture of the set, at the image's size or at the cells'."""
     method, net = build(golden, "weclip")
@@ -134,13 +103,6 @@ def merged(golden: Golden, params: DecodeParams, enlarge: bool) -> Tensor:
         size = tuple(golden.case("val", "size"))
         (logits,) = multiscale(forward, views(golden, params), augmentation, size, CPU)
     return logits / (len(params.scales) * (2 if params.mirror else 1))
-
-
-def views(golden: Golden, params: DecodeParams) -> list[Tensor]:
-    """Return the views of the picture of the set, without mirrored ones."""
-    case, normalise = golden.case("val"), Normalisation(*IMAGENET)
-    image = fill.image(*case["size"], case["seed"])
-    return decode_augmentation(params, 16).views([image], normalise)
 
 
 @pytest.mark.parametrize("single", [True, False])

@@ -56,7 +56,7 @@ class ExcelNet(FrozenNet):
     def __init__(
         self, backbone: ClipViT, classes: int, hyper_parameters: ExcelNetworkHyperParameters
     ) -> None:
-        super().__init__(backbone, classes, hyper_parameters, without_last=False)
+        super().__init__(backbone, classes, hyper_parameters, inputs=backbone.shape.depth)
         self.first_calibrated = max(1, backbone.shape.depth - hyper_parameters.calibrated)
         self.sum_heads = hyper_parameters.sum_heads
         self.aliased = hyper_parameters.aliased_features

@@ -109,7 +109,7 @@ class TokenDecoder(nn.Module):
 class FrozenNet(ClipNet):
     """A frozen tower with a trained decoder on the tokens of its blocks.
 
-    without_last: whether the decoder does not see the tokens of the last block.
+    inputs: number of blocks whose tokens the decoder reads; None is all but the last.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class FrozenNet(ClipNet):
         backbone: ClipViT,
         classes: int,
         hyper_parameters: DecoderHyperParameters,
-        without_last: bool = True,
+        inputs: int | None = None,
     ) -> None:
         super().__init__(backbone, classes)
         backbone.requires_grad_(False)
         width, shape = hyper_parameters.width, backbone.shape
-        inputs = shape.depth - without_last
+        inputs = shape.depth - 1 if inputs is None else inputs
         self.fuse = FuseHead(inputs, shape.width, width, hyper_parameters.dropout)
         self.decoder = TokenDecoder(hyper_parameters, classes + 1)
 

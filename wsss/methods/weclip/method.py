@@ -73,26 +73,46 @@ class WeClip(FrozenClip[WeClipHyperParameters]):
 
     @torch.no_grad()
     def labels(
-        self, net: FrozenNet, tokens: Tokens, views: Views, affinities: Tensor, step: int
+        self,
+        net: FrozenNet,
+        tokens: Tokens,
+        views: Views,
+        affinities: Tensor,
+        step: int,
+        weights: Tensor | None = None,
     ) -> Tensor:
-        """Return the labels of pixels (B, H, W) at a step (from 0), from affinities of cells (B, n, n)."""
+        """Return the labels of pixels (B, H, W) at a step (from 0), from affinities of cells (B, n, n).
+
+        weights: of `spread_maps`.
+        """
         params = self.hyper_parameters
         selecting = affinities if step >= params.select_from else None
-        maps = self.spread_maps(net, tokens, views.label, selecting)
+        maps = self.spread_maps(net, tokens, views.label, selecting, weights)
         labels = label_maps(views.image, maps, views.label, params.par_iterations, params.refine_px)
         return labels if params.label_padding else online_labels.boxed(labels, views.box)
 
     def spread_maps(
-        self, net: FrozenNet, tokens: Tokens, present: Tensor, affinities: Tensor | None
+        self,
+        net: FrozenNet,
+        tokens: Tokens,
+        present: Tensor,
+        affinities: Tensor | None,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Return the spread maps (B, C, h, w) in [0, 1] of the present classes; zeros for others.
 
-        present: 0 or 1 (B, C). affinities: of `attention`.
+        present: 0 or 1 (B, C). affinities: of `attention`. weights: factors of the maps before they are
+        spread (B, C, h, w).
         """
-        params = self.hyper_parameters
         cam = self.explained(net, tokens, present)
         attention = self.attention(net, tokens, cam, affinities)
-        return spread(cam.maps, attention, params.box_threshold, params.box_cut)
+        box_cut = self.hyper_parameters.box_cut
+        return spread(cam.maps, attention, self.box_share, box_cut, weights)
+
+    @property
+    def box_share(self) -> float | None:
+        """The share of a map's largest score above which boxes lie; None spreads all scores."""
+        return self.hyper_parameters.box_threshold
 
     def explained(self, net: FrozenNet, tokens: Tokens, present: Tensor) -> GradCam:
         """Return GradCAM's maps of the present classes (B, C), 0 or 1."""
