@@ -1,6 +1,8 @@
 """Trainings that die at a chosen step."""
 
-from collections.abc import Iterator, Mapping
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -24,3 +26,25 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         original(self, number, parts)
 
     monkeypatch.setattr(Trainer, "step", dying)
+
+
+def killed(train: Callable[[], object], step: int) -> None:
+    """Train in a process that saves its state before `step` (from 0) and gets SIGKILL behind it."""
+    child = os.fork()
+    if not child:
+        original = Trainer.step
+
+        def dying(self: Trainer, number: int, parts: Iterator[Mapping[str, Any]]) -> None:
+            if number == step:
+                self.note_losses()
+                self.save(step)
+            original(self, number, parts)
+            if number == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Trainer.step = dying  # type: ignore[method-assign]  # of the child alone
+        try:
+            train()
+        finally:
+            os._exit(1)  # never back into pytest
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

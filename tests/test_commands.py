@@ -33,6 +33,9 @@ COVERED = {
     r"snakemake --cores \d+( --config seeds=.*)?": f"{FLOW}_run.py::test_the_table_is_printed_at_the_end",
     r"snakemake --cores \d+ --configfile params/stamps.yaml": PLANS,
     r"snakemake --cores \d+ --configfile mine.yaml": OWN,
+    r"snakemake --cores 16 --configfile foundation.yaml( --config methods=\w+)?( -- work/\S+)?": (
+        "tests/test_foundation.py::test_its_commands_name_stages_of_its_runs"
+    ),
     r"snakemake --cores 64 --profile slurm --configfile params/voc12.yaml": (
         f"{FLOW}_voc.py::test_irnets_published_path_leads_to_a_table"
     ),
@@ -87,6 +90,9 @@ COVERED = {
     ),
     r"(export WSSS_PARAMS=.*|wsss table --dataset .*|wsss (predict|export \S+) birds/.*)": OWN,
     r"wsss export voc-test \S+": "tests/export/test_voc_test.py::test_the_archive_holds_the_test_images_and_no_other",
+    r"wsss export voc-test \S+ --what decode": (
+        "tests/export/test_voc_test.py::test_the_archive_of_a_decoder_has_its_predictions"
+    ),
     r"wsss (data prepare voc12|(import|calibrate|evaluate) voc12/psa/.*|table --from work/voc12/psa)": IMPORT,
     r"wsss export \S+ voc12/psa/.*": IMPORT,
     r"wsss export scores \S+": (

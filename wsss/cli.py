@@ -518,6 +518,9 @@ def predict(
 @export_app.command("voc-test")
 def export_voc_test(
     run: RunName,
+    what: Annotated[
+        str, typer.Option(help="Predictor: masks (segmenter) or decode (own decoder).")
+    ] = "masks",
     out: Annotated[
         Path | None, typer.Option(help="Archive to write; default: results/voc-test-….tar.")
     ] = None,
@@ -526,7 +529,7 @@ def export_voc_test(
     """Pack the masks of VOC's test images for its evaluation server."""
     from wsss.export.voc_test import voc_test
 
-    typer.echo(voc_test(_run(run, params), out))
+    typer.echo(voc_test(_run(run, params), out, what))
 
 
 @export_app.command("voc-tree")

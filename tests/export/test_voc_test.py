@@ -64,6 +64,24 @@ def test_the_archive_holds_the_test_images_and_no_other(work: Path) -> None:
     assert voc_test(RUN, Path("again.tar")).read_bytes() == first
 
 
+def test_the_archive_of_a_decoder_has_its_predictions(work: Path) -> None:
+    predict()
+    run = Run(Params(), "voc12", "weclip", "published", 0)
+    with Writer(run.path("decode.zip")) as writer:
+        for name in ("2008_000006", "2008_000008"):
+            writer.add(f"{name}.png", labels(7))
+    path = voc_test(run, what="decode")
+    assert path == Path("results/voc-test-decode-weclip-published-s0.tar")
+    with tarfile.open(path) as tar:
+        file = tar.extractfile(tar.getmembers()[0])
+        assert file is not None
+        assert labelmap.decode(file.read(), "the archive").tolist() == [[7] * 9] * 6
+    with pytest.raises(ConfigError, match="cam has no decoder of its own: leave --what out."):
+        voc_test(RUN, what="decode")
+    with pytest.raises(ConfigError, match="'pseudo' is not one of masks, decode."):
+        voc_test(RUN, what="pseudo")
+
+
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [

@@ -18,11 +18,19 @@ from wsss.storage.archive import Reader
 from wsss.storage.files import replacing
 
 # comp6: trained with other data than VOC's, such as ImageNet weights; comp5: with VOC alone.
+KINDS = ("masks", "decode")  # archives with predictions of test images
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 
 
-def voc_test(run: Run, target: Path | None = None) -> Path:
-    """Write the predictions of VOC's test images in the server's format, and return the path."""
+def voc_test(run: Run, target: Path | None = None, what: str = "masks") -> Path:
+    """Write the predictions of VOC's test images in the server's format, and return the path.
+
+    what: the predictor. masks: the segmenter; decode: the method's own decoder.
+    """
+    if what not in KINDS:
+        raise ConfigError(f"{what!r} is not one of {', '.join(KINDS)}.")
+    if what == "decode" and not run.spec.decodes:
+        raise ConfigError(f"{run.method} has no decoder of its own: leave --what out.")
     if run.dataset != "voc12":
         raise ConfigError(f"{run} is not of voc12, the dataset that the server scores.")
     index = load_index(run.index)
@@ -32,8 +40,11 @@ def voc_test(run: Run, target: Path | None = None) -> Path:
             f"{run.index} has no test images. Unpack VOC2012test.tar over the devkit and run "
             "`snakemake` again (`wsss data fetch voc12` says where it is from)."
         )
-    path = target or run.results / f"voc-test-{run.method}-{run.protocol}-s{run.seed}.tar"
-    pack(entries, Reader(run.path("masks.zip")), len(index.classes), path)
+    predictor = "" if what == "masks" else f"{what}-"
+    path = (
+        target or run.results / f"voc-test-{predictor}{run.method}-{run.protocol}-s{run.seed}.tar"
+    )
+    pack(entries, Reader(run.path(f"{what}.zip")), len(index.classes), path)
     return path
 
 

@@ -15,12 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.nets.vit import Attention, Block, Change, Shape, ViT, attend_to_similar
+from wsss.nets.vit import Attention, Block, Change, Mlp, Shape, ViT, attend_to_similar
 from wsss.storage.checkpoint import rename
 
 # Mean and standard deviation of CLIP's training images (RGB, values in [0, 1]).
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+# Of the initial attention of a tower that nothing trains. With 1.5, that of trained transformers, a token attends
+# to itself: the spread maps are peaks, which have no pixels above half of their largest score.
+SHARPNESS = 0.8
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -33,7 +38,7 @@ class ClipShape(Shape):
     """The shape of an image tower.
 
     output: length of the vectors that images and texts share. averages: whether initial attention averages
-    similar tokens, for a tower that nothing trains.
+    similar tokens and MLPs compute random features, for a tower that nothing trains.
     """
 
     eps: float = 1e-5
@@ -86,8 +91,9 @@ class ClipViT(ViT):
         nn.init.normal_(self.head.weight, std=shape.width**-0.5)
         if shape.averages:
             layers = [cast("Block", block).attn for block in self.blocks]
-            attend_to_similar(layers)
+            attend_to_similar(layers, SHARPNESS)
             average_tokens(layers)
+            mix_features([cast("Block", block).mlp for block in self.blocks])
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Return all tokens after the first LayerNorm (B, 1 + h * w, D), and the grid (h, w)."""
@@ -118,6 +124,18 @@ def average_tokens(layers: Sequence[Attention]) -> None:
         width = attention.proj.in_features
         attention.qkv.weight[2 * width :] = torch.eye(width)
         attention.proj.weight.copy_(torch.eye(width))
+
+
+@torch.no_grad()
+def mix_features(layers: Sequence[Mlp]) -> None:
+    """Initialise MLPs so that they change tokens as much as the tokens vary.
+
+    With the small weights from which a training starts, features of an untrained tower would be linear in
+    the pixels of a patch.
+    """
+    for mlp in layers:
+        for layer in (mlp.fc1, mlp.fc2):
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
 
 
 def shape_of(name: str) -> ClipShape | None:
