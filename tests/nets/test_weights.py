@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from wsss.datasets.fetch import PRETRAINED, fetch_weights
 from wsss.errors import DatasetError
-from wsss.nets.weights import FOLDER, fetch_weights
 from wsss.runs.inputs import initial_weights, initial_weights_path
 from wsss.runs.run import planned_runs
 from wsss.settings import FIXED
@@ -65,7 +65,7 @@ def test_weights_are_fetched_verified_and_recorded(
     assert "net.pth sha256:" in str(header["source"])
     record = read_json(initial_weights_path("net.imagenet").with_suffix(".json"))
     assert (record["licence"], record["from"]) == ("MIT", "this test")
-    assert (FOLDER / "net.pth").is_file()
+    assert (PRETRAINED / "net.pth").is_file()
 
 
 def test_a_file_with_another_hash_is_refused(work: Path) -> None:
@@ -81,9 +81,9 @@ def test_offline_the_message_names_file_and_place(
     monkeypatch.setenv("WSSS_OFFLINE", "1")
     with pytest.raises(DatasetError, match=r"data/pretrained/net.pth is missing.*Fetch file:.*put"):
         fetch_weights(row)
-    FOLDER.mkdir(parents=True)
-    (FOLDER / "net.pth").write_bytes((work / "server/net.pth").read_bytes())
-    assert fetch_weights(row) == FOLDER / "net.pth"
+    PRETRAINED.mkdir(parents=True)
+    (PRETRAINED / "net.pth").write_bytes((work / "server/net.pth").read_bytes())
+    assert fetch_weights(row) == PRETRAINED / "net.pth"
 
 
 def test_the_published_methods_begin_with_weights_of_known_licence() -> None:

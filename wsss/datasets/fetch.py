@@ -23,11 +23,13 @@ from pydantic import PositiveInt
 from wsss.errors import ConfigError, DatasetError
 from wsss.progress import log, progress
 from wsss.settings import Strict
+from wsss.settings.weight_files import WeightFile
 
 PATH = Path(__file__).with_name("sources.yaml")
 CHUNK = 1 << 20
 TIMEOUT_S = 60
 OFFLINE = "WSSS_OFFLINE"
+PRETRAINED = Path("data/pretrained")  # where published files of weights are kept
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError)
 
 
@@ -129,6 +131,15 @@ def download(source: File, folder: Path) -> Path:
         raise
     part.replace(path)
     return path
+
+
+def fetch_weights(row: WeightFile, folder: Path = PRETRAINED) -> Path:
+    """Return the published file of a row with a URL: downloaded if missing, its hash verified.
+
+    Raises:
+        DatasetError: the file cannot be downloaded or has another hash.
+    """
+    return download(File(url=str(row.url), sha256=row.sha256, citation=row.source), folder)
 
 
 def _append(source: File, part: Path) -> None:

@@ -11,18 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsss.datasets.fetch import File, download
 from wsss.errors import MissingError
 from wsss.nets.clip_vit import SHAPES as CLIP_SHAPES
 from wsss.nets.clip_vit import ClipViT, image_tower
 from wsss.nets.conformer import PUBLISHED, SHAPES, Conformer
 from wsss.nets.resnet38 import MXNET, ResNet38
 from wsss.settings.networks import CLIP_TOWER
-from wsss.settings.weight_files import WeightFile, weight_file
+from wsss.settings.weight_files import weight_file
 from wsss.storage import checkpoint
 from wsss.storage.files import sha256
 
-FOLDER = Path("data/pretrained")  # where published files are kept
 CLIP_VARIABLE = "WSSS_CLIP"  # names a file with CLIP's image tower, or with both of its towers
 
 # Backbones whose weights a user must provide: network, layout of the file.
@@ -127,12 +125,3 @@ def _hub(backbone: str, way_out: str = "set weights: none") -> tuple[dict[str, T
     state = {key: value.to(torch.float32) for key, value in net.state_dict().items()}
     origin: Any = net.default_cfg
     return state, f"timm {origin.get('hf_hub_id') or origin.get('url')}"
-
-
-def fetch_weights(row: WeightFile, folder: Path = FOLDER) -> Path:
-    """Return the published file of a row with a URL: downloaded if missing, its hash verified.
-
-    Raises:
-        DatasetError: the file cannot be downloaded or has another hash.
-    """
-    return download(File(url=str(row.url), sha256=row.sha256, citation=row.source), folder)

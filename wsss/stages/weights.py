@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wsss.nets.weights import convert, fetch_weights
+from wsss.datasets.fetch import fetch_weights
+from wsss.nets.weights import convert
 from wsss.progress import log
 from wsss.runs.inputs import initial_weights_path, weights_code
 from wsss.runs.record import Recorder
@@ -10,10 +11,16 @@ from wsss.settings.weight_files import weight_file
 
 
 def weights(name: str) -> None:
-    """Write `work/pretrained/<name>.safetensors` and its record; name: `resnet50.imagenet`."""
+    """Write `work/pretrained/<name>.safetensors` and its record; name: `resnet50.imagenet`.
+
+    Weights inside an archive are downloaded only: another command reads them there.
+    """
+    row = weight_file(name)
+    if row and row.member:
+        log.info("%s -> %s", name, fetch_weights(row))
+        return
     path = initial_weights_path(name)
     record = Recorder("weights", {"weights": name}, weights_code())
-    row = weight_file(name)
     file = fetch_weights(row) if row and row.url else None
     package = row.package if row else None
     source = convert(name, path, file, package, row.sha256 or "" if row else "")
