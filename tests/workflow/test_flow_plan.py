@@ -37,13 +37,13 @@ NOTHING: set[str] = set()
 CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     ("drawing", {"draw", "train"} | LOCALIZED, {
         "data.shapes.train": 17, "data.shapes.val": 7, "data.shapes.min_px": 50,
-        "data.shapes.max_px": 66, "data.shapes.seed": 1,
+        "data.shapes.max_px": 66, "data.shapes.seed": 1, "data.shapes.saliency": "elsewhere",
     }),
     ("other data", NOTHING, {
         "data.stamps.root": "elsewhere", "data.stamps.train": 5, "data.stamps.val": 5,
         "data.stamps.size_px": 64, "data.stamps.seed": 3, "data.stamps.backgrounds": "textures", "data.voc12.root": "elsewhere",
         "data.voc12.sbd_masks": "other", "data.voc12.sbd": "elsewhere",
-        "data.voc12.saliency": "elsewhere", "data.coco14.root": "elsewhere",
+        "data.coco14.root": "elsewhere",
         "data.coco14.overlap": "last", "data.coco14.images": "all", "data.coco14.seeds": "small",
         "data.cub.root": "elsewhere",
         "data.csv": {"mine": {"table": "mine.csv"}},
@@ -202,7 +202,7 @@ ELSEWHERE = {
 ELSEWHERE |= {
     f"data.{dataset}.{key}"
     for dataset in ("stamps", "voc12", "coco14", "cub")
-    for key in ("words", "background_words")
+    for key in ("words", "background_words", "saliency")
 }
 ELSEWHERE |= {f"{section}.train.nesterov" for section in TRAININGS}
 # Pictures without labels of pixels alone can be changed so.

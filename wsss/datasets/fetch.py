@@ -24,6 +24,7 @@ from wsss.errors import ConfigError, DatasetError
 from wsss.progress import log, progress
 from wsss.settings import Strict
 from wsss.settings.weight_files import WeightFile
+from wsss.storage.files import replacing
 
 PATH = Path(__file__).with_name("sources.yaml")
 CHUNK = 1 << 20
@@ -136,10 +137,18 @@ def download(source: File, folder: Path) -> Path:
 def fetch_weights(row: WeightFile, folder: Path = PRETRAINED) -> Path:
     """Return the published file of a row with a URL: downloaded if missing, its hash verified.
 
+    A file inside an archive is written beside the archive.
+
     Raises:
         DatasetError: the file cannot be downloaded or has another hash.
     """
-    return download(File(url=str(row.url), sha256=row.sha256, citation=row.source), folder)
+    file = download(File(url=str(row.url), sha256=row.sha256, citation=row.source), folder)
+    if row.member is None:
+        return file
+    path = folder / PurePosixPath(row.member).name
+    with zipfile.ZipFile(file) as packed, replacing(path) as temporary:
+        temporary.write_bytes(packed.read(row.member))
+    return path
 
 
 def _append(source: File, part: Path) -> None:

