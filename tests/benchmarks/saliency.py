@@ -21,6 +21,7 @@ from wsss.refine.saliency import SALIENT
 from wsss.runs.inputs import data_section
 from wsss.runs.run import WORK
 from wsss.runs.saliency import SaliencyMaps
+from wsss.settings.data import saliency_network
 from wsss.settings.resolve import load_params
 from wsss.stages.pseudo import with_maps
 
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--picture", type=Path)
     chosen = parser.parse_args()
-    network = data_section(load_params(chosen.params), chosen.dataset).saliency_network
+    network = saliency_network(data_section(load_params(chosen.params), chosen.dataset))
     index = load_index(WORK / chosen.dataset / "index.json", "train", "train_truth")
     if network:
         index = with_maps(index, [SaliencyMaps(chosen.dataset, network)])

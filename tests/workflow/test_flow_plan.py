@@ -371,12 +371,16 @@ def test_published_weights_of_a_stage_need_the_data_alone(fresh: Checkout) -> No
     ]
 
 
-def test_vectors_of_words_are_made_once_for_all_seeds(fresh: Checkout) -> None:
+def test_vectors_of_words_and_saliency_maps_are_made_once_for_all_seeds(fresh: Checkout) -> None:
     words, toy = (
         {"methods": ["clip_es"], "protocols": [protocol], "seeds": [0, 1]}
         for protocol in ("published", "common")
     )
-    for jobs, count in zip(fresh.dry(words, toy), (1, 0), strict=True):
+    maps = {"data": {"shapes": {"saliency": "u2netp"}}, "pseudo": {"saliency": {"use": True}}}
+    *of_words, of_maps = fresh.dry(words, toy, {**maps, "seeds": [0, 1]})
+    counts = Counter(job.split()[0] for job in of_maps)
+    assert (counts["saliency"], counts["pseudo"]) == (1, 2)
+    for jobs, count in zip(of_words, (1, 0), strict=True):
         rules = Counter(job.split()[0] for job in jobs)
         assert (rules["text"], rules["weights"], rules["train"]) == (count, count, 2)
 

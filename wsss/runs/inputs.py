@@ -12,7 +12,7 @@ from wsss.data.index_parts import PARTS, TRUTH, part_path
 from wsss.runs.fingerprint import fingerprint
 from wsss.runs.run import WORK, PlainSettings, Run, network_settings, stage_kind
 from wsss.settings import ClassifierParams, Params
-from wsss.settings.data import WORDS_KEYS, DatasetParams
+from wsss.settings.data import WORDS_KEYS, DatasetParams, saliency_folder
 from wsss.settings.resolve import DRAWN, RunSettings
 
 # Stage or evaluation -> the parts of the index that it reads; its record and its rule name the same.
@@ -82,7 +82,7 @@ def data_slice(params: Params, dataset: str) -> PlainSettings:
     """Return the settings that the index of `dataset`, and its pictures if drawn, depend on."""
     section = data_section(params, dataset)
     values = dict(section.model_dump(mode="json", exclude=set(WORDS_KEYS)))
-    return {**values, "saliency": section.saliency_folder}  # no index depends on a network's maps
+    return {**values, "saliency": saliency_folder(section)}  # no index depends on a network's maps
 
 
 def data_section(params: Params, dataset: str) -> DatasetParams:

@@ -20,7 +20,7 @@ from wsss.runs.saliency import maps_of
 from wsss.runs.sources import stages_before
 from wsss.runs.texts import texts_of
 from wsss.settings import Params, StampsParams
-from wsss.settings.data import TEXTURES
+from wsss.settings.data import TEXTURES, saliency_folder
 from wsss.settings.weight_files import weight_file
 from wsss.storage.content import file_and_key
 
@@ -194,7 +194,7 @@ def _data(plan: Plan, dataset: str) -> Iterator[MissingFile]:
 def _sources(params: Params, dataset: str) -> Iterator[MissingFile]:
     """Yield the folders and the table that a dataset is read from."""
     data = params.data
-    if folder := data_section(params, dataset).saliency_folder:
+    if folder := saliency_folder(data_section(params, dataset)):
         yield MissingFile(folder, f"Correct {saliency_key(params, dataset)}.")
     section = data.csv.get(dataset)
     if section:

@@ -14,6 +14,7 @@ from wsss.runs.fingerprint import fingerprint
 from wsss.runs.inputs import data_archive, data_section
 from wsss.runs.run import WORK, PlainSettings, Run
 from wsss.settings import Params
+from wsss.settings.data import saliency_network
 from wsss.settings.resolve import DRAWN
 
 
@@ -61,7 +62,7 @@ class SaliencyMaps:
 
 def saliency_maps(run: Run) -> SaliencyMaps | None:
     """Return the maps of a network that the pseudo labels of a run are made with, if there are any."""
-    network = data_section(run.params, run.dataset).saliency_network
+    network = saliency_network(data_section(run.params, run.dataset))
     if not (network and run.settings.pseudo.saliency.use):
         return None
     return SaliencyMaps(run.dataset, network, run.work)

@@ -85,15 +85,15 @@ class DatasetParams(WordsParams):
         "from masks (Qin et al., 2020; docs/saliency.md); empty: none",
     )
 
-    @property
-    def saliency_folder(self) -> str:
-        """The folder of the user's saliency maps; empty without one."""
-        return "" if self.saliency in SALIENCY_NETWORKS else self.saliency
 
-    @property
-    def saliency_network(self) -> str:
-        """The network that makes the saliency maps; empty without one."""
-        return self.saliency if self.saliency in SALIENCY_NETWORKS else ""
+def saliency_folder(params: DatasetParams) -> str:
+    """Return the folder of a user's saliency maps; empty without one."""
+    return "" if params.saliency in SALIENCY_NETWORKS else params.saliency
+
+
+def saliency_network(params: DatasetParams) -> str:
+    """Return the network that makes the saliency maps of a dataset; empty without one."""
+    return params.saliency if params.saliency in SALIENCY_NETWORKS else ""
 
 
 SHARED_KEYS = tuple(DatasetParams.model_fields)  # of all datasets; params.yaml leaves them out

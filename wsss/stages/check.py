@@ -27,6 +27,7 @@ from wsss.progress import progress
 from wsss.runs.inputs import data_archive, data_section, saliency_key
 from wsss.runs.run import WORK
 from wsss.settings import Params
+from wsss.settings.data import saliency_folder
 from wsss.settings.resolve import check_dataset
 
 
@@ -74,7 +75,7 @@ def _problems(params: Params, dataset: str, source: Source) -> Iterator[Problem]
     yield from differences(index)
     yield from _errors(_labels(index))
     yield from _errors(_copies(index))
-    if folder := data_section(params, dataset).saliency_folder:
+    if folder := saliency_folder(data_section(params, dataset)):
         key = saliency_key(params, dataset)
         yield from _errors(with_maps(index, folder, key, RawFiles())[1])
     masked: list[tuple[Entry, NDArray[np.bool_]]] = []

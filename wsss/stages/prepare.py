@@ -27,6 +27,7 @@ from wsss.runs.inputs import (
 from wsss.runs.record import Record, Recorder, read_record
 from wsss.runs.run import WORK
 from wsss.settings import Params
+from wsss.settings.data import saliency_folder
 from wsss.settings.resolve import DRAWN, check_dataset
 from wsss.storage.files import sha256
 
@@ -83,8 +84,9 @@ def _read(params: Params, dataset: str, raw: RawFiles) -> tuple[Index, Sources]:
         make = module.draw if dataset in DRAWN else module.convert
         index = make(settings, dataset, archive, raw)
     sources: Sources = module.sources(settings, index)
-    if not settings.saliency_folder:
+    folder = saliency_folder(settings)
+    if not folder:
         return index, sources
-    index, problems = with_maps(index, settings.saliency_folder, saliency_key(params, dataset), raw)
+    index, problems = with_maps(index, folder, saliency_key(params, dataset), raw)
     stop_at(problems, dataset)
     return index, with_map_files(sources, index)

@@ -23,7 +23,7 @@ from wsss.runs.record import Recorder
 from wsss.runs.run import WORK
 from wsss.runs.saliency import SaliencyMaps, images_read
 from wsss.settings import Params
-from wsss.settings.data import SALIENCY_NETWORKS
+from wsss.settings.data import SALIENCY_NETWORKS, saliency_network
 from wsss.settings.resolve import check_dataset
 from wsss.storage.archive import Writer
 from wsss.storage.files import replacing
@@ -41,7 +41,7 @@ def saliency(params: Params, dataset: str, threads: int = 1) -> None:
         MissingError: onnxruntime is not installed.
     """
     check_dataset(params, dataset)
-    network = data_section(params, dataset).saliency_network
+    network = saliency_network(data_section(params, dataset))
     if not network:
         raise ConfigError(
             f"{saliency_key(params, dataset)} names no network that makes maps. Set it to "
