@@ -176,6 +176,18 @@ def text(
 
 
 @app.command()
+def saliency(
+    dataset: str,
+    threads: Annotated[int, typer.Option(min=1, help="Number of images at a time.")] = 1,
+    params: ParamFiles = None,
+) -> None:
+    """Make the saliency maps of a dataset's training images with the network that its settings name."""
+    from wsss.stages.saliency import saliency as stage
+
+    stage(_params(params), dataset, threads)
+
+
+@app.command()
 def train(
     run: RunName, network: str, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles = None
 ) -> None:
@@ -327,7 +339,7 @@ def verify(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN... | data DATASET... | weights NAME... | text DATASET...]",
+            metavar="[RUN... | data DATASET... | weights NAME... | text DATASET... | saliency DATASET...]",
             help="What to verify; default: everything that the parameters select.",
         ),
     ] = None,

@@ -180,22 +180,6 @@ def test_images_of_the_test_list_have_neither_labels_nor_masks(devkit: Path) -> 
         voc.read(own(devkit), "voc12")
 
 
-def test_saliency_maps_belong_to_training_images_and_have_their_size(devkit: Path) -> None:
-    maps = made_datasets.saliency(devkit.parent / "saliency")
-    params = own(devkit, saliency=str(maps))
-    index = voc.read(params, "voc12")
-    assert {entry.name: entry.saliency for entry in index.images} == {
-        name: f"{maps}/{name}.png" if split != "val" else None
-        for name, (split, *_) in made_datasets.DEVKIT.items()
-    }
-    mask(maps / "2007_000001.png", 1, size=(24, 30))
-    with pytest.raises(DatasetError, match="2007_000001.png is 30 x 24 px, its image 24 x 24"):
-        voc.read(params, "voc12")
-    (maps / "2007_000001.png").unlink()
-    with pytest.raises(DatasetError, match=r"data.voc12.saliency to ''"):
-        voc.read(params, "voc12")
-
-
 def test_masks_without_void_are_refused_as_ground_truth(devkit: Path) -> None:
     for name in ("2007_000001", "2007_000002"):
         mask(devkit / "SegmentationClass" / f"{name}.png", 8)

@@ -50,7 +50,7 @@ def test_missing_initial_weights_are_asked_for_in_one_line(tmp_path: Path) -> No
     with pytest.raises(
         MissingError, match="resnet38.imagenet.pth is missing, and no command can fetch it"
     ) as caught:
-        convert("resnet38.imagenet", tmp_path / "resnet38.imagenet.safetensors", None, None, "")
+        convert("resnet38.imagenet", tmp_path / "resnet38.imagenet.safetensors", None, None)
     assert "\n" not in str(caught.value)
 
 

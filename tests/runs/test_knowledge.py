@@ -48,6 +48,17 @@ def test_extra_knowledge_of_the_methods(run: str, what: str, expected: str) -> N
     assert extra(name, what) == expected
 
 
+def test_maps_of_a_network_are_saliency_trained_on_masks() -> None:
+    data = {"voc12": {"saliency": "u2netp"}}
+    name, words = "voc12/pcsformer/published/s0", "saliency trained on masks"
+    assert extra(name, "walk", data=data) == "none"
+    assert extra(name, "pseudo", data=data) == words
+    assert extra(name, "segmentation", data=data) == f"COCO masks, {words}"
+    unused = {"pseudo": {"saliency": {"use": False}}}
+    assert extra("voc12/cam/common/s0", "pseudo", data=data, **unused) == "none"
+    assert knowledge.is_more_than_labels(words)
+
+
 @pytest.mark.parametrize("method", method_spec.methods())
 def test_no_published_method_begins_with_unknown_weights(method: str, work: Path) -> None:
     if method_spec.spec(method).published:

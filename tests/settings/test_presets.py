@@ -1,11 +1,16 @@
 """The presets at full and at toy size fit the single-stage methods under both protocols."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from wsss.runs.inputs import initial_weights
+from wsss.runs.run import planned_runs
 from wsss.settings.base import merge
 from wsss.settings.resolve import RunSettings, read_yaml, resolve_settings, validate_params
+from wsss.settings.weight_files import weight_files
+from wsss.storage.plain_yaml import parse
 
 ROOT = Path(__file__).parent.parent.parent
 FAMILY = ("toco", "seco", "cpdgl")
@@ -22,6 +27,18 @@ def test_every_preset_has_results_of_its_own() -> None:
     folders = {path.stem: read_yaml(path)["results"] for path in (ROOT / "params").glob("*.yaml")}
     assert folders == {name: f"results/{name}" for name in folders}
     assert {"voc12", "coco14", "stamps", "embedded", "smoke", "cub"} <= set(folders)
+
+
+def test_a_line_of_the_preset_stamps_puts_lite2_beside_lite0() -> None:
+    text = (ROOT / "params/stamps.yaml").read_text(encoding="utf-8")
+    [line] = re.findall(r"^# +(variants: .*)", text, re.MULTILINE)
+    raw = merge(read_yaml(ROOT / "params.yaml"), {**parse(text), **parse(line)})
+    runs = {run.method: run for run in planned_runs(validate_params(raw))}
+    for method, network in {"cam": "lite0", "cam-lite2": "lite2"}.items():
+        for stage in ("classifier", "affinity", "segmenter"):
+            [name] = initial_weights(runs[method].settings, stage).values()
+            assert name == f"tf_efficientnet_{network}.imagenet"
+            assert weight_files()[name].fetched
 
 
 @pytest.mark.parametrize("method", FAMILY)

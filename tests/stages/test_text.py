@@ -17,7 +17,7 @@ from wsss.methods.base import build_method
 from wsss.runs.inputs import data_slice
 from wsss.runs.run import Run
 from wsss.runs.texts import TextVectors, text_vectors, texts_of
-from wsss.runs.verification import text_mismatches
+from wsss.runs.verification import shared_mismatches
 from wsss.settings import Params
 from wsss.settings.networks import TEXT_TOWERS
 from wsss.settings.resolve import validate_params
@@ -170,10 +170,10 @@ def test_open_clip_turns_words_into_vectors(
     assert torch.allclose(tensors["classes"][1], expected, atol=1e-6)
     assert tensors["background"].shape == (25, 64)
     assert about["source"].startswith("both.pt sha256:")
-    assert list(text_mismatches(vectors)) == []
+    assert list(shared_mismatches(vectors)) == []
     train(toy_words, "clip")  # finds them
     checkpoint.save(vectors.path, tensors, {"classes": []})
-    assert "is not the file that" in next(text_mismatches(vectors))
+    assert "is not the file that" in next(shared_mismatches(vectors))
 
 
 def test_without_hub_and_file_the_message_names_both(

@@ -38,13 +38,13 @@ NOTHING: set[str] = set()
 CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     ("drawing", {"draw", "train"} | LOCALIZED, {
         "data.shapes.train": 17, "data.shapes.val": 7, "data.shapes.min_px": 50,
-        "data.shapes.max_px": 66, "data.shapes.seed": 1,
+        "data.shapes.max_px": 66, "data.shapes.seed": 1, "data.shapes.saliency": "elsewhere",
     }),
     ("other data", NOTHING, {
         "data.stamps.root": "elsewhere", "data.stamps.train": 5, "data.stamps.val": 5,
         "data.stamps.size_px": 64, "data.stamps.seed": 3, "data.stamps.backgrounds": "textures", "data.voc12.root": "elsewhere",
         "data.voc12.sbd_masks": "other", "data.voc12.sbd": "elsewhere",
-        "data.voc12.saliency": "elsewhere", "data.coco14.root": "elsewhere",
+        "data.coco14.root": "elsewhere",
         "data.coco14.overlap": "last", "data.coco14.images": "all", "data.coco14.seeds": "small",
         "data.cub.root": "elsewhere",
         "data.csv": {"mine": {"table": "mine.csv"}},
@@ -204,7 +204,7 @@ ELSEWHERE = {
 ELSEWHERE |= {
     f"data.{dataset}.{key}"
     for dataset in ("stamps", "voc12", "coco14", "cub")
-    for key in ("words", "background_words")
+    for key in ("words", "background_words", "saliency")
 }
 ELSEWHERE |= {f"{section}.train.nesterov" for section in TRAININGS}
 # Pictures without labels of pixels alone can be changed so.
@@ -377,12 +377,16 @@ def test_published_weights_of_a_stage_need_the_data_alone(fresh: Checkout) -> No
     ]
 
 
-def test_vectors_of_words_are_made_once_for_all_seeds(fresh: Checkout) -> None:
+def test_vectors_of_words_and_saliency_maps_are_made_once_for_all_seeds(fresh: Checkout) -> None:
     words, toy = (
         {"methods": ["clip_es"], "protocols": [protocol], "seeds": [0, 1]}
         for protocol in ("published", "common")
     )
-    for jobs, count in zip(fresh.dry(words, toy), (1, 0), strict=True):
+    maps = {"data": {"shapes": {"saliency": "u2netp"}}, "pseudo": {"saliency": {"use": True}}}
+    *of_words, of_maps = fresh.dry(words, toy, {**maps, "seeds": [0, 1]})
+    counts = Counter(job.split()[0] for job in of_maps)
+    assert (counts["saliency"], counts["pseudo"]) == (1, 2)
+    for jobs, count in zip(of_words, (1, 0), strict=True):
         rules = Counter(job.split()[0] for job in jobs)
         assert (rules["text"], rules["weights"], rules["train"]) == (count, count, 2)
 

@@ -1,4 +1,4 @@
-# Datasets and initial weights. Checkouts can share the results of `draw` and `weights` (--cache);
+# Datasets, what runs share beside them, and initial weights. Checkouts can share the results of `draw` and `weights` (--cache);
 # Snakemake forbids a benchmark for such rules. Raw files are no inputs: the Snakefile compares them.
 
 INDEX = {
@@ -96,6 +96,29 @@ rule text:
     shell:
         "python -m wsss text {wildcards.dataset} {wildcards.text} "
         "2>&1 | tell {log} '{wildcards.dataset} text'"
+
+
+rule saliency:
+    input:
+        flow.saliency_images,
+    output:
+        maps="work/{dataset}/saliency-{saliency}.zip",
+        record="work/{dataset}/saliency-{saliency}.json",
+    log:
+        "logs/{dataset}/saliency-{saliency}.log",
+    benchmark:
+        "benchmarks/{dataset}/saliency-{saliency}.tsv"
+    conda:
+        "../../envs/wsss.yaml"
+    threads: 4
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        runtime=growing(workflow, 240),
+    params:
+        code=flow.saliency_code,
+    shell:
+        "python -m wsss saliency {wildcards.dataset} --threads {threads} "
+        "2>&1 | tell {log} '{wildcards.dataset} saliency'"
 
 
 rule weights:

@@ -206,6 +206,7 @@ rule pseudo:
         maps=flow.maps,
         thresholds=flow.thresholds("pseudo"),
         regions=flow.regions,
+        saliency=flow.saliency,
     output:
         archive=f"work/{RUN}/pseudo.zip",
         record=f"work/{RUN}/pseudo.json",

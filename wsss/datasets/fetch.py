@@ -23,11 +23,14 @@ from pydantic import PositiveInt
 from wsss.errors import ConfigError, DatasetError
 from wsss.progress import log, progress
 from wsss.settings import Strict
+from wsss.settings.weight_files import WeightFile
+from wsss.storage.files import replacing
 
 PATH = Path(__file__).with_name("sources.yaml")
 CHUNK = 1 << 20
 TIMEOUT_S = 60
 OFFLINE = "WSSS_OFFLINE"
+PRETRAINED = Path("data/pretrained")  # where published files of weights are kept
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError)
 
 
@@ -128,6 +131,23 @@ def download(source: File, folder: Path) -> Path:
             part.unlink()  # complete but wrong: resuming cannot help
         raise
     part.replace(path)
+    return path
+
+
+def fetch_weights(row: WeightFile, folder: Path = PRETRAINED) -> Path:
+    """Return the published file of a row with a URL: downloaded if missing, its hash verified.
+
+    A file inside an archive is written beside the archive.
+
+    Raises:
+        DatasetError: the file cannot be downloaded or has another hash.
+    """
+    file = download(File(url=str(row.url), sha256=row.sha256, citation=row.source), folder)
+    if row.member is None:
+        return file
+    path = folder / PurePosixPath(row.member).name
+    with zipfile.ZipFile(file) as packed, replacing(path) as temporary:
+        temporary.write_bytes(packed.read(row.member))
     return path
 
 

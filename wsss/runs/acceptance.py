@@ -18,13 +18,13 @@ from wsss.runs.inputs import data_code, initial_weights, initial_weights_path, w
 from wsss.runs.origin import commit
 from wsss.runs.record import Acceptance, Record, read_record
 from wsss.runs.run import Run
+from wsss.runs.shared import KINDS, shared_files
 from wsss.runs.sources import stages_before
 from wsss.runs.staleness import LISTED, code_change, data_differences, differences
-from wsss.runs.texts import text_code, texts_of
 from wsss.storage.files import read_json, write_json
 
 NOTED = Path(".snakemake/wsss/accepted.json")
-DATA, WEIGHTS, TEXT = "data", "weights", "text"
+DATA, WEIGHTS = "data", "weights"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _record_paths(run: Run) -> dict[str, Path]:
     paths = {
         DATA: run.work / run.dataset / "data.json",
         **{f"{WEIGHTS} {name}": path.with_suffix(".json") for name, path in files.items()},
-        **{f"{TEXT} {text.digest}": text.record for text in texts_of([run])},
+        **{f"{file.kind} {file.name}": file.record for file in shared_files([run])},
         **{stage: run.path(f"{stage}.json") for stage in run.stages()},
     }
     return {name: path for name, path in paths.items() if path.is_file()}
@@ -89,8 +89,9 @@ def _code(run: Run, name: str) -> str:
     """Return the fingerprint of the present code behind a record; it takes a second or more."""
     if name == DATA:
         return data_code(run.dataset)
-    if name.startswith(f"{TEXT} "):
-        return text_code()
+    for file in shared_files([run]):
+        if name == f"{file.kind} {file.name}":
+            return file.code()
     return weights_code() if name.startswith(f"{WEIGHTS} ") else run.code(name)
 
 
@@ -151,7 +152,7 @@ def acceptances(run: Run, stage: str) -> dict[str, tuple[Acceptance, ...]]:
     return {
         name: record.accepted
         for name, path in _record_paths(run).items()
-        if name in names or name.startswith((f"{WEIGHTS} ", f"{TEXT} "))
+        if name in names or name.startswith(tuple(f"{kind} " for kind in (WEIGHTS, *KINDS)))
         if (record := read_record(path, Record)).accepted
     }
 

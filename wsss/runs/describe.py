@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from wsss.runs import chain, knowledge
 from wsss.runs.evaluation import Description
-from wsss.runs.inputs import initial_weights_path
+from wsss.runs.inputs import data_section, initial_weights_path
 from wsss.runs.knowledge import Knowledge
 from wsss.runs.record import RecordModel, read_record
 from wsss.runs.run import Run, network_settings
+from wsss.settings.data import saliency_network
 from wsss.settings.networks import ClassifierParams, NetParams
 from wsss.storage.content import file_and_key
 
@@ -73,7 +74,9 @@ def _maps_used(run: Run, what: str) -> list[str]:
     if run.spec.learns_masks or what not in ("pseudo", "segmentation"):
         return []
     params = run.settings.pseudo
-    uses = {knowledge.SALIENCY: params.saliency.use, knowledge.REGIONS: params.regions is not None}
+    network = saliency_network(data_section(run.params, run.dataset))
+    saliency = knowledge.SALIENCY_NETWORK if network else knowledge.SALIENCY
+    uses = {saliency: params.saliency.use, knowledge.REGIONS: params.regions is not None}
     return [words for words, is_used in uses.items() if is_used]
 
 

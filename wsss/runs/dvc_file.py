@@ -23,7 +23,7 @@ from wsss.runs.artifacts import (
 from wsss.runs.imported_files import imported_manifest
 from wsss.runs.inputs import dataset_outputs, manifest_path
 from wsss.runs.run import Run, planned_runs
-from wsss.runs.texts import texts_of
+from wsss.runs.shared import shared_files
 from wsss.settings import Params
 from wsss.settings.resolve import load_params, with_presets
 from wsss.storage.files import write_text
@@ -57,7 +57,7 @@ def dvc_text(files: Sequence[Path]) -> str:
             "pipeline": _pipeline(params, runs, files, options),
             **dict(_data_stages(params, runs, options)),
             **dict(_weights_stages(runs)),
-            **dict(_text_stages(runs, options)),
+            **dict(_shared_stages(runs, options)),
             **{_name(run): _run_stage(run, options) for run in runs},
         },
         "artifacts": dict(entry for run in runs for entry in _artifacts(run)),
@@ -125,7 +125,7 @@ def _pipeline(params: Params, runs: Sequence[Run], files: Sequence[Path], option
     more = "".join(f" {file}" for file in files[1:])
     records = [data_record_path(dataset) for dataset in datasets_of(runs)]
     records += [weights_files(name)[1] for name in weights_names(runs)]
-    records += [text.record for text in texts_of(runs)]
+    records += [file.record for file in shared_files(runs)]
     records += [_last_record(run) for run in runs]
     folder = Path(params.results)
     return {
@@ -168,10 +168,11 @@ def _weights_stages(runs: Sequence[Run]) -> Iterator[tuple[str, Stage]]:
         yield f"weights-{name.replace('.', '-')}", stage
 
 
-def _text_stages(runs: Sequence[Run], options: str) -> Iterator[tuple[str, Stage]]:
-    for text in texts_of(runs):
-        command = f"wsss verify text {text.dataset}{options}"
-        yield f"text-{text.dataset}-{text.digest}", _verified(command, text.record, [text.path])
+def _shared_stages(runs: Sequence[Run], options: str) -> Iterator[tuple[str, Stage]]:
+    for file in shared_files(runs):
+        command = f"wsss verify {file.kind} {file.dataset}{options}"
+        stage = _verified(command, file.record, [file.path])
+        yield f"{file.kind}-{file.dataset}-{file.name}", stage
 
 
 def _run_stage(run: Run, options: str) -> Stage:

@@ -34,9 +34,11 @@ from wsss.runs.inputs import (
 )
 from wsss.runs.outputs import results_inputs
 from wsss.runs.run import SCORED_ARTIFACT, WORK, PlainSettings, Run, planned_runs, scored_artifact
+from wsss.runs.saliency import SaliencyMaps, images_read, maps_of
 from wsss.runs.staleness import stale
 from wsss.runs.texts import text_code, text_vectors, texts_of
 from wsss.settings import history, method_spec
+from wsss.settings.data import SALIENCY_NETWORKS
 from wsss.settings.layers import Layer
 from wsss.settings.resolve import BUILT_IN, expanded, layers_text, read_layers, validate_layers
 from wsss.storage.content import file_and_key
@@ -58,6 +60,7 @@ class Wildcards(Protocol):
     maps: str
     weights: str
     text: str
+    saliency: str
 
 
 Paths = Callable[[Wildcards], list[str]]
@@ -146,6 +149,7 @@ class Flow:
             "maps": "|".join(["cam", *(f"cam-{name}" for name in earlier), "walk"]),
             "weights": "[^/]+",
             "text": "[0-9a-f]{12}",
+            "saliency": "|".join(SALIENCY_NETWORKS),
         }
 
     def importing(self, stage: str) -> str:
@@ -281,6 +285,19 @@ class Flow:
         """Return the fingerprint of the code that makes vectors of words."""
         path = WORK / wildcards.dataset / f"text-{wildcards.text}.json"
         return noted_code(path, text_code())
+
+    def saliency(self, wildcards: Wildcards) -> list[str]:
+        """Return the saliency maps of a network that pseudo labels are made with, if there are any."""
+        return [maps.path.as_posix() for maps in maps_of([self.run(wildcards)], ["pseudo"])]
+
+    def saliency_images(self, wildcards: Wildcards) -> list[str]:
+        """Return the files that the saliency maps of a dataset are made from."""
+        return [path.as_posix() for path in images_read(self.params, wildcards.dataset)]
+
+    def saliency_code(self, wildcards: Wildcards) -> str:
+        """Return the fingerprint of the code that makes saliency maps."""
+        maps = SaliencyMaps(wildcards.dataset, wildcards.saliency)
+        return noted_code(maps.record, maps.code())
 
     def initial_file(self, stage: str) -> Paths:
         """Return the function that names the file of weights that affinity or segmenter starts from.

@@ -12,7 +12,7 @@ from wsss.data.index_parts import PARTS, TRUTH, part_path
 from wsss.runs.fingerprint import fingerprint
 from wsss.runs.run import WORK, PlainSettings, Run, network_settings, stage_kind
 from wsss.settings import ClassifierParams, Params
-from wsss.settings.data import WORDS_KEYS, WordsParams
+from wsss.settings.data import WORDS_KEYS, DatasetParams, saliency_folder
 from wsss.settings.resolve import DRAWN, RunSettings
 
 # Stage or evaluation -> the parts of the index that it reads; its record and its rule name the same.
@@ -81,13 +81,19 @@ def manifest_path(dataset: str) -> Path:
 def data_slice(params: Params, dataset: str) -> PlainSettings:
     """Return the settings that the index of `dataset`, and its pictures if drawn, depend on."""
     section = data_section(params, dataset)
-    return dict(section.model_dump(mode="json", exclude=set(WORDS_KEYS)))
+    values = dict(section.model_dump(mode="json", exclude=set(WORDS_KEYS)))
+    return {**values, "saliency": saliency_folder(section)}  # no index depends on a network's maps
 
 
-def data_section(params: Params, dataset: str) -> WordsParams:
+def data_section(params: Params, dataset: str) -> DatasetParams:
     """Return the settings of a dataset."""
     section = params.data.csv.get(dataset) or getattr(params.data, dataset)
-    return cast("WordsParams", section)
+    return cast("DatasetParams", section)
+
+
+def saliency_key(params: Params, dataset: str) -> str:
+    """Return the key of the setting that says where the saliency maps of a dataset come from."""
+    return f"data.{'csv.' if dataset in params.data.csv else ''}{dataset}.saliency"
 
 
 def data_reader(dataset: str) -> str:

@@ -15,6 +15,7 @@ NONE = "none"
 UNKNOWN = "unknown"
 TRUE_MASKS = "true masks"
 SALIENCY = "saliency maps"
+SALIENCY_NETWORK = "saliency trained on masks"
 REGIONS = "masks of regions"
 
 

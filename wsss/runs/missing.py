@@ -14,12 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from wsss.runs.inputs import initial_weights, initial_weights_path
+from wsss.runs.inputs import data_section, initial_weights, initial_weights_path, saliency_key
 from wsss.runs.run import RUN_PATTERN, WORK, Run, network_settings, planned_runs
+from wsss.runs.saliency import maps_of
 from wsss.runs.sources import stages_before
 from wsss.runs.texts import texts_of
 from wsss.settings import Params, StampsParams
-from wsss.settings.data import TEXTURES
+from wsss.settings.data import TEXTURES, saliency_folder
 from wsss.settings.weight_files import weight_file
 from wsss.storage.content import file_and_key
 
@@ -101,7 +102,8 @@ def missing_files(plan: Plan) -> list[MissingFile]:
         users |= {file: {} for file in _data(plan, dataset)}
     for run in plan.runs.values():
         for stage in plan.unfinished(run):
-            for file in (*_weights(run, stage), *_imported(run, stage), *_texts(run, stage)):
+            shared = (*_texts(run, stage), *_saliency(run, stage))
+            for file in (*_weights(run, stage), *_imported(run, stage), *shared):
                 users.setdefault(file, {})[run.method, run.protocol] = None
     return [
         MissingFile(file.path, file.advice, file.blocks, tuple(methods))
@@ -147,6 +149,29 @@ def _texts(run: Run, stage: str) -> Iterator[MissingFile]:
             )
 
 
+def _saliency(run: Run, stage: str) -> Iterator[MissingFile]:
+    """Yield the maps of a network that a stage reads, if they are absent and cannot be made here."""
+    for maps in maps_of([run], [stage]):
+        if maps.path.is_file():
+            continue
+        if find_spec("onnxruntime") is None:
+            yield MissingFile(
+                str(maps.path),
+                "Install the extra `onnx` (onnxruntime), or bring the archive and its record from a machine "
+                f"where `wsss saliency {maps.dataset}` has made it.",
+            )
+        yield from _undownloaded(maps.network)
+
+
+def _undownloaded(name: str) -> Iterator[MissingFile]:
+    """Yield a listed file that has an address, if it is absent and downloads are forbidden."""
+    listed = weight_file(name)
+    if listed and listed.url and os.environ.get(OFFLINE) == "1":
+        path = DOWNLOADS / Path(listed.url).name
+        if not path.is_file():
+            yield MissingFile(str(path), f"Fetch {listed.url} on a machine with a network.")
+
+
 def _initial(name: str) -> Iterator[MissingFile]:
     """Yield the published file of initial weights that no command can fetch, if it is absent."""
     listed = weight_file(name)
@@ -154,10 +179,7 @@ def _initial(name: str) -> Iterator[MissingFile]:
         return
     if listed.file and not Path(listed.file).is_file():
         yield MissingFile(listed.file, listed.instruction)
-    if listed.url and os.environ.get(OFFLINE) == "1":
-        path = DOWNLOADS / Path(listed.url).name
-        if not path.is_file():
-            yield MissingFile(str(path), f"Fetch {listed.url} on a machine with a network.")
+    yield from _undownloaded(name)
 
 
 def _data(plan: Plan, dataset: str) -> Iterator[MissingFile]:
@@ -172,6 +194,8 @@ def _data(plan: Plan, dataset: str) -> Iterator[MissingFile]:
 def _sources(params: Params, dataset: str) -> Iterator[MissingFile]:
     """Yield the folders and the table that a dataset is read from."""
     data = params.data
+    if folder := saliency_folder(data_section(params, dataset)):
+        yield MissingFile(folder, f"Correct {saliency_key(params, dataset)}.")
     section = data.csv.get(dataset)
     if section:
         yield MissingFile(section.table, f"Correct data.csv.{dataset}.table.", blocks=True)
@@ -182,11 +206,6 @@ def _sources(params: Params, dataset: str) -> Iterator[MissingFile]:
         "voc12": [
             MissingFile(data.voc12.root, f"{fetched}root."),
             *([MissingFile(data.voc12.sbd, f"{fetched}sbd.")] if data.voc12.sbd else []),
-            *(
-                [MissingFile(data.voc12.saliency, "Correct data.voc12.saliency.")]
-                if data.voc12.saliency
-                else []
-            ),
         ],
         "coco14": [MissingFile(data.coco14.root, f"{fetched}root.")],
         "cub": [MissingFile(data.cub.root, f"{fetched}root.")],

@@ -24,7 +24,7 @@ from wsss.runs.inputs import (
 )
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import WORK, Run, scored_artifact, stage_kind
-from wsss.runs.texts import texts_of
+from wsss.runs.shared import SharedFile, shared_files
 from wsss.settings import Params
 
 LISTED = 12  # differences named in one message
@@ -103,7 +103,7 @@ def stale(*runs: Run) -> set[Path]:
 def _stale(run: Run) -> set[Path]:
     paths = {run.path(f"{stage}.json") for stage in run.stages()}
     paths |= {_data_path(run.dataset), *_weights_records(run, run.stages())}
-    paths |= {text.record for text in texts_of([run])}
+    paths |= {file.record for file in shared_files([run])}
     damaged = {path for path in paths if path.is_file() and not _is_readable(path)}
     if damaged or not _data_path(run.dataset).is_file():
         return damaged  # whatever depends on the missing or damaged record is made again anyway
@@ -186,6 +186,9 @@ def changes(was: object, now: object, key: str = "") -> Iterator[tuple[str, obje
 def _broken_chain(run: Run, finished: Mapping[str, Record], partly: bool) -> Iterator[Difference]:
     """Yield every input that changed after it was read, and every input that is not recorded."""
     written = _written(run, finished, partly)
+    for file in shared_files([run], finished):
+        if file.record.is_file():
+            yield from _read_before(file, written)
     for stage, record in finished.items():
         path = run.path(f"{stage}.json")
         for name, checksum in record.inputs.items():
@@ -199,6 +202,15 @@ def _broken_chain(run: Run, finished: Mapping[str, Record], partly: bool) -> Ite
             yield Difference(path, text)
 
 
+def _read_before(file: SharedFile, written: Mapping[str, tuple[str, str]]) -> Iterator[Difference]:
+    """Yield every input of a shared file that changed after it was read. written: of `_written`."""
+    for name, checksum in read_record(file.record, Record).inputs.items():
+        maker, output = written.get(name, ("", checksum))
+        if output != checksum:
+            text = f"{file.dataset} {file.kind}: it read another {name} than {maker} has written"
+            yield Difference(file.record, text)
+
+
 def _written(run: Run, finished: Mapping[str, Record], partly: bool) -> dict[str, tuple[str, str]]:
     """Return (the stage that wrote it, checksum) of every file, by path."""
     sources = {}
@@ -207,9 +219,9 @@ def _written(run: Run, finished: Mapping[str, Record], partly: bool) -> dict[str
     for path in _weights_records(run, finished):
         if path.is_file() or not partly:
             sources[f"weights {path.stem}"] = read_record(path, Record)
-    for text in texts_of([run], finished):
-        if text.record.is_file() or not partly:
-            sources[f"{run.dataset} text"] = read_record(text.record, Record)
+    for file in shared_files([run], finished):
+        if file.record.is_file() or not partly:
+            sources[f"{run.dataset} {file.kind}"] = read_record(file.record, Record)
     sources |= {f"{run} {stage}": record for stage, record in finished.items()}
     return {
         path: (maker, checksum)
@@ -227,7 +239,7 @@ def _weights_records(run: Run, stages: Collection[str]) -> list[Path]:
 
 def _needed(run: Run, stage: str) -> set[str]:
     """Return files that a stage must have read: parts of the index, and the archive that is scored."""
-    files = [*index_files(run, stage), *(text.path for text in texts_of([run], [stage]))]
+    files = [*index_files(run, stage), *(file.path for file in shared_files([run], [stage]))]
     if stage.startswith("eval/"):
         scored = scored_artifact(stage.removeprefix("eval/"))
         files.append(run.path(f"{scored}.zip"))

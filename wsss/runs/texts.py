@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 from wsss.errors import ConfigError
 from wsss.runs.fingerprint import fingerprint
@@ -25,6 +25,8 @@ class TextVectors:
 
     tower: its name in open_clip. words: pairs of a class and its words. work: the folder of all datasets.
     """
+
+    kind: ClassVar[str] = "text"
 
     dataset: str
     tower: str
@@ -50,6 +52,11 @@ class TextVectors:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
+    def name(self) -> str:
+        """What tells the file from others of the dataset."""
+        return self.digest
+
+    @property
     def path(self) -> Path:
         """The file of the vectors."""
         return self.work / self.dataset / f"text-{self.digest}.safetensors"
@@ -58,6 +65,10 @@ class TextVectors:
     def record(self) -> Path:
         """The record of the file."""
         return self.path.with_suffix(".json")
+
+    def code(self) -> str:
+        """Return the fingerprint of the code that makes the file."""
+        return text_code()
 
 
 def text_vectors(run: Run, network: str) -> TextVectors | None:

@@ -21,6 +21,7 @@ from wsss.runs.artifacts import (
 from wsss.runs.inputs import dataset_outputs, weights_code
 from wsss.runs.record import Record, read_record
 from wsss.runs.run import WORK, Run, planned_runs
+from wsss.runs.shared import KINDS, SharedFile, shared_files
 from wsss.runs.staleness import (
     changes,
     code_change,
@@ -28,7 +29,6 @@ from wsss.runs.staleness import (
     dataset_differences,
     differences,
 )
-from wsss.runs.texts import TextVectors, text_code, texts_of
 from wsss.settings import Params
 from wsss.settings.resolve import check_dataset
 from wsss.storage.files import sha256
@@ -37,8 +37,8 @@ from wsss.storage.files import sha256
 def named_mismatches(params: Params, names: Sequence[str]) -> Iterator[str]:
     """Yield a line for each mismatch of what is named.
 
-    names: RUN..., `data` DATASET..., `weights` NAME... or `text` DATASET...; none stand for everything that
-    the settings select.
+    names: RUN..., `data` DATASET..., `weights` NAME..., `text` DATASET... or `saliency` DATASET...; none
+    stand for everything that the settings select.
     """
     if not names:
         yield from plan_mismatches(params)
@@ -49,10 +49,10 @@ def named_mismatches(params: Params, names: Sequence[str]) -> Iterator[str]:
     elif names[0] == "weights":
         for name in names[1:] or weights_names(planned_runs(params)):
             yield from weights_mismatches(name)
-    elif names[0] == "text":
-        for text in texts_of(planned_runs(params)):
-            if text.dataset in names[1:] or len(names) == 1:
-                yield from text_mismatches(text)
+    elif names[0] in KINDS:
+        for file in shared_files(planned_runs(params)):
+            if file.kind == names[0] and (file.dataset in names[1:] or len(names) == 1):
+                yield from shared_mismatches(file)
     else:
         for run in [Run.parse(name, params) for name in names]:
             yield from run_mismatches(run)
@@ -68,8 +68,8 @@ def plan_mismatches(params: Params) -> Iterator[str]:
         lines |= dict.fromkeys(data_mismatches(params, dataset))
     for name in weights_names(runs):
         lines |= dict.fromkeys(weights_mismatches(name))
-    for text in texts_of(runs):
-        lines |= dict.fromkeys(text_mismatches(text))
+    for file in shared_files(runs):
+        lines |= dict.fromkeys(shared_mismatches(file))
     for run in runs:
         lines |= dict.fromkeys(run_mismatches(run))
     yield from lines
@@ -101,18 +101,22 @@ def weights_mismatches(name: str) -> Iterator[str]:
     yield from _files(record, record_path, [path])
 
 
-def text_mismatches(text: TextVectors) -> Iterator[str]:
-    """Yield a line for each mismatch of the vectors of a dataset's words."""
+def shared_mismatches(file: SharedFile) -> Iterator[str]:
+    """Yield a line for each mismatch of a file that all runs on a dataset share."""
     try:
-        record = read_record(text.record, Record)
+        record = read_record(file.record, Record)
     except MissingError as error:
         yield str(error)
         return
-    for key, was, now in changes(record.params, text.settings):
-        yield f"{text.dataset} text: {key} was {was}, is {now}"
-    if not record.is_of(text_code()):
-        yield f"{text.dataset} text: {code_change(record, text_code())}"
-    yield from _files(record, text.record, [text.path])
+    title, code = f"{file.dataset} {file.kind}", file.code()
+    for key, was, now in changes(record.params, file.settings):
+        yield f"{title}: {key} was {was}, is {now}"
+    if not record.is_of(code):
+        yield f"{title}: {code_change(record, code)}"
+    for name, checksum in record.inputs.items():
+        if Path(name).is_file() and sha256(Path(name)) != checksum:
+            yield f"{title}: it read another {name} than the present one"
+    yield from _files(record, file.record, [file.path])
 
 
 def run_mismatches(run: Run) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from wsss.runs.inputs import initial_weights
 from wsss.runs.run import network_settings, planned_runs
 from wsss.settings import presets
+from wsss.settings.data import SALIENCY_NETWORKS
 from wsss.settings.resolve import load_params
 from wsss.settings.weight_files import WeightFile, weight_files
 from wsss.storage.files import write_text
@@ -114,9 +115,11 @@ def _in_words(methods: Mapping[str, set[str]]) -> str:
 
 
 def _needed(name: str, users: Mapping[str, str]) -> str:
-    """Return the methods that need a file, or the segmenter presets that name it."""
+    """Return the methods that need a file, or the setting or segmenter presets that name it."""
     if name in users:
         return users[name]
+    if name in SALIENCY_NETWORKS:
+        return f"`data.DATASET.saliency: {name}`"
     named = [
         f"segmenter preset `{preset}`"
         for preset, content in presets.segmenters().items()

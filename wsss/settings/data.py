@@ -72,9 +72,34 @@ class WordsParams(Strict):
 
 
 WORDS_KEYS = tuple(WordsParams.model_fields)  # no index depends on them
+SALIENCY_NETWORKS = ("u2netp",)  # networks that `wsss saliency` runs
 
 
-class ShapesParams(WordsParams):
+class DatasetParams(WordsParams):
+    """What all datasets have: words for their classes, and perhaps saliency maps."""
+
+    saliency: str = Field(
+        "",
+        description="saliency maps of the training images, for pseudo.saliency: a folder with one grey PNG "
+        "per image, NAME.png; or u2netp: maps that `wsss saliency` makes with U²-Netp, which has learned "
+        "from masks (Qin et al., 2020; docs/saliency.md); empty: none",
+    )
+
+
+def saliency_folder(params: DatasetParams) -> str:
+    """Return the folder of a user's saliency maps; empty without one."""
+    return "" if params.saliency in SALIENCY_NETWORKS else params.saliency
+
+
+def saliency_network(params: DatasetParams) -> str:
+    """Return the network that makes the saliency maps of a dataset; empty without one."""
+    return params.saliency if params.saliency in SALIENCY_NETWORKS else ""
+
+
+SHARED_KEYS = tuple(DatasetParams.model_fields)  # of all datasets; params.yaml leaves them out
+
+
+class ShapesParams(DatasetParams):
     """Images drawn by the package: parts on shared bodies, constant contexts, exact masks."""
 
     train: PositiveInt = Field(320, description="number of training images")
@@ -97,7 +122,7 @@ class ShapesParams(WordsParams):
 TEXTURES = "textures"
 
 
-class StampsParams(WordsParams):
+class StampsParams(DatasetParams):
     """Photographs with alpha masks from Debian's tuxpaint-stamps-default before photographs of scenes."""
 
     root: str = Field("/usr/share/tuxpaint/stamps", description="folder that holds the stamps")
@@ -117,7 +142,7 @@ class StampsParams(WordsParams):
     seed: int = Field(0, description="seed of the composition, independent of the seed of a run")
 
 
-class VocParams(WordsParams):
+class VocParams(DatasetParams):
     """PASCAL VOC 2012, with the augmented training set of SBD if its masks are present."""
 
     words: dict[str, str] = Field(VOC_WORDS, description=WORDS)
@@ -135,14 +160,9 @@ class VocParams(WordsParams):
         description="folder `dataset` of the SBD download (train.txt, val.txt, cls/), from which the "
         "augmented training set is read instead of sbd_masks; empty: do not read SBD",
     )
-    saliency: str = Field(
-        "",
-        description="folder with one grey PNG per training image, for methods that use saliency maps "
-        "(PCSformer); empty: none",
-    )
 
 
-class CocoParams(WordsParams):
+class CocoParams(DatasetParams):
     """MS COCO 2014 with its 80 object classes; masks are painted from the annotated objects."""
 
     words: dict[str, str] = Field(COCO_WORDS, description=WORDS)
@@ -171,13 +191,13 @@ class CocoParams(WordsParams):
     )
 
 
-class CubParams(WordsParams):
+class CubParams(DatasetParams):
     """CUB-200-2011: one bird per image, with a box; its test images are the split `val`."""
 
     root: str = Field("data/CUB_200_2011", description="folder that holds images.txt and images")
 
 
-class CsvParams(WordsParams):
+class CsvParams(DatasetParams):
     """Your own images, listed in a CSV file with one row per image."""
 
     table: str = Field(

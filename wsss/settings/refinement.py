@@ -205,7 +205,7 @@ class SaliencyParams(Strict):
     use: bool = Field(
         False,
         description="keep labels only where attention and saliency agree; every training image needs a "
-        "saliency map, as in data.voc12.saliency",
+        "saliency map, see data.DATASET.saliency",
     )
     wrap_negative: bool = Field(
         False, description="as published, treat negative scores of a CAM as strong attention"

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from wsss.settings import method_spec, presets
 from wsss.settings.base import RawSettings
-from wsss.settings.data import WORDS_KEYS
+from wsss.settings.data import SHARED_KEYS
 from wsss.settings.params import Params
 from wsss.storage.files import write_text
 
@@ -76,7 +76,7 @@ USUAL = (
 
 def is_usual(key: str) -> bool:
     """Return whether a key stands in params.yaml, or is a section with such keys."""
-    if key.startswith("data.") and key.rpartition(".")[2] in WORDS_KEYS:
+    if key.startswith("data.") and key.rpartition(".")[2] in SHARED_KEYS:
         return False
     return any(key == usual or _below(key, usual) or _below(usual, key) for usual in USUAL)
 

@@ -32,11 +32,17 @@ class WeightFile(Strict):
     sha256: str | None = Field(None, description="hash, or its first digits")
     md5: str | None = None
     url: str | None = None
+    member: str | None = Field(
+        None, description="path inside the archive at the address, if it is one"
+    )
     package: str | None = None
     hub: str | None = Field(None, description="name in timm's hub")
     file: str | None = Field(None, description="path where the user has to put it")
     pages: tuple[str, ...] = Field((), description="addresses where its authors offer it")
     advice: str = ""
+    in_order: bool = Field(
+        False, description="whether its tensors are timm's, in timm's order, under other names"
+    )
     whole: bool = Field(False, description="whether it replaces a training, as a `checkpoint`")
 
     @property

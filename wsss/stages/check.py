@@ -16,15 +16,18 @@ from wsss.data.index_parts import TRAINING
 from wsss.data.labelmap import IGNORE, misfits
 from wsss.data.numbering import masks_of
 from wsss.data.problems import Causes, Problem, Severity, index_problems, summary
+from wsss.data.raw_files import RawFiles
 from wsss.datasets import coco, cub, user_table, voc
 from wsss.datasets.drawn import stamps
 from wsss.datasets.facts import differences, is_public
 from wsss.datasets.label_names import label_problems
+from wsss.datasets.saliency_maps import with_maps
 from wsss.errors import WsssError, one_line
 from wsss.progress import progress
-from wsss.runs.inputs import data_archive
+from wsss.runs.inputs import data_archive, data_section, saliency_key
 from wsss.runs.run import WORK
 from wsss.settings import Params
+from wsss.settings.data import saliency_folder
 from wsss.settings.resolve import check_dataset
 
 
@@ -72,6 +75,9 @@ def _problems(params: Params, dataset: str, source: Source) -> Iterator[Problem]
     yield from differences(index)
     yield from _errors(_labels(index))
     yield from _errors(_copies(index))
+    if folder := saliency_folder(data_section(params, dataset)):
+        key = saliency_key(params, dataset)
+        yield from _errors(with_maps(index, folder, key, RawFiles())[1])
     masked: list[tuple[Entry, NDArray[np.bool_]]] = []
     causes = Causes()
     for entry in progress(index.images, f"checking {dataset}", len(index.images)):

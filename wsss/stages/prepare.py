@@ -11,19 +11,23 @@ from wsss.data.manifest import Manifest, Sources, save_manifest
 from wsss.data.problems import errors, index_problems, stop_at, summary
 from wsss.data.raw_files import RawFiles
 from wsss.datasets.facts import differences, is_public
+from wsss.datasets.saliency_maps import with_map_files, with_maps
 from wsss.errors import MissingError
 from wsss.progress import log
 from wsss.runs.inputs import (
     data_archive,
     data_code,
     data_reader,
+    data_section,
     data_slice,
     dataset_outputs,
     manifest_path,
+    saliency_key,
 )
 from wsss.runs.record import Record, Recorder, read_record
 from wsss.runs.run import WORK
 from wsss.settings import Params
+from wsss.settings.data import saliency_folder
 from wsss.settings.resolve import DRAWN, check_dataset
 from wsss.storage.files import sha256
 
@@ -72,7 +76,7 @@ def _read(params: Params, dataset: str, raw: RawFiles) -> tuple[Index, Sources]:
     The reader is imported by name, so that the fingerprint of a dataset covers its own reader alone.
     """
     module = importlib.import_module(f"wsss.datasets.{data_reader(dataset)}")
-    settings = params.data.csv.get(dataset) or getattr(params.data, dataset)
+    settings = data_section(params, dataset)
     archive = data_archive(params, dataset)
     if archive is None:
         index: Index = module.read(settings, dataset, raw)
@@ -80,4 +84,9 @@ def _read(params: Params, dataset: str, raw: RawFiles) -> tuple[Index, Sources]:
         make = module.draw if dataset in DRAWN else module.convert
         index = make(settings, dataset, archive, raw)
     sources: Sources = module.sources(settings, index)
-    return index, sources
+    folder = saliency_folder(settings)
+    if not folder:
+        return index, sources
+    index, problems = with_maps(index, folder, saliency_key(params, dataset), raw)
+    stop_at(problems, dataset)
+    return index, with_map_files(sources, index)

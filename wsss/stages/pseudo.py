@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,21 @@ from numpy.typing import NDArray
 from wsss.data import labelmap
 from wsss.data.images import load_entry, load_saliency
 from wsss.data.index import Entry, Index, load_index
+from wsss.data.index_parts import TRAINING
 from wsss.datasets.unlisted import missing_labels
-from wsss.errors import DatasetError
+from wsss.errors import DatasetError, MissingError, StaleError
 from wsss.machine.accelerator import crf_device, device_name
 from wsss.progress import progress
 from wsss.refine import crf
 from wsss.refine.regions import check_regions, load_regions, region_files, snap
 from wsss.refine.saliency import attention_image, keep_agreed
 from wsss.runs.calibration import pseudo_params
-from wsss.runs.inputs import index_parts
+from wsss.runs.inputs import index_parts, saliency_key
 from wsss.runs.record import recorder
 from wsss.runs.run import Run
+from wsss.runs.saliency import SaliencyMaps, maps_of
 from wsss.runs.sources import source_files, verify_sources
+from wsss.runs.verification import shared_mismatches
 from wsss.scores.metrics import seed
 from wsss.settings import PseudoParams, SaliencyParams
 from wsss.storage import archive
@@ -43,10 +46,11 @@ def pseudo(run: Run, processes: int = 1) -> None:
     params = pseudo_params(run)
     device = crf_device(run.settings.crf.device) if params.crf != "none" else None
     crf.check_installed(params.crf, device)
-    index = load_index(run.index, *index_parts(run, "pseudo"))
+    shared = maps_of([run], ["pseudo"])
+    index = with_maps(load_index(run.index, *index_parts(run, "pseudo")), shared)
     target = run.path("pseudo.zip")
     entries, maps = index.training(), run.path(f"{params.source}.zip")
-    check_saliency(entries, params.saliency)
+    check_saliency(run, entries)
     regions = regions_read(entries, params)
     record = recorder(run, "pseudo", device_name(device))
     results = pseudo_labels(run, index, maps, processes, device)
@@ -55,7 +59,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
             writer.add(f"{image.name}.png", labelmap.encode(image.after[0]))
             if params.crf != "none":
                 writer.add(archive.before_crf(image.name), labelmap.encode(image.before[0]))
-    inputs = [*source_files(run, "pseudo"), *regions]
+    inputs = [*source_files(run, "pseudo"), *regions, *(maps.path for maps in shared)]
     record.write(run.path("pseudo.json"), inputs, [target])
 
 
@@ -68,14 +72,40 @@ def regions_read(entries: list[Entry], params: PseudoParams) -> list[Path]:
     return region_files(Path(params.regions), names)
 
 
-def check_saliency(entries: list[Entry], params: SaliencyParams) -> None:
+def with_maps(index: Index, shared: Iterable[SaliencyMaps]) -> Index:
+    """Return an index whose training images have the maps of a network.
+
+    Raises:
+        MissingError: there are no maps.
+        StaleError: they are not those of the present images, or another file.
+    """
+    for maps in shared:
+        command = (
+            f"Run `wsss saliency {maps.dataset}`, or `snakemake --cores 1 --force {maps.path}`."
+        )
+        if not maps.path.is_file():
+            raise MissingError(f"{maps.path} is missing. {command}")
+        for mismatch in shared_mismatches(maps):
+            raise StaleError(f"{mismatch}. {command}")
+        images = (
+            dataclasses.replace(entry, saliency=maps.map_of(entry.name))
+            if entry.split in TRAINING
+            else entry
+            for entry in index.images
+        )
+        index = dataclasses.replace(index, images=tuple(images))
+    return index
+
+
+def check_saliency(run: Run, entries: list[Entry]) -> None:
     """Raise a `DatasetError` if saliency is used and images have no saliency map."""
-    missing = [entry.name for entry in entries if not entry.saliency] if params.use else []
+    is_used = run.settings.pseudo.saliency.use
+    missing = [entry.name for entry in entries if not entry.saliency] if is_used else []
     if missing:
         raise DatasetError(
             f"{len(missing)} of {len(entries)} training images have no saliency map (the first is "
-            f"{missing[0]}). Set data.voc12.saliency to a folder with them, or "
-            "pseudo.saliency.use: false."
+            f"{missing[0]}). Set {saliency_key(run.params, run.dataset)} to a folder with them or to "
+            "u2netp, or pseudo.saliency.use: false."
         )
 
 
