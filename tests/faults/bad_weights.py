@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from wsss.storage import checkpoint
 from wsss.storage.archive import pack_arrays
 
 State = dict[str, Tensor]
@@ -218,3 +219,34 @@ BAD_OURS = [
     Weights("a class more", headed('{"classes": ["a", "b", "c"]}'), OTHER),
     Weights("absent", lambda path, _: path.unlink(), "segmenter.safetensors is missing."),
 ]
+
+Vectors = dict[str, Tensor]
+NAMES = ("frog", "newt")  # the classes of a pond
+UNFIT = "where 2 vectors of classes and those of backgrounds have 64 finite numbers each. Run `wsss text"
+OTHERS = "is of other classes than the dataset has. Run `wsss text ponds`"
+
+
+def vectored(
+    change: Callable[[Vectors], Vectors], names: tuple[str, ...] = NAMES
+) -> Callable[[Path, State], object]:
+    """Return what saves vectors of words after a change. names: of the classes, for the header."""
+    return lambda path, vectors: checkpoint.save(path, change(vectors), {"classes": names})
+
+
+BAD_VECTORS = [
+    Weights("other words", vectored(dict, ("cat", "dog")), OTHERS),
+    Weights("another order", vectored(dict, ("newt", "frog")), OTHERS),
+    Weights("another tower", vectored(lambda v: {k: x[:, :32] for k, x in v.items()}), UNFIT),
+    Weights("a class more", vectored(lambda v: {**v, "classes": torch.ones(3, 64)}), UNFIT),
+    Weights("without backgrounds", vectored(lambda v: {"classes": v["classes"]}), UNFIT),
+    Weights("no background", vectored(lambda v: {**v, "background": torch.ones(0, 64)}), UNFIT),
+    Weights("further vectors", vectored(lambda v: {**v, "x": torch.ones(2, 64)}), UNFIT),
+    Weights("three axes", vectored(lambda v: {k: x[None] for k, x in v.items()}), UNFIT),
+    Weights("no numbers", vectored(lambda v: {**v, "classes": torch.full((2, 64), torch.nan)}), UNFIT),
+    Weights("integers", vectored(lambda v: {**v, "classes": torch.ones(2, 64, dtype=torch.int64)}), UNFIT),
+    Weights("half", spoilt(lambda c: c[: len(c) // 2], True), "is damaged. Run `wsss text ponds`"),
+    Weights("a pickle", torched(lambda v: {**v, "x": Harmful()}), "is damaged. Run `wsss text ponds`"),
+    Weights("empty", written(b""), "is damaged. Run `wsss text ponds`"),
+    Weights("a folder", lambda path, _: path.mkdir(), "is missing. Run `wsss text ponds`"),
+    Weights("a pipe", lambda path, _: os.mkfifo(path), "is missing. Run `wsss text ponds`"),
+]  # fmt: skip

@@ -11,38 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from checkout import ONE_THREAD, RUN, Checkout
+from checkout import ONE_THREAD, Checkout
+from studies import Study
 
-NAME = RUN.removeprefix("work/")
-SETTINGS = {
-    "methods": ["cam"],
-    "classifier": {"train": {"epochs": 20, "save_seconds": 1}},
-    "segmenter": {"train": {"epochs": 4, "save_seconds": 1}},
-}
-# In the order of the pipeline.
-STAGES: dict[str, list[str]] = {
-    "data": ["data", "prepare", "shapes"],
-    "train": ["train", NAME, "classifier"],
-    "cam": ["cam", NAME, "--shard", "1-of-1"],
-    "gather": ["gather", NAME, "cam"],
-    "calibrate": ["calibrate", NAME, "cam"],
-    "score": ["evaluate", NAME, "seed"],
-    "crf": ["confident", NAME, "--processes", "2"],
-    "affinity": ["affinity", NAME],
-    "walk": ["walk", NAME, "--shard", "1-of-1"],
-    "gather walk": ["gather", NAME, "walk"],
-    "calibrate walk": ["calibrate", NAME, "walk"],
-    "score walk": ["evaluate", NAME, "walk"],
-    "pseudo": ["pseudo", NAME],
-    "score pseudo": ["evaluate", NAME, "pseudo"],
-    "segment": ["segmenter", NAME],
-    "masks": ["masks", NAME, "--shard", "1-of-1"],
-    "gather masks": ["gather", NAME, "masks"],
-    "score masks": ["evaluate", NAME, "segmentation"],
-    "table": ["table"],
-}
-KINDS = ("train", "cam", "crf", "walk", "segment", "table")  # one of each, before any twice
-OTHERS = ("data", "affinity", "pseudo", "masks", "score", "gather", "calibrate")
 HEAD_KINDS = ("head", "head alone")
 MADE = ("work", "results")
 PATIENCE_S = 900.0
@@ -54,43 +25,44 @@ class Outcome:
     """One kill: of what, when, and what was found wrong afterwards."""
 
     kind: str
-    after_s: float
+    moment: str
     faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         verdict = "; ".join(self.faults) or "same bytes after the rerun"
-        return f"{self.kind} killed after {self.after_s:.2f} s: {verdict}"
+        return f"{self.kind} killed {self.moment}: {verdict}"
 
 
 @dataclass
 class Whole:
     """An undisturbed run: what there was before each stage and after the last, and how long it took."""
 
+    study: Study
     checkout: Checkout
     before: dict[str, Path]
     seconds: dict[str, float]
     loading_s: float
 
 
-def command(kind: str) -> list[str]:
+def command(study: Study, kind: str) -> list[str]:
     """Return the command of a stage, on one thread as in a run: two add in another order."""
-    return ["env", "OMP_NUM_THREADS=1", sys.executable, "-m", "wsss", *STAGES[kind]]
+    return ["env", "OMP_NUM_THREADS=1", sys.executable, "-m", "wsss", *study.stages[kind]]
 
 
-def whole(checkout: Checkout, snapshots: Path) -> Whole:
+def whole(study: Study, checkout: Checkout, snapshots: Path) -> Whole:
     """Run every stage by hand and keep what there was before each."""
-    checkout.set(SETTINGS)
+    checkout.set(study.settings)
     before, seconds = {}, {}
     began = time.monotonic()
     checkout.call(sys.executable, "-c", "import wsss.stages.segmenter, wsss.stages.pseudo")
     loading = time.monotonic() - began
-    for number, kind in enumerate(STAGES):
+    for number, kind in enumerate(study.stages):
         before[kind] = snapshots / f"{number:02d}"
         keep(checkout.folder, before[kind])
         began = time.monotonic()
-        checkout.call(*command(kind))
+        checkout.call(*command(study, kind))
         seconds[kind] = time.monotonic() - began
-    return Whole(checkout, before, seconds, loading)
+    return Whole(study, checkout, before, seconds, loading)
 
 
 def keep(source: Path, target: Path) -> None:
@@ -112,6 +84,11 @@ def killed(process: psutil.Popen, after_s: float, group: bool = True) -> bool:
     return False
 
 
+def said_after(seconds: float) -> str:
+    """Return a moment in words."""
+    return f"after {seconds:.2f} s"
+
+
 def moment(seconds: float, loading: float, chance: random.Random) -> float:
     """Return when to kill: mostly after the libraries are loaded, where the work is."""
     working = chance.random() < 0.8
@@ -123,15 +100,15 @@ def kill_stage(done: Whole, trial: Checkout, kind: str, chance: random.Random) -
     for _ in range(TRIES):
         keep(done.before[kind], trial.folder)
         after, began = moment(done.seconds[kind], done.loading_s, chance), time.monotonic()
-        with trial.running(*command(kind)) as process:
+        with trial.running(*command(done.study, kind)) as process:
             if killed(process, after):
                 break
         done.seconds[kind] = time.monotonic() - began  # the machine has become faster
     else:
-        return Outcome(kind, after, ["it always ended before the kill"])
-    outcome = Outcome(kind, after)
+        return Outcome(kind, said_after(after), ["it always ended before the kill"])
+    outcome = Outcome(kind, said_after(after))
     outcome.faults += halves(trial.folder, done.before[kind], snapshot_after(done, kind))
-    again = trial.call(*command(kind), status=None)
+    again = trial.call(*command(done.study, kind), status=None)
     if again.returncode:
         outcome.faults.append(f"the rerun failed: {again.stderr[-300:]}")
     outcome.faults += differences(snapshot_after(done, kind), trial.folder)
@@ -140,7 +117,7 @@ def kill_stage(done: Whole, trial: Checkout, kind: str, chance: random.Random) -
 
 def snapshot_after(done: Whole, kind: str) -> Path:
     """Return where there is what was made up to and with a stage."""
-    kinds = list(STAGES)
+    kinds = list(done.study.stages)
     number = kinds.index(kind) + 1
     return done.before[kinds[number]] if number < len(kinds) else done.checkout.folder
 
@@ -192,7 +169,7 @@ def kill_heads(
         with trial.running(*resumed(trial)) as process:
             is_killed = killed(process, after, group=kind == "head")
         if is_killed:
-            outcomes.append(Outcome(kind, after))
+            outcomes.append(Outcome(kind, said_after(after)))
         else:  # the machine has become faster: once more, with less time between two kills
             forget(trial)
             share /= 2

@@ -1,4 +1,4 @@
-"""Try all faults and print one summary: kills, bad inputs, cases of properties.
+"""Try all faults and print one summary, by kind: kills, bad inputs, cases of properties.
 
 python tests/faults/run.py [options of campaign.py]
 """
@@ -8,24 +8,41 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SUMMARY = (
-    "kills survived/tried: {survived}/{kills}\n"
-    "bad inputs answered/tried: {answered}/{inputs}\n"
-    "property cases run: {drawn}"
-)
+Counts = Mapping[str, tuple[int, int]]  # of each kind: how many went well, how many were tried
 
 
-def counted(command: list[str]) -> tuple[int, dict[str, int]]:
+def counted(command: list[str]) -> tuple[int, dict[str, Any]]:
     """Run a command that writes its counts to the file WSSS_FAULTS; return its status and these."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "counts.json")
         environment = {**os.environ, "WSSS_FAULTS": str(path), "WSSS_ALL": "1"}
         done = subprocess.run(command, env=environment, cwd=HERE.parents[1], check=False)
-        counts: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
+        counts: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return done.returncode, counts
+
+
+def shares(what: str, counts: Counts) -> str:
+    """Return a line with the counts of all kinds together, and then of each."""
+    good, tried = (sum(pair[place] for pair in counts.values()) for place in (0, 1))
+    kinds = ", ".join(f"{kind} {part}/{whole}" for kind, (part, whole) in counts.items())
+    return f"{what}: {good}/{tried}" + (f" ({kinds})" if kinds else "")
+
+
+def summary(kills: Counts, inputs: Counts, drawn: Mapping[str, int]) -> str:
+    """Return the three lines of the summary. drawn: cases of properties, by kind."""
+    kinds = ", ".join(f"{kind} {count}" for kind, count in drawn.items())
+    return "\n".join(
+        (
+            shares("kills survived/tried", kills),
+            shares("bad inputs answered/tried", inputs),
+            f"property cases run: {sum(drawn.values())}" + (f" ({kinds})" if kinds else ""),
+        )
+    )
 
 
 def main() -> int:
@@ -33,8 +50,7 @@ def main() -> int:
     pytest = [sys.executable, "-m", "pytest", "-q", "tests/faults"]
     tests, counts = counted([*pytest, "--deselect", "tests/faults/test_campaign.py"])
     kills, more = counted([sys.executable, str(HERE / "campaign.py"), *sys.argv[1:]])
-    unknown = dict.fromkeys(("survived", "kills", "answered", "inputs", "drawn"), 0)
-    print(SUMMARY.format(**{**unknown, **counts, **more}))
+    print(summary(more.get("kills", {}), counts.get("inputs", {}), counts.get("drawn", {})))
     return int(tests != 0 or kills != 0)
 
 

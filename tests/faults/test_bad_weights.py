@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from answer import program, wsss
-from bad_weights import BAD, BAD_OURS, TRACE, USED, Harmful, Weights
+from bad_weights import BAD, BAD_OURS, BAD_VECTORS, TRACE, USED, Harmful, Weights
 from pond import PARAMS, RUN
 
 from wsss.methods.base import build_method
 from wsss.runs.run import Run
+from wsss.runs.texts import text_vectors
+from wsss.settings.networks import TEXT_TOWERS
 from wsss.settings.resolve import load_params
 from wsss.storage import checkpoint
 
@@ -92,6 +94,29 @@ def test_a_resume_state_of_another_form_costs_time_and_not_the_run(
     answer = wsss("segmenter", RUN)
     answer.accepts()
     assert "training starts again" in answer.err
+
+
+WORDS_RUN = "ponds/clip_es/common/s0"
+WORDS = (
+    "overrides: {it: {method: clip_es, set: {networks: {clip: {hyper_parameters: {text: words}}}}}}"
+)
+
+
+@pytest.mark.parametrize("case", BAD_VECTORS, ids=name_of)
+def test_vectors_of_words_that_do_not_fit_are_named(
+    case: Weights, ponds: Path, tried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TEXT_TOWERS, "clip_toy", "toy-clip")
+    settings = PARAMS.replace("[supervised]", "[clip_es]")
+    (ponds / "params.yaml").write_text(f"{settings}{WORDS}\n")
+    vectors = text_vectors(Run.parse(WORDS_RUN, load_params([Path("params.yaml")])), "clip")
+    assert vectors is not None
+    case.make(vectors.path, {"classes": torch.eye(2, 64), "background": torch.eye(6, 64)})
+    answer = wsss("train", WORDS_RUN, "clip")
+    answer.refuses(case.said)
+    assert str(vectors.path) in answer.err
+    assert not Path(TRACE).exists()
+    assert not Path("work", WORDS_RUN, "clip.safetensors").exists()
 
 
 def test_the_traps_of_these_tests_would_go_off(ponds: Path) -> None:

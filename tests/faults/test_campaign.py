@@ -1,20 +1,68 @@
 """A short campaign of kills: one of each kind of stage, and the head."""
 
+import random
 from pathlib import Path
 
 import pytest
-from campaign import campaign, plan
-from kills import HEAD_KINDS, KINDS, OTHERS, halves
+from campaign import by_kind, campaign, plan
+from deaths import deaths
+from errands import ERRANDS, TEXT
+from kills import HEAD_KINDS, Outcome, halves
+from run import summary
+from studies import LONG, SHORT, Study
+
+from wsss.storage.files import write_text
 
 
-def test_a_campaign_kills_each_kind_before_any_twice() -> None:
-    stages, heads = plan(7)
-    assert set(stages) == set(KINDS)
-    assert heads == ["head"]
-    stages, heads = plan(36)
-    assert len(stages) + len(heads) == 36
-    assert set(stages) == {*KINDS, *OTHERS}
+@pytest.mark.parametrize(("study", "kills"), [(SHORT, 36), (LONG, 42)], ids=["short", "long"])
+def test_a_campaign_kills_each_kind_before_any_twice(study: Study, kills: int) -> None:
+    stages, heads = plan(study, round(len(study.first) * 1.2))
+    assert set(stages) == set(study.first)
+    assert set(heads) <= set(HEAD_KINDS)
+    stages, heads = plan(study, kills)
+    assert len(stages) + len(heads) == kills
+    assert set(stages) == {*study.first, *study.others}
+    assert set(stages) <= set(study.stages)
     assert set(heads) == set(HEAD_KINDS)
+
+
+def straight() -> int:
+    """Write two files as nothing in the package should."""
+    Path("x.txt").write_text("new")
+    Path("y.txt").write_text("new")
+    return 0
+
+
+def whole_or_absent() -> int:
+    """Write two files as the package does."""
+    write_text(Path("x.txt"), "newer")
+    write_text(Path("y.txt"), "newer")
+    return 0
+
+
+def test_a_death_between_two_changes_of_files_is_noticed(tmp_path: Path) -> None:
+    folder, chance = tmp_path / "folder", random.Random(0)  # noqa: S311  # moments, no secrets
+    folder.mkdir()
+    (folder / "x.txt").write_text("old")
+    lines = [outcome.faults for outcome in deaths(straight, "w", "straight", folder, 99, chance)]
+    assert lines == [["x.txt is neither old nor new"], ["y.txt is neither old nor new"]]
+    outcomes = list(deaths(whole_or_absent, "w", "whole", folder, 99, chance))
+    assert len(outcomes) >= 6
+    assert [str(outcome) for outcome in outcomes if outcome.faults] == []
+
+
+def test_every_command_of_an_errand_is_counted_as_something() -> None:
+    kinds = {errand.kind for errand in [*ERRANDS, *TEXT]} - {""}
+    assert {"imports", "exports", "frozen affinities", "frozen CLIP", "text", "predict"} <= kinds
+
+
+def test_the_summary_says_what_was_tried_by_kind() -> None:
+    outcomes = [Outcome("train", "a"), Outcome("train", "b", ["x is missing"]), Outcome("cam", "c")]
+    assert summary(by_kind(outcomes), {"images": (3, 3)}, {"readers": 7, "files": 1}) == (
+        "kills survived/tried: 2/3 (train 1/2, cam 1/1)\n"
+        "bad inputs answered/tried: 3/3 (images 3/3)\n"
+        "property cases run: 8 (readers 7, files 1)"
+    )
 
 
 def test_a_half_written_file_is_found(tmp_path: Path) -> None:
@@ -28,6 +76,6 @@ def test_a_half_written_file_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_short_campaign_is_survived(tmp_path: Path) -> None:
-    outcomes = list(campaign(tmp_path, 7, seed=0))
+    outcomes = list(campaign(SHORT, tmp_path, 7, seed=0))
     assert [str(outcome) for outcome in outcomes if outcome.faults] == []
     assert len(outcomes) == 7

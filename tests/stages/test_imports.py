@@ -308,7 +308,7 @@ def test_names_are_checked_with_one_line(bring: Import, named: Index) -> None:
 def test_shapes_and_ranges_are_checked_and_mended(bring: Import, named: Index) -> None:
     run = bring(cam="npy")
     write_psa(run, named, Path("npy"), scale=3)
-    wsss("import", RUN).refuses("24 images have scores outside [0, 1] or no numbers")
+    wsss("import", RUN).refuses("24 images have scores outside [0, 1]")
     scaled = bring(cam="npy", normalise="max")
     list(import_files(scaled))
     assert CamReader(scaled.path("cam.zip"))["train000"].full().max() == 1

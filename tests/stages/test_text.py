@@ -1,12 +1,13 @@
 """Vectors of a dataset's words: made once by a text tower, given to networks, checked by their records."""
 
-import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from made_clip import NAME, toy_tower
 
 from wsss.data.index import Index, save_index
 from wsss.datasets import coco, voc
@@ -93,6 +94,8 @@ def test_words_of_no_class_and_words_without_a_text_tower_are_refused() -> None:
     with pytest.raises(ConfigError, match="words of voc12 name a class 'bird' that it does not"):
         class_words(vectors, ("cat", "dog"))
     assert "sky" not in background_words(vectors, ("sky", "dog"))
+    with pytest.raises(ConfigError, match="data: voc12 has no background_words"):
+        background_words(replace(vectors, background_words=("sky",)), ("sky", "dog"))
     run = Run.parse("shapes/clip_es/common/s0", validate_params(WORDS))
     with pytest.raises(ConfigError, match="text is words, but clip_toy knows no words. Set it to"):
         text_vectors(run, "clip")
@@ -139,32 +142,15 @@ def test_without_open_clip_the_message_names_the_extra(
         text(Params(), "shapes")
 
 
-def test_open_clip_turns_words_into_vectors(
-    toy_words: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_open_clip_turns_words_into_vectors(toy_words: Run, work: Path) -> None:
     open_clip = pytest.importorskip("open_clip")
-    towers = {
-        "embed_dim": 64,
-        "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-        "text_cfg": {
-            "context_length": 77,
-            "vocab_size": 49408,
-            "width": 64,
-            "heads": 2,
-            "layers": 2,
-        },
-    }
-    Path("toy-clip.json").write_text(json.dumps(towers))
-    open_clip.add_model_config(Path("toy-clip.json"))
-    torch.manual_seed(0)
-    net = open_clip.create_model("toy-clip").eval()
-    torch.save(net.state_dict(), "both.pt")
-    monkeypatch.setenv("WSSS_CLIP", "both.pt")
-    text(toy_words.params, "shapes")
+    with toy_tower(work) as file:
+        text(toy_words.params, "shapes")
     (vectors,) = texts_of([toy_words])
     tensors, about = checkpoint.load(vectors.path)
-    tokens = open_clip.get_tokenizer("toy-clip")(["a clean origami green."])
+    net = open_clip.create_model(NAME).eval()
+    net.load_state_dict(torch.load(file))
+    tokens = open_clip.get_tokenizer(NAME)(["a clean origami green."])
     with torch.inference_mode():
         expected = F.normalize(net.encode_text(tokens), dim=1)[0]
     assert torch.allclose(tensors["classes"][1], expected, atol=1e-6)

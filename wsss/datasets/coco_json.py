@@ -23,7 +23,7 @@ import numpy as np
 from wsss.data.index import is_file_name
 from wsss.datasets.coco_shapes import Faults, fault, is_whole, shape_fault
 from wsss.errors import DatasetError
-from wsss.storage.content import stand_in_at
+from wsss.storage.content import refuse_pipe, stand_in_at
 from wsss.storage.files import storing
 
 Element = Mapping[str, Any]  # an entry of a list of the file, as parsed
@@ -120,6 +120,7 @@ class Instances:
 
     def _elements(self, section: str) -> Iterator[Element]:
         """Yield the elements of a list of the file, one in memory at a time."""
+        refuse_pipe(self.path)
         with self.path.open("rb") as file:
             for element in ijson.items(ShallowFile(file), f"{section}.item", use_float=True):
                 if not isinstance(element, dict):

@@ -69,9 +69,9 @@ def scan(params: CubParams, dataset: str, raw: RawFiles | None = None) -> tuple[
 def _table(path: Path) -> dict[str, list[str]]:
     """Return the table as image id -> values, in the order of its lines."""
     try:
-        text = path.read_text(encoding="utf-8")
         if kind := stand_in_at(path):
             raise DatasetError(f"{path} is {kind}.")
+        text = path.read_text(encoding="utf-8")
         rows = [line.split() for line in text.splitlines() if line]
         return {row[0]: row[1:] for row in rows}
     except (OSError, UnicodeDecodeError, IndexError):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from wsss.errors import DatasetError
-from wsss.storage.content import stand_in
+from wsss.storage.content import refuse_pipe, stand_in
 
 NAME = re.compile(r"[\w.+-]+")
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -19,6 +19,7 @@ def read_names(path: Path, advice: str) -> list[str]:
         DatasetError: the file is missing, or holds something else than names.
     """
     try:
+        refuse_pipe(path)
         content = path.read_bytes()
         text = content.decode()
     except (OSError, UnicodeDecodeError):

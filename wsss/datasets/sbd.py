@@ -14,6 +14,8 @@ from scipy.io.matlab import MatReadError
 
 from wsss.datasets.name_list import read_names
 from wsss.errors import DatasetError
+from wsss.storage.archive import BROKEN, UNREADABLE
+from wsss.storage.content import refuse_pipe
 
 LISTS = ("train.txt", "val.txt")
 
@@ -39,8 +41,9 @@ def load_mask(folder: Path, name: str) -> NDArray[np.uint8]:
     """Return the label mask (H, W) of an image, values 0 to 20; SBD has no void label."""
     path = path_of(folder, name)
     try:
+        refuse_pipe(path)
         labels = np.asarray(loadmat(path)["GTcls"]["Segmentation"][0, 0])
-    except (OSError, MatReadError, KeyError, ValueError, TypeError, IndexError) as error:
+    except (*BROKEN, *UNREADABLE, MatReadError, IndexError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(
             f"{path} holds no GTcls.Segmentation ({reason}). Unpack benchmark.tgz of SBD again."

@@ -11,7 +11,7 @@ from wsss.errors import ConfigError
 from wsss.progress import progress
 from wsss.runs.run import Run, stage_kind
 from wsss.storage.cam_archive import Cam, CamReader, pack
-from wsss.storage.files import replacing
+from wsss.storage.files import replacing, write_bytes
 
 STYLES = ("psa", "irn", "npz")
 
@@ -37,8 +37,7 @@ def cams(run: Run, style: str = "psa", target: Path | None = None, what: str = "
     )
     for name in progress(reader, "export"):
         if style == "npz":
-            with replacing(path / f"{name}.npz") as temporary:
-                temporary.write_bytes(pack(reader[name]))
+            write_bytes(path / f"{name}.npz", pack(reader[name]))
             continue
         content = (_psa if style == "psa" else _irn)(reader[name])
         with replacing(path / f"{name}.npy") as temporary, temporary.open("wb") as file:

@@ -23,7 +23,7 @@ from wsss.runs.run import Run
 from wsss.scores.metrics import erode, seed
 from wsss.storage.archive import Reader
 from wsss.storage.cam_archive import unpack
-from wsss.storage.files import write_json, write_text
+from wsss.storage.files import write_bytes, write_json, write_text
 
 # Seeds and pseudo labels of training images; predictions of validation images.
 KINDS = ("seed", "pseudo", "masks", "decode")
@@ -35,7 +35,7 @@ def pngs(run: Run, what: str = "pseudo", target: Path | None = None) -> Path:
     path = target or run.results / f"png-{_stem(run, what)}"
     index = load_index(run.index)
     for entry, labels in progress(_made(run, index, what), "export"):
-        _save(path / f"{entry.name}.png", labelmap.encode(labels))
+        write_bytes(path / f"{entry.name}.png", labelmap.encode(labels))
     return path
 
 

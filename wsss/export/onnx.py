@@ -23,7 +23,7 @@ from wsss.nets.deeplab import build_deeplab, resize
 from wsss.progress import log
 from wsss.runs.run import Run
 from wsss.storage import checkpoint
-from wsss.storage.files import replacing
+from wsss.storage.files import write_bytes
 
 OPSET = 18  # the oldest opset that torch's exporter writes without conversion
 EXAMPLE = (2, 3, 96, 128)  # shape for tracing a graph with free batch, height and width
@@ -80,8 +80,7 @@ def onnx(run: Run, target: Path | None = None) -> Path:
     for key, value in _metadata(run, classes, shape).items():
         model.metadata_props.add(key=key, value=value)
     library.checker.check_model(model)
-    with replacing(path) as temporary:
-        temporary.write_bytes(model.SerializeToString())
+    write_bytes(path, model.SerializeToString())
     return path
 
 

@@ -15,6 +15,7 @@ from wsss.data.problems import shortened
 from wsss.errors import DatasetError, one_line
 from wsss.progress import log
 from wsss.settings.resolve import closest
+from wsss.storage.content import refuse_pipe
 
 SEPARATOR = ";"  # between two labels in a cell, as in a dataset's table
 
@@ -138,6 +139,7 @@ def _numbers(names: Sequence[str], classes: Sequence[str], where: str) -> list[i
 def _table(path: Path) -> Mapping[str, str]:
     """Return the cell `labels` of each row, by the image's path without suffix and by its stem."""
     try:
+        refuse_pipe(path)
         with path.open(encoding="utf-8-sig", newline="") as lines:
             rows = list(csv.DictReader(lines, strict=True))
     except (OSError, csv.Error, UnicodeDecodeError) as error:

@@ -40,7 +40,7 @@ from wsss.runs.run import Run
 from wsss.stages.cam import cam_forward
 from wsss.stages.masks import predicted_labels
 from wsss.storage import checkpoint
-from wsss.storage.files import replacing, write_text
+from wsss.storage.files import write_bytes, write_text
 
 Kind = Literal["segmenter", "decoder", "cams"]  # what masks come from; cams: there are none
 PRESENT = 0.5  # probability above which a class counts as present
@@ -178,8 +178,10 @@ class Prediction:
 
     def _write_mask(self, entry: Entry, labels: NDArray[np.uint8], classes: Sequence[str]) -> None:
         image = load_image(entry.path)
-        save(self._out / "masks" / f"{entry.name}.png", labelmap.encode(labels))
-        save(self._out / "overlays" / f"{entry.name}.png", png(panels.overlay(image, labels)))
+        write_bytes(self._out / "masks" / f"{entry.name}.png", labelmap.encode(labels))
+        write_bytes(
+            self._out / "overlays" / f"{entry.name}.png", png(panels.overlay(image, labels))
+        )
         shares = np.bincount(labels.ravel(), minlength=len(classes) + 1) / labels.size
         rows = [
             (name, round(float(share), 6))
@@ -194,7 +196,7 @@ class Prediction:
         image = load_image(entry.path)
         for heat in heats:
             panel = png(panels.heat(image, heat.values))
-            save(self._out / "cams" / f"{entry.name}-{file_name(heat.name)}.png", panel)
+            write_bytes(self._out / "cams" / f"{entry.name}-{file_name(heat.name)}.png", panel)
         if not self._masks:
             self._rows[entry.name] = [(heat.name, round(heat.probability, 6)) for heat in heats]
             names = ", ".join(heat.name for heat in heats) or "no class"
@@ -209,12 +211,6 @@ class Prediction:
             for name, value in self._rows.get(image.name, [])
         ]
         write_text(self._out / "classes.csv", csv_text(rows, ("image", "class", column)))
-
-
-def save(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def file_name(text: str) -> str:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from wsss.data.labelmap import IGNORE
 from wsss.errors import DatasetError, MissingError
-from wsss.storage.archive import Reader, read_path, unpack_arrays
+from wsss.storage.archive import Reader, read_path
+from wsss.storage.plain_npy import load_arrays
 
 COVERED = 0.85  # a mask with at least this share of a class's pixels is taken (SEPL's code)
 KEY = "masks"  # the array in the file of an image
@@ -47,13 +48,15 @@ def load_regions(regions: Path, name: str, size: tuple[int, int]) -> NDArray[np.
     """
     path = regions / f"{name}.npz"
     try:
-        masks = unpack_arrays(read_path(path))[KEY]
+        masks = load_arrays(read_path(path), str(path))[KEY]
     except KeyError:
         raise DatasetError(
             f"{path} has no array {KEY!r}. Write it as docs/regions.md says."
         ) from None
-    except DatasetError as error:
-        raise DatasetError(f"{path}: {error}. Write it again (docs/regions.md).") from None
+    except MissingError:
+        raise DatasetError(
+            f"{path} is missing or damaged. Write it again (docs/regions.md)."
+        ) from None
     if masks.ndim != 3 or masks.shape[1:] != size or masks.dtype != np.bool_:
         raise DatasetError(
             f"{path} has masks of shape {masks.shape} and type {masks.dtype}, not (N, {size[0]}, {size[1]}) "
@@ -73,16 +76,24 @@ def check_regions(regions: Path, names: list[str]) -> None:
         raise MissingError(
             f"{regions} is missing. Put the masks of regions there, or correct pseudo.regions."
         )
-    if regions.is_dir():
-        present = {path.name for path in regions.iterdir()}
-    else:
-        present = set(Reader(regions).names())
+    present = _members(regions)
     missing = [name for name in names if f"{name}.npz" not in present]
     if missing:
         raise DatasetError(
             f"{regions} lacks the masks of {len(missing)} of {len(names)} training images (the first is "
             f"{missing[0]}.npz). Add them (docs/regions.md), or set pseudo.regions: null."
         )
+
+
+def _members(regions: Path) -> set[str]:
+    if regions.is_dir():
+        return {path.name for path in regions.iterdir()}
+    try:
+        return set(Reader(regions).names())
+    except MissingError:
+        raise DatasetError(
+            f"{regions} is not a whole zip archive. Write it again (docs/regions.md)."
+        ) from None
 
 
 def region_files(regions: Path, names: list[str]) -> list[Path]:

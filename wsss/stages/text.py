@@ -78,8 +78,18 @@ def class_words(text: TextVectors, classes: Sequence[str]) -> list[str]:
 
 
 def background_words(text: TextVectors, classes: Sequence[str]) -> list[str]:
-    """Return the words for backgrounds that are not the name of a class."""
-    return [word for word in text.background_words if word not in classes]
+    """Return the words for backgrounds that are not the name of a class.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    words = [word for word in text.background_words if word not in classes]
+    if not words:
+        raise ConfigError(
+            f"data: {text.dataset} has no background_words, or its classes have all of them as names. "
+            "Name something that is in its images and no class."
+        )
+    return words
 
 
 def mean_vectors(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wsss.data.index import Entry, Index, load_index
 from wsss.data.workers import Batch, to_device
-from wsss.errors import ConfigError, MissingError, StaleError
+from wsss.errors import CheckpointError, ConfigError, MissingError, StaleError
 from wsss.inference.multiscale import ImageViews, plan_batches
 from wsss.inference.trained import normalisation, restore
 from wsss.machine.runtime import Runtime, deterministic, evaluating
@@ -210,24 +210,54 @@ def prepare(
     text, images = text_vectors(run, name), ordered_images(run, name, net, index, runtime)
     repeatable = deterministic(run.settings.networks[name].train.deterministic)
     with evaluating(net), runtime.autocast(), repeatable:
-        method.give(name, net, load_text(text, index) if text else None, images)
+        method.give(name, net, load_text(text, index, net) if text else None, images)
     return [text.path] if text else []
 
 
-def load_text(text: TextVectors, index: Index) -> dict[str, Tensor]:
-    """Return the vectors of the words of a dataset.
+def load_text(text: TextVectors, index: Index, net: Network) -> dict[str, Tensor]:
+    """Return the vectors of the words of a dataset: `classes` (C, D) and `background` (K, D).
+
+    net: the network that is given them; its own vectors have the size D.
 
     Raises:
         MissingError: there is no file of these vectors.
-        StaleError: the file is of other classes.
+        StaleError: the file is damaged or of other classes, or its vectors do not fit the network.
     """
     command = f"`wsss text {text.dataset}`, on a machine with the weights of CLIP's text tower"
     if not text.path.is_file():
         raise MissingError(f"{text.path} is missing. Run {command}.")
-    vectors, about = checkpoint.load(text.path)
+    try:
+        vectors, about = checkpoint.load(text.path)
+    except CheckpointError:
+        raise StaleError(f"{text.path} is damaged. Run {command}.") from None
     if about.get("classes") != list(index.classes):
         raise StaleError(f"{text.path} is of other classes than the dataset has. Run {command}.")
+    width = next(
+        tensor.shape[1]
+        for name, tensor in net.named_buffers()
+        if name.rpartition(".")[2] == "classes"
+    )
+    if not _fit(vectors, len(index.classes), width):
+        shapes = {name: tuple(vectors[name].shape) for name in sorted(vectors)}
+        raise StaleError(
+            f"{text.path} holds {shapes}, where {len(index.classes)} vectors of classes and those of "
+            f"backgrounds have {width} finite numbers each. Run {command}."
+        )
     return vectors
+
+
+def _fit(vectors: Mapping[str, Tensor], classes: int, width: int) -> bool:
+    """Return whether vectors have the names, the number and the size that a network is given."""
+    if vectors.keys() != {"classes", "background"}:
+        return False
+    return vectors["classes"].shape == (classes, width) and all(
+        part.ndim == 2
+        and len(part) > 0
+        and part.shape[1] == width
+        and part.is_floating_point()
+        and bool(part.isfinite().all())
+        for part in vectors.values()
+    )
 
 
 def ordered_images(run: Run, name: str, net: Network, index: Index, runtime: Runtime) -> Source:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import stat
 import struct
 import tokenize
 import zipfile
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss.errors import DatasetError, MissingError
+from wsss.storage.content import refuse_pipe
 from wsss.storage.files import absent, beside, replacing, storing
 
 # What zipfile raises for damaged archives; RuntimeError means that a member has a password.
@@ -85,6 +85,7 @@ class Reader:
     def _open(self) -> zipfile.ZipFile:
         if self._archive is None or self._archive[0] != os.getpid():
             try:
+                refuse_pipe(self.path)
                 self._archive = (os.getpid(), zipfile.ZipFile(self.path))
             except FileNotFoundError:
                 raise absent(self.path) from None
@@ -167,10 +168,7 @@ def read_path(path: Path) -> bytes:
         reader = _READERS.setdefault(parent, Reader(parent))
         return reader.read(path.relative_to(parent).as_posix())
     try:
-        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise DatasetError(  # opening a pipe would wait for a writer forever
-                f"{path} cannot be read (it is a pipe or a device). Make it a readable file."
-            )
+        refuse_pipe(path)
         return path.read_bytes()
     except FileNotFoundError:
         raise MissingError(

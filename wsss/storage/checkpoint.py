@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from wsss.errors import CheckpointError
 from wsss.storage import foreign
 from wsss.storage.content import file_and_key
-from wsss.storage.files import absent, replacing
+from wsss.storage.files import absent, write_bytes
 from wsss.storage.foreign import first_line
 
 HEADER = "wsss"  # the one key of the safetensors metadata; its value is JSON
@@ -54,8 +54,7 @@ def save(path: Path, state: Mapping[str, Tensor], header: Mapping[str, object]) 
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     content = serialize(tensors, {HEADER: json.dumps(header, sort_keys=True)})
     # Not `save_file`: it leaves its own temporary file behind when the process is killed.
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, content)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

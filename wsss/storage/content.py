@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
+import stat
 from pathlib import Path
+
+from wsss.errors import DatasetError
 
 KEYED = re.compile(r"(.+\.\w+):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")  # FILE:key
 START = 512  # bytes that suffice to tell
@@ -18,8 +21,22 @@ def file_and_key(source: str) -> tuple[str, str]:
     return (keyed[1], keyed[2]) if keyed else (source, "")
 
 
+def refuse_pipe(path: Path) -> None:
+    """Stop if a path is a pipe or a device: opening a pipe would wait for a writer forever.
+
+    Raises:
+        DatasetError: it is one.
+        OSError: there is nothing at this path.
+    """
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        raise DatasetError(
+            f"{path} cannot be read (it is a pipe or a device). Make it a readable file."
+        )
+
+
 def start_of(path: Path) -> bytes:
-    """Return the first bytes of a file."""
+    """Return the first bytes of a file; `DatasetError` if it is a pipe."""
+    refuse_pipe(path)
     with path.open("rb") as content:
         return content.read(START)
 

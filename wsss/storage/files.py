@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import MissingError, StorageError, WsssError
+from wsss.storage.content import refuse_pipe
 
 CHECKSUM_DIGITS = 16  # of the SHA-256 of an image, mask or other raw file
 SECTOR = 4096  # bytes; a disk with less space than this is full
@@ -75,13 +76,21 @@ def _is_full(error: Exception, folder: Path) -> bool:
 
 
 def beside(path: Path, kind: str) -> Path:
-    """Return this process's temporary path beside `path`; delete those of killed processes."""
+    """Return this process's temporary path beside `path`; delete files and folders of killed ones."""
     start, host = f".{path.name}.", platform.node()
     for leftover in path.parent.glob(f"{glob.escape(start)}*.{kind}"):
         owner, _, process = leftover.name[len(start) : -len(kind) - 1].rpartition("-")
         if owner == host and process.isdigit() and not _is_alive(int(process)):
-            leftover.unlink(missing_ok=True)
+            remove(leftover)
     return path.with_name(f"{start}{host}-{os.getpid()}.{kind}")
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:
@@ -92,6 +101,12 @@ def _is_alive(process: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -121,6 +136,7 @@ def _json_text(content: Mapping[str, object]) -> str:
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file; `MissingError` if the file is absent or damaged."""
     try:
+        refuse_pipe(path)
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise absent(path) from None

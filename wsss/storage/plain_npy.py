@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from wsss.errors import CheckpointError
-from wsss.storage.archive import BROKEN, UNREADABLE
+from wsss.errors import CheckpointError, DatasetError
+from wsss.storage.archive import BROKEN, UNREADABLE, unpack_arrays
+from wsss.storage.content import stand_in
 
 ENCODING = "latin1"  # numpy arrays that Python 2 pickled have their bytes as text of this encoding
 DAMAGED = (*BROKEN, *UNREADABLE, pickle.UnpicklingError, AttributeError, IndexError, ImportError)
@@ -78,6 +79,25 @@ def _tensor(*parts: Any) -> Any:
     from torch._utils import _rebuild_tensor_v2  # noqa: PLC0415  # as above
 
     return _rebuild_tensor_v2(*parts)  # type: ignore[no-untyped-call]  # PyTorch's own
+
+
+def load_arrays(content: bytes, path: str) -> Any:
+    """Return what a `.npy` file holds, as `load_npy`, or the arrays of an `.npz` file by their names.
+
+    path: of the file, whose suffix tells them apart.
+
+    Raises:
+        CheckpointError: the `.npy` file is damaged, or would run code.
+        DatasetError: the `.npz` file is damaged, or another file stands in for either.
+    """
+    if kind := stand_in(content):
+        raise DatasetError(f"{path} is {kind}.")
+    if path.lower().endswith(".npy"):
+        return load_npy(content, path)
+    try:
+        return unpack_arrays(content)
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}. Replace it.") from None
 
 
 def load_npy(content: bytes, path: str) -> Any:

@@ -19,9 +19,8 @@ from wsss.data.raw_files import RawFiles
 from wsss.datasets.imported.folder import TOLERATED, Faults, Folder
 from wsss.errors import DatasetError
 from wsss.settings.imports import ImportParams
-from wsss.storage.archive import unpack_arrays
 from wsss.storage.cam_archive import Cam, enlarge, grid
-from wsss.storage.plain_npy import load_npy
+from wsss.storage.plain_npy import load_arrays
 
 Maps = NDArray[np.float32]
 SUFFIXES = (".npy", ".npz", ".png")
@@ -36,8 +35,11 @@ SHAPE = (
     "Set imports.NAME.resize: true to stretch them"
 )
 RANGE = (
-    "{count} images have scores outside [0, 1] or no numbers (the first: {first}). Set "
+    "{count} images have scores outside [0, 1] (the first: {first}). Set "
     "imports.NAME.normalise: max or range"
+)
+FINITE = (
+    "{count} images have scores that are not finite numbers (the first: {first}). Save them again"
 )
 NUMBERS = (
     "{count} images have maps of numbers that are no class (the first: {first}). Classes are numbered "
@@ -63,6 +65,12 @@ class ForeignCam:
     high: Maps | None = None
     background: Maps | None = None
     stride: int | None = None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all scores are finite numbers."""
+        parts = (self.maps, self.high, self.background)
+        return all(part is None or bool(np.isfinite(part).all()) for part in parts)
 
 
 class CamFolder:
@@ -92,8 +100,11 @@ class CamFolder:
         """Return the CAM of an image that has files; what is wrong with it is counted in `faults`."""
         try:
             foreign = self._foreign(entry, raw)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             self.faults.add(FORM, f"{entry.name}, {' '.join(str(error).split())[:120]}")
+            return blank(entry)
+        if not foreign.is_finite:
+            self.faults.add(FINITE, entry.name)
             return blank(entry)
         labels = self._labels(entry, foreign)
         if labels is None or not (labels or foreign.stride):
@@ -106,7 +117,7 @@ class CamFolder:
         Raises:
             DatasetError: with a sentence for each kind of fault.
         """
-        fatal, advice = [FORM, NUMBERS, SHAPE, RANGE], ""
+        fatal, advice = [FORM, NUMBERS, SHAPE, FINITE, RANGE], ""
         if self._is_confused(images):
             fatal += [UNMAPPED, UNLABELLED]
             advice = f" Set {self.setting}.classes to the order in which they number the classes."
@@ -127,8 +138,7 @@ class CamFolder:
         if self.folder.suffix == ".png":
             return self._pictures(entry, raw)
         content, path = self.folder.read(entry.name, raw)
-        value = load_npy(content, path) if self.folder.suffix == ".npy" else unpack_arrays(content)
-        return foreign_cam(value)
+        return foreign_cam(load_arrays(content, path))
 
     def _pictures(self, entry: Entry, raw: RawFiles) -> ForeignCam:
         """Return the maps in the pictures IMAGE_CLASS.png; CLASS is a name or a number from 0."""
@@ -169,7 +179,7 @@ class CamFolder:
             maps, high = high, None
         if high is not None and high.shape[1:] != entry.size:
             high = None
-        if stride is None and self.params.resize:
+        if stride is None and self.params.resize and maps.size:
             maps, stride = stretched(maps, entry.size), 1
         if stride is None:
             shape = " x ".join(map(str, maps.shape[1:]))
@@ -221,7 +231,7 @@ def foreign_cam(value: Any) -> ForeignCam:
     numbers = next((value[names[key]] for key in ("keys", "labels") if key in names), None)
     if numbers is not None:
         return _with_keys(numbers, {name: value[key] for name, key in names.items()})
-    if not all(name.lstrip("-").isdigit() for name in names):
+    if len(names) < len(value) or not all(name.lstrip("-").isdigit() for name in names):
         raise ValueError(f"the keys {', '.join(sorted(names)[:4])}")
     maps = [_array(part) for part in value.values()]
     if any(part.ndim != 2 or part.shape != maps[0].shape for part in maps):
@@ -242,6 +252,8 @@ def _with_keys(numbers: Any, value: Mapping[str, Any]) -> ForeignCam:
     for part in (low, high):
         if part is not None and (part.ndim != 3 or len(part) != len(keys)):
             raise ValueError(f"maps of {part.shape} for {len(keys)} classes")
+    if background is not None and background.shape != (1, *low.shape[1:]):
+        raise ValueError(f"a background of {background.shape} for maps of {low.shape}")
     stride = int(value["stride"]) if "stride" in value else None
     return ForeignCam(keys, low, None if high is low else high, background, stride)
 
@@ -251,7 +263,13 @@ def _array(part: Any) -> Maps:
     array = np.asarray(part)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"an array of {array.dtype}")
-    return np.asarray(array, np.float32)
+    return single_precision(array)
+
+
+def single_precision(array: NDArray[Any]) -> Maps:
+    """Return numbers as float32; those beyond its range become infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(array, np.float32)
 
 
 def grey_scores(content: bytes, path: str) -> Maps:

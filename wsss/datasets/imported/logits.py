@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from wsss.data.index import Entry, Index
 from wsss.data.manifest import Sources
 from wsss.data.raw_files import RawFiles
-from wsss.datasets.imported.cams import stretched
+from wsss.datasets.imported.cams import single_precision, stretched
 from wsss.datasets.imported.folder import Faults, Folder
 from wsss.errors import DatasetError
 from wsss.settings.imports import ImportParams
-from wsss.storage.archive import unpack_arrays
-from wsss.storage.plain_npy import load_npy
+from wsss.storage.plain_npy import load_arrays
 
 Scores = NDArray[np.float32]
 SUFFIXES = (".npy", ".npz")
@@ -29,7 +28,9 @@ SHAPE = (
     "{count} images have scores of another shape (the first: {first}). Set SETTING.resize: true to "
     "stretch them"
 )
-NUMBERS = "{count} files have scores that are no numbers (the first: {first})"
+NUMBERS = (
+    "{count} files have scores that are not finite numbers (the first: {first}). Save them again"
+)
 
 
 class LogitsFolder:
@@ -59,12 +60,7 @@ class LogitsFolder:
         for entry in entries:
             content, path = self._folder.read(entry.name, raw)
             try:
-                value = (
-                    load_npy(content, path)
-                    if path.lower().endswith(".npy")
-                    else unpack_arrays(content)
-                )
-                scores = only_array(value)
+                scores = only_array(load_arrays(content, path))
             except (ValueError, TypeError) as error:
                 self.faults.add(FORM, f"{entry.name}, {' '.join(str(error).split())[:120]}")
                 continue
@@ -81,7 +77,7 @@ class LogitsFolder:
             self.faults.add(NUMBERS, entry.name)
         elif scores.shape[1:] == size:
             return scores
-        elif self._params.resize:
+        elif self._params.resize and scores.size:
             return stretched(scores, size)
         else:
             shape = " x ".join(map(str, scores.shape[1:]))
@@ -111,7 +107,7 @@ def only_array(value: Any) -> Scores:
         array = array[0]
     if array.ndim != 3 or array.dtype.kind not in "fiu":
         raise ValueError(f"an array {array.shape} of {array.dtype}")
-    return np.asarray(array, np.float32)
+    return single_precision(array)
 
 
 def probabilities(scores: Scores) -> Scores:

@@ -6,8 +6,6 @@ but reads pictures inside a page at once. 1,449 images open as fast as 24.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +25,7 @@ from wsss.runs import staleness
 from wsss.runs.run import Run
 from wsss.scores.metrics import Counts
 from wsss.scores.mistakes import KINDS
-from wsss.storage.files import write_text
+from wsss.storage.files import beside, remove, write_text
 
 PAGE, TABLE, PICTURES = "index.html", "mistakes.csv", "pictures"
 HEADS = ("dataset", "method", "protocol", "seed", "stage", "images", "pixels", "wrong", *KINDS)
@@ -164,15 +162,16 @@ def _replacing(folder: Path) -> Iterator[Path]:
             f"{folder} holds files that are not of a gallery and would be lost. Choose another "
             "--output, or empty it."
         )
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary, earlier = beside(target, "tmp"), beside(target, "earlier")
     try:
         (temporary / PICTURES).mkdir(parents=True)
         yield temporary
-        if target.exists():
-            shutil.rmtree(target)
+        if target.exists():  # moved first: a gallery that is half deleted would not be replaceable
+            target.replace(earlier)
         temporary.replace(target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)
+        remove(earlier)
 
 
 def _is_replaceable(folder: Path) -> bool:

@@ -16,6 +16,7 @@ from wsss.report.tables.localization import BoxScore
 from wsss.report.tables.rows import Row, Score, read, stage_order
 from wsss.runs.run import Run, planned_runs
 from wsss.settings import Params
+from wsss.storage.content import refuse_pipe
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,15 @@ def read_table(path: Path) -> list[Row]:
         MissingError: the file is absent, or is another table.
     """
     try:
-        lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        refuse_pipe(path)
+        lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        columns = set(lines.fieldnames or ())
+        if absent := [name for name in typing.get_type_hints(Row) if name not in columns]:
+            raise ValueError(f"it has no column {absent[0]!r}")
         return [_row(line) for line in lines]
     except FileNotFoundError:
         raise MissingError(f"{path} is missing. Name a table.csv that is there.") from None
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise MissingError(
             f"{path} is not a table.csv ({error}). Name one that `wsss table` has written."
         ) from None
