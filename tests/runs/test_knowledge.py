@@ -48,6 +48,17 @@ def test_extra_knowledge_of_the_methods(run: str, what: str, expected: str) -> N
     assert extra(name, what) == expected
 
 
+def test_sentences_that_a_class_is_mixed_with_are_named() -> None:
+    network = {"hyper_parameters": {"attributes": "sentences.yaml"}}
+    changes = {"method": "excel", "set": {"networks": {"classifier": network}}}
+    changed = {"overrides": {"sentences": changes}}
+    clip = "CLIP (captions of 400 million images)"
+    assert extra("voc12/excel/published/s0", "decode") == clip
+    words = extra("voc12/excel/published/s0", "decode", **changed)
+    assert words == f"{clip}, text on the classes"
+    assert knowledge.is_more_than_labels(knowledge.SENTENCES)
+
+
 @pytest.mark.parametrize("method", method_spec.methods())
 def test_no_published_method_begins_with_unknown_weights(method: str, work: Path) -> None:
     if method_spec.spec(method).published:

@@ -16,6 +16,7 @@ UNKNOWN = "unknown"
 TRUE_MASKS = "true masks"
 SALIENCY = "saliency maps"
 REGIONS = "masks of regions"
+SENTENCES = "text on the classes"
 
 
 @dataclass(frozen=True)
