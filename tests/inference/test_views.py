@@ -145,6 +145,30 @@ def test_views_merge_at_the_cells_of_scale_1_and_are_enlarged_once() -> None:
         DecodeParams(square_px=32, long_side_px=32)
 
 
+@pytest.mark.parametrize("merge", ["merge", "max"])
+def test_the_first_scale_may_have_no_mirror_image(merge: str) -> None:
+    changes = {"scales": (1.0, 0.5), "mirror": True, "mirror_first": False, "mirror_merge": merge}
+    params = DecodeParams.model_validate({**changes, "resize": "bilinear"})
+    augmentation = decode_augmentation(params)
+    image = np.random.default_rng(0).integers(0, 255, (24, 64, 3), np.uint8)
+    views = augmentation.views([image], NORMALISE)
+    counts = []
+
+    def rising(images: torch.Tensor) -> torch.Tensor:  # not the same for mirrored images
+        counts.append(len(images))
+        return images[:, :1] * torch.linspace(1, 2, images.shape[3])
+
+    (merged,) = multiscale(rising, views, augmentation, (24, 64), CPU)
+    assert counts == [1, 2]
+    first, half = rising(views[0]), rising(views[1])
+    both = [
+        F.interpolate(maps, (24, 64), mode="bilinear")
+        for maps in (half, rising(views[1].flip(3)).flip(3))
+    ]
+    expected = first + torch.maximum(*both) if merge == "max" else 2 * first + sum(both)
+    assert torch.allclose(merged, expected, atol=1e-5)
+
+
 def test_a_square_may_be_that_of_the_scales_alone() -> None:
     params = CamParams(square_px=32, merge_at="image", stride=1)
     augmentation = cam_augmentation(params)

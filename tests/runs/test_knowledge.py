@@ -59,6 +59,17 @@ def test_maps_of_a_network_are_saliency_trained_on_masks() -> None:
     assert knowledge.is_more_than_labels(words)
 
 
+def test_sentences_that_a_class_is_mixed_with_are_named() -> None:
+    network = {"hyper_parameters": {"attributes": "sentences.yaml"}}
+    changes = {"method": "excel", "set": {"networks": {"classifier": network}}}
+    changed = {"overrides": {"sentences": changes}}
+    clip = "CLIP (captions of 400 million images)"
+    assert extra("voc12/excel/published/s0", "decode") == clip
+    words = extra("voc12/excel/published/s0", "decode", **changed)
+    assert words == f"{clip}, text on the classes"
+    assert knowledge.is_more_than_labels(knowledge.SENTENCES)
+
+
 @pytest.mark.parametrize("method", method_spec.methods())
 def test_no_published_method_begins_with_unknown_weights(method: str, work: Path) -> None:
     if method_spec.spec(method).published:

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from wsss.data.images import load_entry
 from wsss.data.index import Entry, Index
 from wsss.errors import ConfigError
+from wsss.methods.frozen.labels import label_maps
 from wsss.refine import crf
 from wsss.settings import PseudoParams
 from wsss.settings.resolve import validate_params
@@ -21,6 +24,8 @@ SURE = {
     "crf": "deeplab_msc",
     "confident": 0.95,
 }
+
+PAR = {"source": "cam", "background": "complement", "threshold": 0.5, "par": 20}
 
 
 @pytest.fixture
@@ -63,6 +68,40 @@ def test_pixels_that_the_crf_is_not_sure_of_get_no_label(
     assert np.array_equal(label(path, params, 4, entry, device), expected)
 
 
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_par_gives_the_labels_that_weclip_and_excel_learn_from(
+    maps: tuple[Path, Entry, Cam], device: str | None
+) -> None:
+    path, entry, cam = maps
+    params = PseudoParams.model_validate(PAR)
+    image = torch.from_numpy(load_entry(entry)).permute(2, 0, 1)[None] / 255
+    scores, present = torch.zeros(1, 3, *entry.size), torch.zeros(1, 3)
+    scores[0, cam.labels], present[0, cam.labels] = torch.from_numpy(cam.full()), 1
+    expected = label_maps(image, scores, present, PAR["par"])[0].numpy()
+    labels = label(path, params, 4, entry, device)
+    assert np.array_equal(labels, expected)
+    before = label(path, params.model_copy(update={"par": 0}), 4, entry)
+    assert 0.1 < (labels != before).mean() < 0.9
+    assert set(np.unique(labels)) <= {0, *(cam.labels + 1)}
+
+
+def test_par_leaves_an_image_without_classes_to_background(squares: Index, tmp_path: Path) -> None:
+    entry = squares.training()[0]
+    empty = Cam(np.zeros(0, np.int16), np.zeros((0, *entry.size), np.float16), entry.size, 1)
+    with archive.Writer(tmp_path / "cam.zip") as writer:
+        writer.add(f"{entry.name}.npz", pack(empty))
+    labels = label(tmp_path / "cam.zip", PseudoParams.model_validate(PAR), 4, entry)
+    assert not labels.any()
+
+
+def test_par_of_a_constant_background_raises_no_map_above_it(
+    maps: tuple[Path, Entry, Cam],
+) -> None:
+    path, entry, _ = maps
+    changes = {**PAR, "background": "threshold", "threshold": 1.0}
+    assert not label(path, PseudoParams.model_validate(changes), 4, entry).any()
+
+
 def test_a_wrapped_picture_is_blue_first_and_bright_where_it_was_dark() -> None:
     image = np.array([[[130, 120, 110], [122, 116, 104], [0, 0, 0], [255, 255, 255]]], np.uint8)
     expected = [[5, 3, 7], [0, 0, 0], [152, 140, 134], [150, 138, 132]]
@@ -75,6 +114,7 @@ def test_a_wrapped_picture_is_blue_first_and_bright_where_it_was_dark() -> None:
         ({"threshold": 0.3}, "background 'complement' .*: set threshold to 0.5"),
         ({"threshold": "calibrated"}, "set threshold to 0.5"),
         ({"crf": "none"}, "confident is a probability after the CRF: set crf"),
+        ({"par": 20}, "par and crf exclude each other: set par to 0, or crf to none"),
     ],
 )
 def test_settings_that_would_have_no_effect_are_refused(

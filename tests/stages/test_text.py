@@ -8,10 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from made_clip import NAME, toy_tower
+from sklearn.cluster import KMeans
 
 from wsss.data.index import Index, save_index
 from wsss.datasets import coco, voc
-from wsss.errors import ConfigError, MissingError, StaleError
+from wsss.errors import ConfigError, DatasetError, MissingError, StaleError
 from wsss.inference.trained import restore
 from wsss.machine.runtime import Runtime
 from wsss.methods.base import build_method
@@ -22,7 +23,14 @@ from wsss.runs.verification import shared_mismatches
 from wsss.settings import Params
 from wsss.settings.networks import TEXT_TOWERS
 from wsss.settings.resolve import validate_params
-from wsss.stages.text import background_words, class_words, mean_vectors, text
+from wsss.stages.text import (
+    attribute_sentences,
+    background_words,
+    class_words,
+    enriched,
+    mean_vectors,
+    text,
+)
 from wsss.stages.train import train
 from wsss.storage import checkpoint
 from wsss.storage.files import read_json
@@ -171,3 +179,104 @@ def test_without_hub_and_file_the_message_names_both(
     monkeypatch.setitem(TEXT_TOWERS, "clip_toy", "ViT-B-32-quickgelu")
     with pytest.raises(MissingError, match="could not be downloaded.*both towers by WSSS_CLIP"):
         text(toy_words.params, "shapes")
+
+
+def with_attributes(centres: int = 2) -> Run:
+    """Return a run of ExCEL on squares that is given words and sentences."""
+    hyper = {"text": "words", "attributes": "sentences.yaml", "attribute_centres": centres}
+    network = {"networks": {"classifier": {"hyper_parameters": hyper}}}
+    raw = {"methods": ["excel"], "overrides": {"words": {"method": "excel", "set": network}}}
+    return Run.parse("shapes/excel/common/s0", validate_params(raw))
+
+
+SENTENCES = {
+    "red": ["A red thing. It is like blood.", "it is warm"],
+    "green": ["it is like leaves"],
+    "blue": ["it is cold"],
+}
+
+
+class Letters:
+    """Turns a sentence into the unit vector of how often it has each letter; open_clip is optional."""
+
+    source = "letters"
+
+    def __init__(self, name: str) -> None:
+        assert name == "toy-clip"
+
+    def __call__(self, sentences: list[str]) -> torch.Tensor:
+        """Return a vector for each sentence (sentences, 64)."""
+        counts = [[s.count(chr(ord("A") + n)) for n in range(64)] for s in sentences]
+        return F.normalize(torch.tensor(counts, dtype=torch.float32), dim=1)
+
+
+def test_sentences_of_a_user_are_added_to_the_words(
+    toy_words: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = with_attributes()
+    monkeypatch.setattr("wsss.stages.text.TextTower", Letters)
+    Path("sentences.yaml").write_text(json.dumps(SENTENCES))
+    text(run.params, "shapes")
+    (vectors,) = texts_of([run])
+    tensors, about = checkpoint.load(vectors.path)
+    assert about["attributes"]["centres"] == 2
+    assert read_json(vectors.record)["inputs"].keys() == {"sentences.yaml"}
+    assert list(text_mismatches(vectors)) == []
+    encode = Letters("toy-clip")
+    words = encode([f"a clean origami {name}." for name in SENTENCES])
+    sentences = encode([s.lower() for name in SENTENCES for s in SENTENCES[name]])
+    model = KMeans(2, random_state=0).fit(sentences.numpy())
+    expected = enriched(words, torch.from_numpy(model.cluster_centers_))
+    assert torch.allclose(tensors["classes"], expected, atol=1e-5)
+    assert torch.allclose(tensors["classes"].norm(dim=1), torch.ones(3))
+    assert not torch.allclose(tensors["classes"], words, atol=1e-2)
+    plain = text_vectors(toy_words, "clip")
+    assert plain is not None
+    assert plain.path != vectors.path
+    Path("sentences.yaml").write_text(json.dumps({**SENTENCES, "blue": ["it is clear"]}))
+    assert texts_of([run])[0].path != vectors.path
+
+
+def test_a_class_gets_what_it_is_like_and_not_what_it_is_least_like() -> None:
+    classes = torch.eye(2, 12)
+    centres = torch.cat(
+        [torch.eye(9, 12) * 0.9, -torch.eye(1, 12)]
+    )  # the last is unlike the first class
+    result = enriched(classes, centres)
+    assert torch.allclose(result.norm(dim=1), torch.ones(2))
+    similarity = classes[0] @ centres.T
+    weights = similarity[:9].softmax(0)
+    expected = classes[0] + weights @ centres[:9]
+    assert torch.allclose(result[0], expected / expected.norm(), atol=1e-6)
+    assert torch.allclose(
+        enriched(classes, centres[:5]),
+        F.normalize(classes + (classes @ centres[:5].T).softmax(1) @ centres[:5], dim=1),
+    )  # of fewer than ten centres none is left out
+
+
+@pytest.mark.parametrize(
+    ("content", "centres", "message"),
+    [
+        ({"red": ["a"], "green": ["b"]}, 1, "for nothing else; 'blue' is not so"),
+        ({**SENTENCES, "pink": ["c"]}, 1, "'pink' is not so. Write `red: "),
+        ({**SENTENCES, "red": "warm"}, 1, "'red' is not so"),
+        ({**SENTENCES, "red": []}, 1, "'red' is not so"),
+        ({**SENTENCES, "red": [1]}, 1, "'red' is not so"),
+        ("no table", 1, "'red' is not so"),
+        (SENTENCES, 5, "has 4 sentences, but attribute_centres is 5. Lower it"),
+    ],
+)
+def test_sentences_that_do_not_fit_the_classes_are_refused(
+    toy_words: Run, content: object, centres: int, message: str
+) -> None:
+    Path("sentences.yaml").write_text(json.dumps(content))
+    attributes = texts_of([with_attributes(centres)])[0].attributes
+    assert attributes is not None
+    with pytest.raises(DatasetError, match=message):
+        attribute_sentences(attributes, list(SENTENCES))
+
+
+def test_missing_sentences_are_one_line(toy_words: Run) -> None:
+    message = "sentences.yaml is missing. Put the sentences there, or correct .*excel.*attributes"
+    with pytest.raises(MissingError, match=message):
+        texts_of([with_attributes()])

@@ -98,14 +98,14 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
         "pseudo.saliency.missing_labels": "voc12", "pseudo.regions": "params", "pseudo.crf": "irn_label", "pseudo.unary": "labels", "pseudo.crf_classes": "all",
     }),
     ("pseudo labels of CAMs", {"pseudo", "evaluate pseudo"} | SEGMENTED, {
-        "pseudo.source": "cam",
+        "pseudo.source": "cam", "pseudo.par": 5,
     }),
     ("decoder, which these methods lack", NOTHING, {
         "decode.scales": [0.5], "decode.mirror": False, "decode.resize": "bilinear",
         "decode.size_rounding": "floor", "decode.merge": "max", "decode.crf": "irn_label",
         "decode.crf_picture": "bgr", "decode.batch": 3, "decode.batch_megapixels": 3.0, "decode.square_px": 64,
         "decode.square_first": True, "decode.mirror_merge": "max", "decode.long_side_px": 64,
-        "decode.merge_at": "grid",
+        "decode.merge_at": "grid", "decode.mirror_first": False,
     }),
     ("segmenter", SEGMENTED, {
         "segmenter.backbone": "resnet18", "segmenter.stride": 16, "segmenter.rates": [1, 2],

@@ -163,14 +163,14 @@ def multiscale(
     added here. size: (height, width) of the images before resizing. Maps are float32, on the device.
     """
     map_sizes = [rule(size) for rule in augmentation.map_sizes]
-    mirror, merging = augmentation.mirror, augmentation.merging
+    merging = augmentation.merging
     merged: list[Tensor] = []
-    for view in views:
+    for number, view in enumerate(views):
         batch = runtime.send(view)
-        batch = torch.cat([batch, batch.flip(3)]) if mirror else batch
+        batch = torch.cat([batch, batch.flip(3)]) if augmentation.mirrors(number) else batch
         with runtime.autocast():
             maps = forward(batch)
-        resized = [merging.merge_mirrored(maps.float(), size, mirror) for size in map_sizes]
+        resized = [augmentation.merged_view(maps.float(), size, number) for size in map_sizes]
         merged = list(map(merging.merge_scales, merged, resized)) if merged else resized
     if not merged:
         raise ValueError("at least one scale is needed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -181,7 +182,8 @@ def image_size(size: tuple[int, int]) -> tuple[int, int]:
 class TestTimeAugmentation:
     """The views of an image, and how their maps are merged; by default the image alone.
 
-    scales: resize factors. mirror: each scale also has a mirrored view. map_sizes: the sizes at which
+    scales: resize factors. mirror: each scale also has a mirrored view, the first of them only with
+    `mirror_first`; without it the view counts twice. map_sizes: the sizes at which
     maps are merged, each a function of the image's size (picklable, for the loader's processes).
     enlarged: the size that merged maps are resized to at last; None leaves them as they are.
     """
@@ -194,6 +196,20 @@ class TestTimeAugmentation:
     merging: ViewMerging = ViewMerging()
     map_sizes: tuple[SizeRule, ...] = (image_size,)
     enlarged: SizeRule | None = None
+    mirror_first: bool = True
+
+    def mirrors(self, number: int) -> bool:
+        """Return whether the scale with a number (from 0) has a mirrored view."""
+        return self.mirror and (self.mirror_first or number > 0)
+
+    def merged_view(self, maps: Tensor, size: tuple[int, int], number: int) -> Tensor:
+        """Return the maps (B, C, h, w) of the scale with a number (from 0), at `size`, merged with the mirrored.
+
+        Without a mirrored view its maps count as those of the view itself.
+        """
+        if self.mirror and not self.mirrors(number):
+            maps = torch.cat([maps, maps.flip(3)])
+        return self.merging.merge_mirrored(maps, size, self.mirror)
 
     def views(self, images: Sequence[NDArray[np.uint8]], normalise: Normalisation) -> list[Tensor]:
         """Return images (h, w, 3) of one size at each scale, normalised (B, 3, h', w')."""
@@ -267,10 +283,13 @@ def decode_augmentation(params: DecodeParams, cell_px: int = 1) -> TestTimeAugme
     )
     mirror_maximum = None if params.mirror_merge == "merge" else params.mirror_merge == "max"
     merging = _test_merging(params, mirror_maximum=mirror_maximum)
+    whole = TestTimeAugmentation(
+        params.scales, params.mirror, resizing, merging, mirror_first=params.mirror_first
+    )
     if params.merge_at == "image":
-        return TestTimeAugmentation(params.scales, params.mirror, resizing, merging)
+        return whole
     cells = (functools.partial(_cells, resizing, cell_px),)
-    return TestTimeAugmentation(params.scales, params.mirror, resizing, merging, cells, image_size)
+    return dataclasses.replace(whole, map_sizes=cells, enlarged=image_size)
 
 
 def _cells(resizing: ViewResizing, cell_px: int, size: tuple[int, int]) -> tuple[int, int]:

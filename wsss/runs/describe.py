@@ -85,8 +85,16 @@ def extra_knowledge(run: Run, what: str) -> str:
     extra = [knowledge.TRUE_MASKS] if run.spec.learns_masks else []
     extra += [words for learned in _brought(run) for words in learned.extra]
     extra += [words for _, start in _starts(run, what) for words in start.knowledge.extra]
+    if any(_has_sentences(run, stage) for stage, _ in _starts(run, what)):
+        extra.append(knowledge.SENTENCES)
     extra += _maps_used(run, what)
     return knowledge.in_words(extra)
+
+
+def _has_sentences(run: Run, stage: str) -> bool:
+    """Return whether the network of a stage is given sentences on the classes beside their words."""
+    network = run.settings.networks.get(stage)
+    return bool(network and getattr(network.hyper_parameters, "attributes", ""))
 
 
 def networks(run: Run, what: str) -> str:

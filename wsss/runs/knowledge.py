@@ -17,6 +17,7 @@ TRUE_MASKS = "true masks"
 SALIENCY = "saliency maps"
 SALIENCY_NETWORK = "saliency trained on masks"
 REGIONS = "masks of regions"
+SENTENCES = "text on the classes"
 
 
 @dataclass(frozen=True)

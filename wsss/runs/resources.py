@@ -32,10 +32,13 @@ def memory(run: Run, stage: str | None, megabytes: int) -> Callable[[int], int]:
 
 
 def crf_gpus(run: Run, stage: str) -> int:
-    """Return how many GPUs a job of affinity labels or pseudo labels asks for: one, for its CRF."""
+    """Return how many GPUs a job of affinity labels or pseudo labels asks for: one, for its CRF or PAR."""
     settings = run.settings
-    crf = {"confident": settings.affinity.confident.crf, "pseudo": settings.pseudo.crf}[stage]
-    return int(crf != "none" and settings.crf.device != "cpu")
+    is_refined = {
+        "confident": settings.affinity.confident.crf != "none",
+        "pseudo": settings.pseudo.is_refined,
+    }[stage]
+    return int(is_refined and settings.crf.device != "cpu")
 
 
 def several_machines(workflow: Any) -> dict[str, Callable[..., str | int | None]]:

@@ -400,7 +400,9 @@ def _evaluation_slice(settings: RunSettings, what: str) -> PlainSettings:
         level = fixed if what == "walk" else evaluation.seed_threshold
         chosen |= {"threshold": level, "thresholds": evaluation.thresholds}
         chosen["erode_px"] = evaluation.erode_px
-    crfs = {"pseudo": settings.pseudo.crf, "decode": settings.decode.crf}
+    pseudo = settings.pseudo
+    crfs = {"pseudo": f"PAR {pseudo.par}" if pseudo.par else pseudo.crf}
+    crfs["decode"] = settings.decode.crf
     crfs["segmentation"] = settings.segmenter.test.crf
     if what in crfs:
         chosen["unlabelled"] = evaluation.unlabelled

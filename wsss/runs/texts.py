@@ -8,22 +8,33 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, cast
 
-from wsss.errors import ConfigError
+from wsss.errors import ConfigError, MissingError
 from wsss.runs.fingerprint import fingerprint
 from wsss.runs.inputs import data_section
 from wsss.runs.run import WORK, PlainSettings, Run
 from wsss.settings.networks import TEXT_TOWERS, TextHyperParameters
+from wsss.storage.files import sha256
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """Sentences on the classes of a dataset. centres: number of clusters of their vectors."""
+
+    file: str
+    checksum: str
+    centres: int
 
 
 @dataclass(frozen=True)
 class TextVectors:
     """The words of a dataset, in sentences of some templates, for a text tower.
 
-    tower: its name in open_clip. words: pairs of a class and its words. work: the folder of all datasets.
+    tower: its name in open_clip. words: pairs of a class and its words. attributes: what is added to the
+    words. work: the folder of all datasets.
     """
 
     kind: ClassVar[str] = "text"
@@ -33,6 +44,7 @@ class TextVectors:
     templates: tuple[str, ...]
     words: tuple[tuple[str, str], ...]
     background_words: tuple[str, ...]
+    attributes: Attributes | None = None
     work: Path = WORK
 
     @property
@@ -43,6 +55,7 @@ class TextVectors:
             "templates": list(self.templates),
             "words": dict(self.words),
             "background_words": list(self.background_words),
+            **({"attributes": asdict(self.attributes)} if self.attributes else {}),
         }
 
     @property
@@ -92,9 +105,21 @@ def text_vectors(run: Run, network: str) -> TextVectors | None:
         )
     section = data_section(run.params, run.dataset)
     words = tuple(sorted(section.words.items()))
-    return TextVectors(
-        run.dataset, tower, hyper_parameters.templates, words, section.background_words, run.work
-    )
+    attributes = _attributes(params.hyper_parameters, f"{run}: networks.{network}")
+    templates, background = hyper_parameters.templates, section.background_words
+    return TextVectors(run.dataset, tower, templates, words, background, attributes, run.work)
+
+
+def _attributes(hyper_parameters: object, where: str) -> Attributes | None:
+    """Return the sentences that hyper-parameters name; None if they name none."""
+    file = getattr(hyper_parameters, "attributes", "")
+    if not file:
+        return None
+    if not Path(file).is_file():
+        raise MissingError(
+            f"{file} is missing. Put the sentences there, or correct {where}.hyper_parameters.attributes."
+        )
+    return Attributes(file, sha256(Path(file)), getattr(hyper_parameters, "attribute_centres", 1))
 
 
 def texts_of(runs: Iterable[Run], stages: Collection[str] | None = None) -> list[TextVectors]:

@@ -223,8 +223,8 @@ class CrfParams(Strict):
     device: Literal["auto", "cpu", "gpu"] = Field(
         "auto",
         description="where CRFs run. auto: in PyTorch on a GPU where there is one, else in pydensecrf; cpu: "
-        "in pydensecrf, and jobs of labels ask for no GPU; gpu: on a GPU, or the stage stops. Labels of the "
-        "two differ in less than 0.1 % of the pixels, so nothing is made again when this changes",
+        "in pydensecrf, and jobs of labels ask for no GPU; gpu: on a GPU, or the stage stops. PAR of pseudo "
+        "labels runs in PyTorch at the same place. Labels of the two differ in less than 0.1 % of the pixels, so nothing is made again when this changes",
     )
 
 
@@ -241,6 +241,11 @@ class PseudoParams(Strict):
         description="background score; not used if a background walked along (IRNet: 0.25). calibrated: "
         "the best one for the maps",
     )
+    par: Annotated[int, Field(ge=0, le=1000)] = Field(
+        0,
+        description="iterations of PAR, which spreads scores to pixels of like colour before labels are decided; "
+        "0: none (WeCLIP, ExCEL: 20)",
+    )
     crf: CrfName = Field("none", description="CRF set that is applied to the result")
     unary: Literal["scores", "labels"] = Field(
         "scores", description="input of the CRF. scores: the maps; labels: their labels (SemFormer)"
@@ -249,8 +254,8 @@ class PseudoParams(Strict):
     background: Literal["threshold", "complement"] = Field(
         "threshold",
         description="background map, unless one walked along. threshold: the threshold everywhere; complement: "
-        "1 - the highest score, which gives the CRF more to go by (CLIP-ES). Without a CRF it amounts to the "
-        "threshold 0.5, which must be set",
+        "1 - the highest score, which gives CRF and PAR more to go by (CLIP-ES). Without both it amounts to "
+        "the threshold 0.5, which must be set",
     )
     confident: Fraction | None = Field(
         None,
@@ -271,12 +276,23 @@ class PseudoParams(Strict):
         "that pseudo labels are snapped to (SEPL; docs/regions.md)",
     )
 
+    @property
+    def is_refined(self) -> bool:
+        """Whether a CRF or PAR refines the labels."""
+        return self.crf != "none" or self.par > 0
+
     @model_validator(mode="after")
     def _complement_has_its_threshold(self) -> PseudoParams:
         if self.background == "complement" and self.threshold != COMPLEMENT_THRESHOLD:
             raise ValueError(
                 "background 'complement' leaves out the same pixels as a threshold of 0.5: set threshold to 0.5"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_refinement(self) -> PseudoParams:
+        if self.par and self.crf != "none":
+            raise ValueError("par and crf exclude each other: set par to 0, or crf to none")
         return self
 
     @model_validator(mode="after")

@@ -66,6 +66,11 @@ class DecodeParams(SegmenterTestParams):
         False,
         description="resize images to that square before they are resized to the scales (ToCo on COCO)",
     )
+    mirror_first: bool = Field(
+        True,
+        description="whether the first of the scales has a mirrored view too, if mirror is on; without it the "
+        "view counts twice (ExCEL on VOC: false)",
+    )
     mirror_merge: Literal["merge", "sum", "max"] = Field(
         "merge",
         description="how the logits of an image and of its mirror image are merged. merge: as the scales",

@@ -1,4 +1,4 @@
-"""Pseudo labels from walked maps or CAMs and a constant background; a CRF, saliency, regions refine them."""
+"""Pseudo labels from walked maps or CAMs and a background; a CRF or PAR, saliency, regions refine them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from wsss.runs.verification import shared_mismatches
 from wsss.scores.metrics import seed
 from wsss.settings import PseudoParams, SaliencyParams
 from wsss.storage import archive
+from wsss.storage.archive import Array
 from wsss.storage.cam_archive import Cam, cam_reader
 
 MEAN_BGR = (104.008, 116.669, 122.675)  # deeplab-pytorch's mean colour, which CLIP-ES subtracts
@@ -44,7 +45,7 @@ def pseudo(run: Run, processes: int = 1) -> None:
     """
     verify_sources(run, "pseudo")
     params = pseudo_params(run)
-    device = crf_device(run.settings.crf.device) if params.crf != "none" else None
+    device = crf_device(run.settings.crf.device) if params.is_refined else None
     crf.check_installed(params.crf, device)
     shared = maps_of([run], ["pseudo"])
     index = with_maps(load_index(run.index, *index_parts(run, "pseudo")), shared)
@@ -114,7 +115,7 @@ def pseudo_labels(
 ) -> Iterator[crf.Refined]:
     """Yield the pseudo labels (H, W) of every training image, before and after the CRF.
 
-    maps: archive of maps. device: of the CRF, as in `crf.refined`. Where saliency is used, pixels at
+    maps: archive of maps. device: of CRF or PAR, as in `crf.refined`. Where saliency is used, pixels at
     which CAM and saliency disagree become 255. Where regions are used, labels fill them at the end.
     """
     params, entries = pseudo_params(run), index.training()
@@ -137,8 +138,9 @@ def _supported_labels(
 ) -> Iterator[crf.Refined]:
     """Yield the labels of `pseudo_labels` before regions are used."""
     params, entries = pseudo_params(run), index.training()
-    prepare = functools.partial(label_task, maps, params, len(index.classes) + 1)
-    refining = processes if params.crf != "none" else 1
+    prepare = functools.partial(label_task, maps, params, len(index.classes) + 1, device=device)
+    is_here = not params.is_refined or (params.par and device)  # a GPU is used by one process
+    refining = 1 if is_here else processes
     images = crf.refined(prepare, entries, params.crf, refining, device)
     if not params.saliency.use:
         yield from images
@@ -177,29 +179,56 @@ def label(
     maps: Path, params: PseudoParams, classes: int, entry: Entry, device: str | None = None
 ) -> NDArray[np.uint8]:
     """Return the label (H, W) of one image before saliency. classes: their number, with background."""
-    prepare = functools.partial(label_task, maps, params, classes)
+    prepare = functools.partial(label_task, maps, params, classes, device=device)
     (image,) = crf.refined(prepare, [entry], params.crf, 1, device)
     return image.after[0]
 
 
-def label_task(maps: Path, params: PseudoParams, classes: int, entry: Entry) -> crf.CrfTask:
-    """Return the label (H, W) of one image for the CRF. classes: their number, with background."""
+def label_task(
+    maps: Path, params: PseudoParams, classes: int, entry: Entry, device: str | None = None
+) -> crf.CrfTask:
+    """Return the label (H, W) of one image, after PAR if it is used, for the CRF.
+
+    classes: their number, with background. device: of PAR; None: the processor.
+    """
     cam = cam_reader(maps)[entry.name]
-    level = float(params.threshold)
-    before = [seed(cam.full(), cam.labels, cam.full_background(level)[0])]
+    before = [seed(cam.full(), cam.labels, cam.full_background(float(params.threshold))[0])]
+    if params.par and len(cam.labels):
+        scores = with_background(cam, params)
+        rows = par_rows(load_entry(entry), scores, params.par, device)
+        before = [np.array([0, *(cam.labels + 1)], np.uint8)[rows]]
     if params.crf == "none" or not len(cam.labels):
         return crf.CrfTask(entry.name, before)
     picture, cam = crf_input(load_entry(entry), cam, params.crf_picture)
-    scores, labels, background = cam.full(), cam.labels, cam.full_background(level)
-    if params.background == "complement" and cam.background is None:
-        background = 1 - scores.max(0, keepdims=True)
-    unary = crf.scores_unary(np.concatenate([background, scores]))
+    scores, labels = with_background(cam, params), cam.labels
+    unary = crf.scores_unary(scores)
     if params.unary == "labels":
-        compact = seed(scores, range(len(labels)), background[0])
+        compact = seed(scores[1:], range(len(labels)), scores[0])
         unary = crf.labels_unary(compact, len(labels) + 1, crf.counted(params, labels, classes))
     names = np.array([0, *(labels + 1)], np.uint8)
     refining = crf.CrfInput(picture, unary[None], names, params.confident or 0.0)
     return crf.CrfTask(entry.name, before, refining)
+
+
+def with_background(cam: Cam, params: PseudoParams) -> NDArray[np.float32]:
+    """Return the maps of a CAM at image size (1 + K, H, W), below that of background."""
+    scores, background = cam.full(), cam.full_background(float(params.threshold))
+    if params.background == "complement" and cam.background is None:
+        background = 1 - scores.max(0, keepdims=True)
+    return np.concatenate([background, scores])
+
+
+def par_rows(
+    image: NDArray[np.uint8], scores: Array, iterations: int, device: str | None
+) -> NDArray[np.int64]:
+    """Return the highest of scores (K, H, W) at each pixel of an RGB image (H, W, 3) after PAR."""
+    import torch  # noqa: PLC0415  # takes seconds
+
+    from wsss.refine import par  # noqa: PLC0415  # imports torch
+
+    picture = torch.from_numpy(image).permute(2, 0, 1)[None].to(device or "cpu") / 255
+    spread = par.refine(picture, torch.from_numpy(scores)[None].to(picture), iterations=iterations)
+    return np.asarray(spread[0].argmax(0).cpu().numpy())
 
 
 def wrapped_picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -104,14 +104,10 @@ def train(run: Run, name: str) -> None:
     def measure() -> dict[str, float]:
         return _validation(run, method, net)
 
-    def complete() -> list[Path]:
-        is_prepared = run.spec.networks[name].prepared
-        return prepare(run, name, method, net, index, runtime) if is_prepared else []
-
-    if params.checkpoint:
+    complete = functools.partial(prepare, run, name, method, net, index, runtime)
+    if source := params.checkpoint:
         build = functools.partial(other_network, method, name)
         layout = method.layout(name)
-        source = params.checkpoint
         adopt_published(run, name, net, source, layout, build, runtime, measure, complete)
         return
     if run.spec.warning:
@@ -202,10 +198,13 @@ def give(run: Run, name: str, method: Method, index: Index, runtime: Runtime) ->
 def prepare(
     run: Run, name: str, method: Method, net: Network, index: Index, runtime: Runtime
 ) -> list[Path]:
-    """Let a method complete a network with its `give`, on the device and without gradients.
+    """Let a method complete a given or prepared network with its `give`, on the device and without gradients.
 
     Return the file of the vectors of words, if it is used.
     """
+    spec = run.spec.networks[name]
+    if not (spec.given or spec.prepared):
+        return []
     runtime.place(net)
     text, images = text_vectors(run, name), ordered_images(run, name, net, index, runtime)
     repeatable = deterministic(run.settings.networks[name].train.deterministic)

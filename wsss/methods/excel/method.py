@@ -4,9 +4,9 @@ A second path through CLIP's last blocks, calibrated to keep like patches togeth
 with words: class maps without gradients. Spread by CLIP's attention and refined by PAR they are the
 decoder's labels. Later the decoder's features weigh the attention and are fed back into the second path.
 
-Differences: true masks do not steer the crops, as they do in the published code; attribute sentences are
-not offered; in tests the mirror image of the first scale counts too; the pairs that later learn from the
-decoder use its labels at the size of the image.
+Differences: true masks do not steer the crops, as they do in the published code; there are no
+attribute sentences unless you bring them; the pairs that later learn from the decoder use its labels at the size of
+the image.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ TINY = 1e-5  # added to the largest score of the maximum of two views (published
 class ExcelHyperParameters(FrozenHyperParameters, ExcelNetworkHyperParameters, Protocol):
     """The hyper-parameters of the network; excel.yaml explains them."""
 
+    attributes: str
+    attribute_centres: int
     guided_from: int
     pairs_from_decoder: int
     gain: float

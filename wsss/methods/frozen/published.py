@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ VECTORS = ("classes", "background")  # of words; the files lack them
 
 def layout(side: int) -> Layout:
     """Return the layout of the authors' files. side: cells per row of the tower's own position table."""
-    changes = {
+    changes: dict[str, Callable[[Tensor], Tensor]] = {
         "backbone.cls_token": lambda value: value[None, None],
         "backbone.pos_embed": functools.partial(positions, side=side),
         "backbone.head.weight": lambda value: value.T if value.ndim == 2 else value,
