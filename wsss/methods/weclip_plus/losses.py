@@ -6,7 +6,6 @@ Labels are 0 for background, k + 1 for class k, and 255 for unknown.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from wsss.data.labelmap import IGNORE
@@ -21,10 +20,9 @@ def dice(logits: Tensor, labels: Tensor) -> Tensor:
 
     logits: (B, 1 + C, H, W). labels: (B, H, W); unknown pixels are left out.
     """
-    counts = labels != IGNORE
-    target = F.one_hot(labels.masked_fill(~counts, 0), logits.shape[1]).permute(0, 3, 1, 2)
-    target = target * counts[:, None]
-    probability = logits.softmax(1) * counts[:, None]
+    channels = torch.arange(logits.shape[1], device=logits.device)[:, None, None]
+    target = labels[:, None] == channels  # an unknown pixel is of no channel
+    probability = logits.softmax(1) * (labels != IGNORE)[:, None]
     overlap = (probability * target).sum((0, 2, 3))
     total = probability.sum((0, 2, 3)) + target.sum((0, 2, 3))
     return 1 - (2 * overlap / (total + EPSILON)).mean()
