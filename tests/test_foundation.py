@@ -9,7 +9,7 @@ from pages import ROOT, blocks
 from test_commands import commands
 
 from wsss.runs.run import planned_runs
-from wsss.settings import Params
+from wsss.settings import Params, method_spec
 from wsss.settings.base import merge
 from wsss.settings.resolve import load_params, read_yaml
 
@@ -31,12 +31,16 @@ def params(tmp_path: Path) -> Params:
 
 
 def test_its_commands_name_stages_of_its_runs(params: Params) -> None:
-    runs = {str(run): run for run in planned_runs(params)}
-    named = [line.partition(" -- work/")[2] for page, line in commands() if page == PAGE]
-    targets = [target.partition("/eval/") for target in named if target]
-    assert len(targets) == len(METHODS)
-    for name, _, stage in targets:
-        assert f"eval/{stage.removesuffix('.json')}" in runs[name].stages()
+    lines = [line for page, line in commands() if page == PAGE and " -- work/" in line]
+    named = {line: line.partition("methods=")[2].split()[0] for line in lines}
+    assert set(METHODS) < set(named.values())
+    for line, method in named.items():
+        if method not in method_spec.methods():
+            continue
+        (run, *_) = planned_runs(params.model_copy(update={"methods": (method,)}))
+        target, _, stage = line.partition(" -- work/")[2].partition("/eval/")
+        assert target == str(run)
+        assert f"eval/{stage.removesuffix('.json')}" in run.stages()
 
 
 def test_its_runs_have_the_settings_that_its_numbers_need(params: Params) -> None:

@@ -140,8 +140,9 @@ def test_what_cannot_be_is_answered_in_one_line(
     assert not Path("out").exists()
 
 
-def test_a_methods_own_decoder_predicts_masks(squares: Index, photos: Path) -> None:
-    run = make_networks(squares, "toco", ["classifier"], stages=())
+@pytest.mark.parametrize("method", ["toco", "weclip", "excel"])
+def test_a_methods_own_decoder_predicts_masks(squares: Index, photos: Path, method: str) -> None:
+    run = make_networks(squares, method, ["classifier"], stages=())
     answer = wsss("predict", str(run), "photos", "--out", "out", "--with", "decoder")
     answer.accepts()
     assert written(Path("out/masks")) == ["a.png", "b.png", "c.png"]
@@ -149,3 +150,15 @@ def test_a_methods_own_decoder_predicts_masks(squares: Index, photos: Path) -> N
     assert labels.shape == squares.images[0].size
     assert labels.max() <= len(squares.classes)
     assert {"share"} < set(table(Path("out/classes.csv"))[0])
+
+
+@pytest.mark.parametrize(("method", "network"), [("clip_es", "clip"), ("excel", "classifier")])
+def test_known_labels_guide_the_cams_of_a_frozen_clip(
+    squares: Index, photos: Path, method: str, network: str
+) -> None:
+    run = make_networks(squares, method, [network], stages=())
+    options = ("--with", "cams", "--labels", "red,blue")
+    wsss("predict", str(run), "photos", "--out", "out", *options).accepts()
+    assert written(Path("out")) == [
+        f"cams/{name}-{label}.png" for name in "abc" for label in ("blue", "red")
+    ]
