@@ -146,6 +146,28 @@ BAD_TABLES = [
 ]  # fmt: skip
 
 DEEP_JSON = b"[" * 200_000
+
+
+def edited(name: str, old: str, new: str) -> Callable[[Path], object]:
+    """Return what replaces a text in a file of a pond, where it occurs first."""
+
+    def edit(pond: Path) -> None:
+        text = (pond / name).read_text()
+        assert old in text
+        (pond / name).write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+CHANGED = [  # after the index was made; the file that is named
+    Bad("another image", lambda p: shutil.copy(p / "photos/p2.png", p / P1), P1),
+    Bad("an image that is gone", lambda p: (p / P1).unlink(), P1),
+    Bad("another mask", lambda p: mask(p / MASK, 2, 1, size=SIZE), MASK),
+    Bad("a mask that is gone", lambda p: (p / MASK).unlink(), MASK),
+    Bad("a row less", edited(TABLE, f"{row(3, 'test')}\n", ""), TABLE),
+    Bad("a label less", edited(TABLE, "frog; newt", "frog"), TABLE),
+    Bad("an edited index", edited(INDEX.as_posix(), '"p1"', '"p9"'), INDEX.as_posix()),
+]
 BAD_INDEXES = [
     index_file("empty", NO_JSON, lambda _: b""),
     index_file("half", NO_JSON, lambda content: content[: len(content) // 2]),

@@ -39,7 +39,6 @@ KINDS = {  # of what is tried in a module, in the summary
     "test_bad_weights": "checkpoints",
     "test_bad_params": "settings",
     "test_bad_brought": "imports, regions",
-    "test_bad_public": "public datasets",
     "test_storage": "disks",
     "test_head": "head",
     "test_fuzz": "readers",

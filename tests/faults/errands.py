@@ -24,23 +24,18 @@ from wsss.settings.base import merge
 from wsss.settings.resolve import read_yaml
 from wsss.storage.archive import pack_arrays
 
-METHODS = ("cam", "brought", "labelled", "scored", "clip_es", "words", "weclip", "excel")
-CAM, BROUGHT, LABELLED, SCORED, CLIP_ES, WORDS, WECLIP, EXCEL = (
-    f"shapes/{method}/common/s0" for method in METHODS
+METHODS = ("cam", "brought", "labelled", "scored", "clip_es", "weclip", "excel")
+CAM, BROUGHT, LABELLED, SCORED, CLIP_ES, WECLIP, EXCEL, WORDS = (
+    f"shapes/{method}/common/s0" for method in (*METHODS, "words")
 )
 SETTINGS = {
+    "methods": list(METHODS),
     "classifier": {"train": {"save_seconds": 1}},
     "segmenter": {"test": {"crf": "none"}},
     "imports": {
         "brought": {"cam": "exported/cams", "knowledge": "none"},
         "labelled": {"pseudo": "exported/pseudo", "masks": "exported/masks.json"},
         "scored": {"logits": "scores"},
-    },
-    "variants": {
-        "words": {
-            "method": "clip_es",
-            "set": {"networks": {"clip": {"hyper_parameters": {"text": "words"}}}},
-        }
     },
     "overrides": {
         "frozen affinities and regions": {
@@ -49,6 +44,16 @@ SETTINGS = {
                 "affinity": {"kind": "frozen", "backbone": "toy", "stride": 4},
                 "pseudo": {"regions": "regions"},
             },
+        }
+    },
+}
+
+WITH_WORDS = {
+    "methods": [*METHODS, "words"],
+    "variants": {
+        "words": {
+            "method": "clip_es",
+            "set": {"networks": {"clip": {"hyper_parameters": {"text": "words"}}}},
         }
     },
 }
@@ -164,8 +169,8 @@ def errands(folder: Path, count: int, chance: random.Random) -> Iterator[Outcome
         RuntimeError: an errand fails, undisturbed.
     """
     has_tower = find_spec("open_clip") is not None
-    methods = [name for name in METHODS if has_tower or name != "words"]
-    settings = merge(read_yaml(ROOT / "params/smoke.yaml"), SETTINGS) | {"methods": methods}
+    settings = merge(read_yaml(ROOT / "params/smoke.yaml"), SETTINGS)
+    settings |= WITH_WORDS if has_tower else {}
     folder.mkdir(parents=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     with toy_tower(folder) if has_tower else nullcontext():

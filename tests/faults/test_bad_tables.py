@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from answer import program, wsss
-from bad_tables import BAD_INDEXES, BAD_MASKS, BAD_TABLES, HEAD, INDEX, TABLE, Bad
+from bad_tables import BAD_INDEXES, BAD_MASKS, BAD_TABLES, CHANGED, HEAD, INDEX, TABLE, Bad
 from made_data import mask
 from pond import RUN, SIZE, row
 
@@ -54,6 +54,17 @@ def test_an_index_that_is_wrong_is_named_and_nothing_written(
     before = made(ponds)
     wsss("segmenter", RUN).refuses(case.said)
     assert made(ponds) == before
+
+
+@pytest.mark.parametrize("case", CHANGED, ids=name_of)
+def test_data_that_changed_after_the_index_was_made_are_noticed(
+    case: Bad, ponds: Path, tried: None
+) -> None:
+    wsss("verify", "data", "ponds").accepts()
+    case.make(ponds)
+    answer = wsss("verify", "data", "ponds")
+    answer.refuses("1 mismatch. Run `snakemake`")
+    assert case.said in answer.out
 
 
 def test_an_index_of_more_classes_than_the_network_is_refused(ponds: Path, tried: None) -> None:

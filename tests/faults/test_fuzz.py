@@ -8,24 +8,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import brought
 import numpy as np
 import torch
 from bad_images import encoded
 from hypothesis import strategies as st
 from laws import law
 from safetensors.torch import save as safe_bytes
+from scipy.io import savemat
 from test_laws_files import JSON
 
 from wsss.data import labelmap
 from wsss.data.images import load_image, load_mask
 from wsss.data.index import Entry, Index, load_index, save_index
 from wsss.data.index_parts import PARTS, part_path
-from wsss.datasets import user_table
+from wsss.datasets import sbd, user_table
 from wsss.errors import WsssError, one_line
 from wsss.settings import CsvParams, Params
 from wsss.settings.resolve import load_params, resolve_settings, validate_params
 from wsss.storage import archive, checkpoint
 from wsss.storage.cam_archive import Cam, pack, unpack
+from wsss.storage.plain_npy import load_arrays
 
 ENTRY = Entry("p0", "p0.png", "m0.png", ("frog",), "train", (9, 9), "x", ((0, 0, 3, 3),), None, "y")
 INDEX = Index("ponds", ("frog",), (ENTRY,))
@@ -117,11 +120,24 @@ def replaced(tree: Any, at: tuple[Any, ...], value: Any) -> Any:
     return copy
 
 
+def mat_bytes(compressed: bool) -> bytes:
+    buffer = io.BytesIO()
+    structure = {"Segmentation": np.eye(7, 9, dtype=np.uint8), "CategoriesPresent": np.eye(2)}
+    savemat(buffer, {"GTcls": structure}, do_compression=compressed)
+    return buffer.getvalue()
+
+
 INDEX_JSON = json.loads(index_bytes())
 PARAMS_JSON = json.loads(Params().model_dump_json())
 INDEX_PLACES, PARAMS_PLACES = places(INDEX_JSON), places(PARAMS_JSON)
 CAM = pack(Cam(np.array([1], np.int16), np.ones((1, 2, 2), np.float16), (8, 8), 4))
 IMAGES = {kind: encoded(kind) for kind in ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")}
+MAT = {compressed: mat_bytes(compressed) for compressed in (False, True)}
+MAPS = {0: np.ones((3, 4), np.float32), 1: np.eye(3, 4, dtype=np.float32)}
+ARRAYS = {
+    ".npy": brought.npy(MAPS),
+    ".npz": archive.pack_arrays({"keys": np.arange(2), "high_res": np.stack([*MAPS.values()])}),
+}
 TORCH = [torch_bytes(), torch_bytes(_use_new_zipfile_serialization=False)]
 
 
@@ -218,6 +234,24 @@ def test_the_archive_reader_on_a_damaged_archive(
         for name in reader.names():
             with answered():
                 labelmap.decode(reader.read(name), name)
+
+
+@law(st.booleans(), EDITS, st.none() | CUTS)
+def test_the_reader_of_matlab_files_on_damaged_ones(
+    compressed: bool, edits: list[tuple[int, bytes]], cut: int | None
+) -> None:
+    with file_of(edited(MAT[compressed], edits, cut), "x.mat") as path, answered():
+        (path.parent / "cls").mkdir()
+        path.rename(path.parent / "cls/x.mat")
+        sbd.load_mask(path.parent, "x")
+
+
+@law(st.sampled_from([".npy", ".npz"]), EDITS, st.none() | CUTS, share=2)
+def test_the_reader_of_arrays_on_damaged_ones(
+    suffix: str, edits: list[tuple[int, bytes]], cut: int | None
+) -> None:
+    with answered():
+        load_arrays(edited(ARRAYS[suffix], edits, cut), f"x{suffix}")
 
 
 @law(EDITS, st.none() | CUTS)

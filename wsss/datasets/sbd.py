@@ -5,16 +5,16 @@ Its split is unrelated to VOC's: its training set contains images of VOC's val.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
+from wsss.datasets.mat_file import MatFile
 from wsss.datasets.name_list import read_names
 from wsss.errors import DatasetError
-from wsss.storage.archive import BROKEN, UNREADABLE
 from wsss.storage.content import refuse_pipe
 
 LISTS = ("train.txt", "val.txt")
@@ -42,12 +42,9 @@ def load_mask(folder: Path, name: str) -> NDArray[np.uint8]:
     path = path_of(folder, name)
     try:
         refuse_pipe(path)
-        labels = np.asarray(loadmat(path)["GTcls"]["Segmentation"][0, 0])
-    except (*BROKEN, *UNREADABLE, MatReadError, IndexError, AttributeError) as error:
+        return MatFile(path.read_bytes()).values("GTcls", "Segmentation")
+    except (OSError, ValueError, struct.error, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(
             f"{path} holds no GTcls.Segmentation ({reason}). Unpack benchmark.tgz of SBD again."
         ) from None
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise DatasetError(f"{path} is not a label image. Unpack benchmark.tgz of SBD again.")
-    return labels

@@ -48,7 +48,7 @@ def load_regions(regions: Path, name: str, size: tuple[int, int]) -> NDArray[np.
     """
     path = regions / f"{name}.npz"
     try:
-        masks = load_arrays(read_path(path), str(path))[KEY]
+        masks: NDArray[np.bool_] = load_arrays(read_path(path), str(path))[KEY]
     except KeyError:
         raise DatasetError(
             f"{path} has no array {KEY!r}. Write it as docs/regions.md says."
