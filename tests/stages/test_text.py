@@ -1,5 +1,6 @@
 """Vectors of a dataset's words: made once by a text tower, given to networks, checked by their records."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -221,7 +222,7 @@ def test_sentences_of_a_user_are_added_to_the_words(
     tensors, about = checkpoint.load(vectors.path)
     assert about["attributes"]["centres"] == 2
     assert read_json(vectors.record)["inputs"].keys() == {"sentences.yaml"}
-    assert list(text_mismatches(vectors)) == []
+    assert list(shared_mismatches(vectors)) == []
     encode = Letters("toy-clip")
     words = encode([f"a clean origami {name}." for name in SENTENCES])
     sentences = encode([s.lower() for name in SENTENCES for s in SENTENCES[name]])
