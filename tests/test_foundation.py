@@ -61,7 +61,7 @@ def test_its_numbers_are_the_published_ones() -> None:
     lines = (ROOT / PAGE).read_text(encoding="utf-8").splitlines()
     rows = ROOT / "wsss/report/tables/published.yaml"
     published = yaml.safe_load(rows.read_text(encoding="utf-8"))
-    titles = {"clip_es": "CLIP-ES", "weclip": "WeCLIP", "excel": "ExCEL", "weclip-plus": "WeCLIP+"}
+    titles = {"clip_es": "CLIP-ES", "weclip": "WeCLIP", "excel": "ExCEL", "weclip_plus": "WeCLIP+"}
     places = {"voc12": "VOC", "coco14": "COCO"}
     method, numbers = "", set()
     for cells in ([cell.strip() for cell in line.split("|")] for line in lines if "| no |" in line):

@@ -290,7 +290,7 @@ def test_a_plan_that_lacks_files_names_all_of_them(fresh: Checkout, tmp_path: Pa
         return done.stdout + done.stderr
 
     refused = told("--dry-run", status=1)
-    count, methods = 6, "clip_es, weclip, excel, supervised"
+    count, methods = 6, "clip_es, weclip, weclip_plus, excel, supervised"
     # Without open_clip the vectors of words are a file that has to be brought.
     if find_spec("open_clip") is None:
         count, methods = 7, "supervised"
