@@ -32,6 +32,9 @@ COVERED = {
     r"make bench": "tests/test_benchmarks.py::test_a_benchmark_is_run_twice_and_its_table_replaces_the_old_one",
     r"snakemake --cores \d+( --config seeds=.*)?": f"{FLOW}_run.py::test_the_table_is_printed_at_the_end",
     r"snakemake --cores \d+ --configfile params/stamps.yaml": PLANS,
+    r"snakemake --cores \d+ --configfile params/(voc12|stamps).yaml params/(frozen|affinities).yaml": (
+        "tests/settings/test_presets.py::test_frozen_affinities_lie_over_every_preset"
+    ),
     r"snakemake --cores \d+ --configfile mine.yaml": OWN,
     r"snakemake --cores 16 --configfile foundation.yaml( --config methods=\w+)?( -- work/\S+)?": (
         "tests/test_foundation.py::test_its_commands_name_stages_of_its_runs"
