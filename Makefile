@@ -33,19 +33,20 @@ READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
 demo: setup  ## the pipeline on drawn pictures
 	@$(SNAKEMAKE) $(TOY) $(READABLE)
 
-table: setup  ## every method under both protocols, three seeds
+table: setup  ## every method under both protocols, one seed
 	@$(SNAKEMAKE) $(TOY) --configfile params/embedded.yaml $(READABLE)
 
 # Tables that the README and docs/results.md quote, with their provenance, in docs/results/STUDY.
-NUMBERS ?= demo stamps methods
+NUMBERS ?= demo stamps affinities methods
 PRESET_stamps := params/stamps.yaml
-PRESET_methods := params/embedded.yaml
+PRESET_affinities := params/stamps.yaml params/affinities.yaml
+PRESET_methods := params/embedded.yaml docs/results/seeds.yaml
 GALLERY_demo := shapes/cam/common/s0 shapes/supervised/common/s0
 numbers: $(NUMBERS:%=numbers-%)  ## docs/results/: the numbers of the documentation (hours; NUMBERS=demo: minutes)
 
 numbers-%: setup
-	@$(SNAKEMAKE) $(TOY) $(PRESET_$*:%=--configfile %) $(READABLE)
-	@$(RUN) wsss table --output docs/results/$* $(PRESET_$*:%=--params params.yaml --params %)
+	@$(SNAKEMAKE) $(TOY) $(if $(PRESET_$*),--configfile $(PRESET_$*)) $(READABLE)
+	@$(RUN) wsss table --output docs/results/$* $(if $(PRESET_$*),--params params.yaml $(PRESET_$*:%=--params %))
 	@$(if $(GALLERY_$*),$(RUN) wsss show $(GALLERY_$*) --images 12 --output docs/results/$*/gallery)
 
 report: setup  ## one page with tables, figures and panels of the demo
