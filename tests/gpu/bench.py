@@ -106,8 +106,10 @@ class Bench:
             return value
         names = type(value).model_fields
         short = {name: self._shortened(getattr(value, name)) for name in names}
-        if short.get("weights") == "imagenet":
+        if short.get("weights") in ("imagenet", "clip", "dinov2"):
             short["weights"] = "none"
+        if short.get("text") == "words":
+            short["text"] = "mean_features"
         if "initial_file" in short:
             short["initial_file"] = None
         if isinstance(value, TrainParams):

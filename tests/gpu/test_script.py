@@ -23,7 +23,7 @@ def test_runs_of_full_size_are_the_published_ones_with_random_weights_and_few_st
 
     bench = Bench.of(False, 4, 60.0, 72)
     runs = bench.runs([])
-    assert len({run.method for run in runs}) == 11
+    assert len({run.method for run in runs}) == 15
     assert runs[0].protocol == "published"
     for run in runs:
         for network in run.settings.networks.values():

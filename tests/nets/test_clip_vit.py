@@ -95,14 +95,14 @@ def test_a_file_of_the_user_becomes_initial_weights(
     monkeypatch.setitem(SHAPES, "vit_base_patch16_clip_224", SMALL)
     torch.save(openais(dict(timms().state_dict())), "clip.pt")
     monkeypatch.setenv("WSSS_CLIP", "clip.pt")
-    source = weights.convert(NAME, Path("tower.safetensors"), None, None, "")
+    source = weights.convert(NAME, Path("tower.safetensors"), None, None)
     assert source.startswith("clip.pt sha256:")
     net = build_backbone("vit_base_patch16_clip_224", 16)
     load_backbone(net, checkpoint.load(Path("tower.safetensors"))[0])
     assert torch.equal(net.state_dict()["blocks.2.norm1.weight"], torch.ones(32))
     monkeypatch.setenv("WSSS_CLIP", "other.pt")
     with pytest.raises(MissingError, match="WSSS_CLIP is other.pt, but there is no such file"):
-        weights.convert(NAME, Path("tower.safetensors"), None, None, "")
+        weights.convert(NAME, Path("tower.safetensors"), None, None)
 
 
 def test_without_hub_and_file_the_message_names_both(
@@ -112,4 +112,4 @@ def test_without_hub_and_file_the_message_names_both(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(work))
     with pytest.raises(MissingError, match="could not be downloaded.*hub.*by WSSS_CLIP"):
-        weights.convert(NAME, Path("tower.safetensors"), None, None, "")
+        weights.convert(NAME, Path("tower.safetensors"), None, None)

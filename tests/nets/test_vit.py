@@ -87,7 +87,7 @@ def test_the_authors_file_of_dinov2_becomes_initial_weights(
     state["blocks.2.ls1.gamma"] = torch.full((32,), 0.5)
     torch.save({**state, "mask_token": torch.zeros(1, 32)}, f"{DINO_RELEASE}.pth")
     target = Path(f"{DINO_RELEASE}.safetensors")
-    assert weights.convert(DINO_RELEASE, target, None, None, "").startswith(f"{DINO_RELEASE}.pth")
+    assert weights.convert(DINO_RELEASE, target, None, None).startswith(f"{DINO_RELEASE}.pth")
     net = build_backbone("dinov2_vits14", 14)
     load_backbone(net, checkpoint.load(target)[0])
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
@@ -95,7 +95,7 @@ def test_the_authors_file_of_dinov2_becomes_initial_weights(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(work))
     with pytest.raises(MissingError, match=f"hub.*put its authors' file at {DINO_RELEASE}.pth"):
-        weights.convert(DINO_RELEASE, target, None, None, "")
+        weights.convert(DINO_RELEASE, target, None, None)
 
 
 @torch.inference_mode()

@@ -19,7 +19,15 @@ from wsss.storage.archive import BROKEN, UNREADABLE, unpack_arrays
 from wsss.storage.content import stand_in
 
 ENCODING = "latin1"  # numpy arrays that Python 2 pickled have their bytes as text of this encoding
-DAMAGED = (*BROKEN, *UNREADABLE, pickle.UnpicklingError, AttributeError, IndexError, ImportError)
+DAMAGED = (
+    *BROKEN,
+    *UNREADABLE,
+    pickle.UnpicklingError,
+    AttributeError,
+    ImportError,
+    IndexError,
+    OverflowError,  # of a length that no machine has
+)
 NUMPY = ("numpy.core", "numpy._core")  # the name before and since numpy 2
 
 
