@@ -76,7 +76,7 @@ COVERED = {
         "tests/stages/test_text.py::test_open_clip_turns_words_into_vectors"
     ),
     r"wsss saliency \S+( --\S+ \S+)*": (
-        "tests/stages/test_saliency_maps.py::test_maps_of_every_training_image_are_made_and_recorded"
+        "tests/stages/test_saliency_stage.py::test_maps_of_every_training_image_are_made_and_recorded"
     ),
     r"WSSS_CLIP=\S+ snakemake --cores \d+ .*": (
         "tests/nets/test_clip_vit.py::test_a_file_of_the_user_becomes_initial_weights"
