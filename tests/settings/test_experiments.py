@@ -48,7 +48,9 @@ def test_a_preset_of_the_working_folder_comes_first(work: Path) -> None:
 
 
 def test_an_unknown_preset_is_answered_with_those_there_are(work: Path) -> None:
-    with pytest.raises(ConfigError, match=r"preset: 'voc' is not one of affinities, coco14, cub, .*, voc12"):
+    with pytest.raises(
+        ConfigError, match=r"preset: 'voc' is not one of affinities, coco14, cub, .*, voc12"
+    ):
         load_params([written(work, {"preset": "voc"})])
 
 
