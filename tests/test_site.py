@@ -136,7 +136,7 @@ def test_the_title_page_says_what_it_is_with_two_commands_and_a_picture(
     assert "Weakly supervised semantic segmentation: pixel masks" in beginning
     assert "make demo" in beginning
     assert "make test" in beginning
-    assert "panels.png" in contents[site / "index.html"].loaded
+    assert "stamps.jpg" in contents[site / "index.html"].loaded
     assert "no number on PASCAL VOC or MS COCO" in page
 
 
