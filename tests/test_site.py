@@ -137,6 +137,7 @@ def test_the_title_page_says_what_it_is_with_two_commands_and_a_picture(
     assert "make demo" in beginning
     assert "make test" in beginning
     assert "stamps.jpg" in contents[site / "index.html"].loaded
+    assert "scenes: © 2011 MIT" in (site / "index.html").read_text(encoding="utf-8")
     assert "no number on PASCAL VOC or MS COCO" in page
 
 

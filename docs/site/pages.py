@@ -28,6 +28,7 @@ GALLERY = "results/demo/gallery/index.html"
 FENCE = re.compile(r"(^```\w*\n.*?^```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 PICTURE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
+CREDITED = re.compile(PICTURE.pattern + r"(\n\n\(.*\))?")  # with the line below it in brackets
 TABLE = re.compile(r"<table.*?</table>", re.DOTALL)
 
 
@@ -82,7 +83,7 @@ def title_page(readme: str, index: str) -> str:
     """Return the title page: what the project is, two commands, a picture, and the list of all pages."""
     introduction = readme.split("\n\n")[1]
     commands = section(readme, "Two commands")
-    picture, block = PICTURE.search(commands), FENCE.search(commands)
+    picture, block = CREDITED.search(commands), FENCE.search(commands)
     if picture is None or block is None:
         sys.exit("'Two commands' in README.md lacks its picture or its commands")
     buttons = (
