@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from wsss.nets.u2net import DEVIATION, MEAN, SIDE_PX, network_input, saliency_map
+from wsss.data.images import IMAGENET
+from wsss.nets.u2net import SIDE_PX, network_input, saliency_map
 
 
 def test_images_are_divided_by_their_largest_value_and_normalised() -> None:
@@ -11,10 +12,10 @@ def test_images_are_divided_by_their_largest_value_and_normalised() -> None:
     image[..., 1] = 25
     square = network_input(image)
     assert square.shape == (1, 3, SIDE_PX, SIDE_PX)
-    expected = (np.array([1.0, 0.5, 0.0]) - MEAN) / DEVIATION
+    expected = (np.array([1.0, 0.5, 0.0]) - np.array(IMAGENET[0])) / np.array(IMAGENET[1])
     assert np.allclose(square[0, :, 7, 9], expected, atol=1e-6)
     black = network_input(np.zeros_like(image))
-    assert np.allclose(black[0, :, 0, 0], -MEAN / DEVIATION, atol=1e-6)
+    assert np.allclose(black[0, :, 0, 0], -np.array(IMAGENET[0]) / np.array(IMAGENET[1]), atol=1e-6)
 
 
 def test_scores_become_grey_values_of_the_images_size() -> None:

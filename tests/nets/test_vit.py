@@ -31,10 +31,10 @@ def timms(distilled: bool = False) -> torch.nn.Module:
 @pytest.mark.parametrize("distilled", [False, True])
 @torch.inference_mode()
 def test_tokens_are_timms_with_or_without_attention(distilled: bool) -> None:
-    theirs, ours = timms(distilled), ViT(SMALL, distilled=distilled).eval()
-    load_backbone(ours, theirs.state_dict())
+    reference, ours = timms(distilled), ViT(SMALL, distilled=distilled).eval()
+    load_backbone(ours, reference.state_dict())
     images = torch.randn(2, 3, 48, 48)
-    expected, (tokens, grid) = theirs.forward_features(images), ours.embed(images)
+    expected, (tokens, grid) = reference.forward_features(images), ours.embed(images)
     assert grid == (6, 6)
     for attention in ("none", "mean", "heads"):
         found = ours.norm(ours.run(tokens, attention).tokens)
@@ -53,24 +53,27 @@ def timms_dino(name: str = "vit_small_patch14_dinov2") -> torch.nn.Module:
 
 @torch.inference_mode()
 def test_dinov2_is_timms_but_for_the_positions_of_other_grids() -> None:
-    theirs, ours = timms_dino(), ViT(SMALL_DINO).eval()
-    load_backbone(ours, {**theirs.state_dict(), "mask_token": torch.zeros(1, 32)})
-    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    reference, ours = timms_dino(), ViT(SMALL_DINO).eval()
+    load_backbone(ours, {**reference.state_dict(), "mask_token": torch.zeros(1, 32)})
+    assert ours.state_dict().keys() == reference.state_dict().keys()
     images = torch.randn(2, 3, 70, 70)
-    (tokens,), expected = ours(images), theirs.forward_features(images)[:, 1:]
+    (tokens,), expected = ours(images), reference.forward_features(images)[:, 1:]
     assert torch.allclose(tokens.flatten(2).transpose(1, 2), expected, atol=1e-5)
-    (tokens,), expected = ours(images[:, :, :56]), theirs.forward_features(images[:, :, :56])[:, 1:]
+    (tokens,), expected = (
+        ours(images[:, :, :56]),
+        reference.forward_features(images[:, :, :56])[:, 1:],
+    )
     assert not torch.allclose(tokens.flatten(2).transpose(1, 2), expected, atol=1e-2)
 
 
 @torch.inference_mode()
 def test_with_registers_dinov2_is_timms_on_every_grid() -> None:
-    theirs = timms_dino("vit_small_patch14_reg4_dinov2")
+    reference = timms_dino("vit_small_patch14_reg4_dinov2")
     ours = RegisterViT(SMALL_DINO).eval()
-    load_backbone(ours, theirs.state_dict())
+    load_backbone(ours, reference.state_dict())
     images = torch.randn(2, 3, 70, 98)
     for view in (images[..., :70], images):
-        (tokens,), expected = ours(view), theirs.forward_features(view)[:, 5:]
+        (tokens,), expected = ours(view), reference.forward_features(view)[:, 5:]
         assert torch.allclose(tokens.flatten(2).transpose(1, 2), expected, atol=1e-5)
     authors = {**ours.state_dict(), "mask_token": torch.zeros(1, 32)}
     authors["register_tokens"] = authors.pop("reg_token")
@@ -142,9 +145,9 @@ def test_tables_are_resized_to_a_size_or_by_a_factor() -> None:
         (None, {"size": (12, 3)}),
         (0.1, {"scale_factor": (12.1 / 6, 3.1 / 6)}),
     ):
-        theirs = F.interpolate(cells, mode="bicubic", **how)
+        reference = F.interpolate(cells, mode="bicubic", **how)
         found = resize_table(table, (12, 3), offset)
-        assert torch.allclose(found, theirs.flatten(2).transpose(1, 2), atol=1e-5)
+        assert torch.allclose(found, reference.flatten(2).transpose(1, 2), atol=1e-5)
     sixty_one = resize_table(torch.randn(1, 784, 2), (61, 115), 0.0)  # 28 * (61 / 28) < 61
     assert sixty_one.shape == (1, 61 * 115, 2)
 

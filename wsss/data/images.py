@@ -21,6 +21,7 @@ from wsss.storage.content import stand_in
 from wsss.storage.files import checksum
 
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # 16 bits per pixel, in whatever byte order
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of RGB in [0, 1]
 MIN_SIDE_PX = 16  # a smaller image is a single cell for a network of stride 16
 ORIENTATION = 0x0112  # the EXIF tag; values above 4 swap height and width
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)

@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wsss.data.images import IMAGENET
 from wsss.errors import ConfigError
-
-# Mean and standard deviation of ImageNet (RGB, values in [0, 1]).
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Backbone(nn.Module):

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.nets.backbone import IMAGENET, Backbone
+from wsss.data.images import IMAGENET
+from wsss.nets.backbone import Backbone
 from wsss.nets.vit import EPS, Block, attend_to_similar, initialise
 from wsss.storage.checkpoint import Layout
 

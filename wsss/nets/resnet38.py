@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.nets.backbone import IMAGENET, Backbone
+from wsss.data.images import IMAGENET
+from wsss.nets.backbone import Backbone
 from wsss.storage.checkpoint import Layout
 
 WIDTHS = {"b2": (128, 3), "b3": (256, 3), "b4": (512, 6)}  # stage -> channels, blocks

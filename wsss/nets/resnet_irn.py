@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from wsss.nets.backbone import IMAGENET, Backbone
+from wsss.data.images import IMAGENET
+from wsss.nets.backbone import Backbone
 
 
 class IrnResNet(Backbone):

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsss.data.images import IMAGENET
 from wsss.datasets.fetch import fetch_weights
 from wsss.errors import MissingError
 from wsss.settings.weight_files import weight_files
 from wsss.storage.files import sha256
 
 SIDE_PX = 320
-MEAN = np.array((0.485, 0.456, 0.406))
-DEVIATION = np.array((0.229, 0.224, 0.225))
 LEAST = 1e-8  # guards the division of a black image or a constant map
 
 
@@ -63,7 +62,8 @@ def network_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return an RGB image (H, W, 3) as the input (1, 3, 320, 320) of the network."""
     square = Image.fromarray(image).resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
     values = np.asarray(square, np.float64)
-    values = (values / max(values.max(), LEAST) - MEAN) / DEVIATION
+    mean, deviation = np.array(IMAGENET)
+    values = (values / max(values.max(), LEAST) - mean) / deviation
     return np.asarray(values.transpose(2, 0, 1)[None].astype(np.float32))
 
 

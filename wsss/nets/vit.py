@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.data.images import IMAGENET
 from wsss.data.resize import resize_by
 from wsss.errors import ConfigError
-from wsss.nets.backbone import IMAGENET, Backbone
+from wsss.nets.backbone import Backbone
 
 EPS = 1e-6  # of a LayerNorm, as in timm (PyTorch's default is 1e-5)
 AttentionKind = Literal["none", "mean", "heads"]  # which attention weights to return

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss.data import labelmap
-from wsss.data.images import load_entry, load_saliency
+from wsss.data.images import IMAGENET, load_entry, load_saliency
 from wsss.data.index import Entry, Index, load_index
 from wsss.data.index_parts import TRAINING
 from wsss.datasets.unlisted import missing_labels
@@ -192,11 +192,12 @@ def label_task(
     classes: their number, with background. device: of PAR; None: the processor.
     """
     cam = cam_reader(maps)[entry.name]
-    before = [seed(cam.full(), cam.labels, cam.full_background(float(params.threshold))[0])]
     if params.par and len(cam.labels):
         scores = with_background(cam, params)
         rows = par_rows(load_entry(entry), scores, params.par, device)
         before = [np.array([0, *(cam.labels + 1)], np.uint8)[rows]]
+    else:
+        before = [seed(cam.full(), cam.labels, cam.full_background(float(params.threshold))[0])]
     if params.crf == "none" or not len(cam.labels):
         return crf.CrfTask(entry.name, before)
     picture, cam = crf_input(load_entry(entry), cam, params.crf_picture)
@@ -251,7 +252,6 @@ def crf_input(image: NDArray[np.uint8], cam: Cam, kind: str) -> tuple[NDArray[np
     if kind == "wrapped":
         return wrapped_picture(image), cam
     from wsss.data.normalisation import Normalisation  # noqa: PLC0415  # imports torch
-    from wsss.nets.backbone import IMAGENET  # noqa: PLC0415
 
     height, width = (side + -side % cam.stride for side in image.shape[:2])
     padding = ((0, 0), (0, height - image.shape[0]), (0, width - image.shape[1]))

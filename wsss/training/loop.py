@@ -33,15 +33,8 @@ from wsss.storage.files import replacing
 from wsss.training.batches import Schedule, TrainingImages, batches
 from wsss.training.optimizer import freeze, parts
 
-PARTS = {
-    "header",
-    "initial",
-    "objective",
-    "optimizers",
-    "scaler",
-    "rows",
-    "step",
-}  # of a resume state
+# Of a resume state.
+PARTS = {"header", "initial", "objective", "optimizers", "scaler", "rows", "step"}
 
 
 class Objective(nn.Module):

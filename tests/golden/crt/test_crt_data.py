@@ -9,9 +9,9 @@ from crt_networks import PUBLISHED
 from golden import Golden
 from torch import nn
 
+from wsss.data.images import IMAGENET
 from wsss.data.normalisation import Normalisation
 from wsss.inference.views import ViewResizing
-from wsss.nets.backbone import IMAGENET
 from wsss.refine.affinity import reduce_labels
 from wsss.scores import metrics
 from wsss.training.augment import Draws, change, content, resize_labels, scaled_size

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from made_frozen import CLASSES, PRESENT, items, losses
 from torch import Tensor
 
 from wsss.data.labelmap import IGNORE
@@ -24,8 +25,6 @@ from wsss.settings import Params
 from wsss.settings.resolve import resolve_settings
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
-CLASSES = 4
-PRESENT = torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 1]])
 
 
 def build(protocol: str = "common", **changes: Any) -> tuple[WeClip, FrozenNet]:
@@ -38,18 +37,6 @@ def build(protocol: str = "common", **changes: Any) -> tuple[WeClip, FrozenNet]:
     assert isinstance(method, WeClip)
     torch.manual_seed(0)
     return method, method.build("classifier")
-
-
-def items(present: Tensor = PRESENT) -> dict[str, Tensor]:
-    torch.manual_seed(1)
-    return {"image": torch.randn(len(present), 3, 48, 64), "label": present}
-
-
-def losses(
-    method: WeClip, net: FrozenNet, step: int, batch: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    torch.manual_seed(2)  # dropout
-    return method.losses("classifier", {"classifier": net}, batch, step)
 
 
 def test_only_the_decoder_learns() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from torch import Tensor
+from made_frozen import CLASSES, PRESENT, items, losses
 
 from wsss.data.labelmap import IGNORE
 from wsss.data.resize import resize_to_multiple
@@ -27,8 +27,6 @@ from wsss.settings.networks import SecondBackboneParams
 from wsss.settings.resolve import resolve_settings, validate_params
 from wsss.storage.checkpoint import rename
 
-CLASSES = 4
-PRESENT = torch.tensor([[1.0, 0, 1, 1], [0, 0, 0, 1]])
 ROOT = Path(__file__).parents[3]
 MANIFEST = ROOT / "tests/golden/weclip/manifest_weclip_plus_vitb_dinos_voc.json"
 
@@ -50,18 +48,6 @@ def build(
     assert isinstance(method, WeClipPlus)
     torch.manual_seed(0)
     return method, method.build("classifier")
-
-
-def items(present: Tensor = PRESENT) -> dict[str, Tensor]:
-    torch.manual_seed(1)
-    return {"image": torch.randn(len(present), 3, 48, 64), "label": present}
-
-
-def losses(
-    method: WeClipPlus, net: PairNet, step: int, batch: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    torch.manual_seed(2)  # dropout
-    return method.losses("classifier", {"classifier": net}, batch, step)
 
 
 def test_a_step_changes_the_decoder_alone_and_no_statistics_of_the_backbones() -> None:

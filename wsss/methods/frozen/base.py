@@ -7,13 +7,14 @@ from typing import Generic, Literal, Protocol, TypeVar, cast
 
 from torch import Tensor, nn
 
+from wsss.data.images import IMAGENET
 from wsss.methods.base import Method, Source
 from wsss.methods.clip_es.mean_features import mean_features
 from wsss.methods.clip_es.network import ClipNet, image_tower
 from wsss.methods.frozen import published
 from wsss.methods.frozen.network import DecoderHyperParameters
 from wsss.nets import clip_vit
-from wsss.nets.backbone import IMAGENET, Network
+from wsss.nets.backbone import Network
 from wsss.nets.clip_vit import ClipViT
 from wsss.storage.checkpoint import Layout
 

@@ -21,9 +21,8 @@ SECOND: KeyTable = (
     (r"^dino_encoder\.register_tokens$", "second_backbone.reg_token"),
     (r"^dino_encoder\.", "second_backbone."),
 )
-SECOND_DROPPED = (
-    r"dino_encoder\.mask_token",
-)  # stands for hidden patches in DINOv2's own training
+# It stands for hidden patches in DINOv2's own training.
+SECOND_DROPPED = (r"dino_encoder\.mask_token",)
 PAIR_TABLE: KeyTable = (*SECOND, *TABLE)  # of all that the decoder reads
 
 
