@@ -25,16 +25,20 @@ SNAKEMAKE := $(RUN) snakemake --cores $(CORES) --resources gpu=$(or $(filter-out
 TOY := --max-threads 1
 
 # What Snakemake says of itself, left out: a reader sees stages, their progress and the table.
-CHATTER := ^(Select jobs|Execute [0-9]+|Finished jobid|Using |Provided |Rules claiming|Conda env|Assuming|Config file|\[[A-Z][a-z]{2} )
+CHATTER := ^(Building DAG|Singularity|Select jobs|Execute [0-9]+|Finished jobid|Using |Provided |Rules claiming|Conda env|Assuming|Config file|\[[A-Z][a-z]{2} )
 READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
+
+# The width of the terminal, so that the table fits it: Snakemake writes into a pipe.
+WIDTH = $(shell [ -t 2 ] && stty size <&2 2>/dev/null | cut -d' ' -f2)
+FITTING = $(if $(WIDTH),COLUMNS=$(WIDTH))
 
 .PHONY: demo test table numbers setup lint report parity bench gpu faults pins docs doctor
 
 demo: setup  ## the pipeline on drawn pictures
-	@$(SNAKEMAKE) $(TOY) $(READABLE)
+	@$(FITTING) $(SNAKEMAKE) $(TOY) $(READABLE)
 
 table: setup  ## every method under both protocols, one seed
-	@$(SNAKEMAKE) $(TOY) --configfile params/embedded.yaml $(READABLE)
+	@$(FITTING) $(SNAKEMAKE) $(TOY) --configfile params/embedded.yaml $(READABLE)
 
 # Tables that the README and docs/results.md quote, with their provenance, in docs/results/STUDY.
 NUMBERS ?= demo stamps affinities methods

@@ -13,6 +13,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from wsss.errors import WsssError
+from wsss.report.tables.terminal import for_terminal
 from wsss.runs.checkout import Checkout
 from wsss.runs.flow import Flow
 from wsss.runs.missing import check_before_plan
@@ -99,7 +100,7 @@ onstart:
 
 onsuccess:
     if Path(RESULTS, "table.md").is_file():
-        print(Path(RESULTS, "table.md").read_text(encoding="utf-8"))
+        print(for_terminal(Path(RESULTS, "table.md").read_text(encoding="utf-8")))
         print(
             f"Tables, figures and panels are in {RESULTS}/ (open {RESULTS}/table.html);"
         )

@@ -440,15 +440,17 @@ def table(
 ) -> None:
     """Verify all records, write results/ and print the table; with a selection, only print it."""
     from wsss.report.tables.selection import Selection
+    from wsss.report.tables.terminal import for_terminal
     from wsss.stages.table import chosen, gathered, write_results
 
     selection = Selection(*(tuple(names or ()) for names in (method, dataset, protocol, stage)))
     if sources:
-        typer.echo(gathered(sources, selection, output))
+        text = gathered(sources, selection, output)
     elif selection or output:
-        typer.echo(chosen(_params(params), selection, output))
+        text = chosen(_params(params), selection, output)
     else:
-        typer.echo(write_results(_params(params)))
+        text = write_results(_params(params))
+    typer.echo(for_terminal(text))
 
 
 @app.command()

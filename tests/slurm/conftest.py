@@ -1,11 +1,12 @@
 """A real Slurm of two nodes for the session, and a run made without it to compare with."""
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import one_node
 import pytest
-from checkout import Checkout, fresh_checkout
+from checkout import Checkout, finished, fresh_checkout
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,8 +36,12 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def local(fresh: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Return a copy that has been run without Slurm."""
-    checkout = fresh.copy(tmp_path_factory.mktemp("local") / "repository")
+def local(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Checkout:
+    """Return a copy in which that method has been run without Slurm."""
+    folder, base = tmp_path_factory.mktemp("local"), tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    checkout = finished(fresh_checkout(folder / "fresh"), shared).copy(folder / "repository")
+    checkout.set({"methods": ["cam"]})
+    shutil.rmtree(checkout.folder / "work/shapes/supervised")
     checkout.snakemake()
     return checkout

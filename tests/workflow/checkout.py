@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import yaml
+from filelock import FileLock
 from processes import running
 
 from wsss.settings.base import merge
@@ -48,7 +49,16 @@ class Checkout:
         """Return an environment without settings of the machine's user; this copy is imported."""
         home = self.folder.parent / "home"
         home.mkdir(exist_ok=True)
-        hidden = ("WSSS_", "SNAKEMAKE_", "DVC_", "GIT_", "OMP_", "PYTEST_", "PYTHONDONTWRITE")
+        hidden = (
+            "WSSS_",
+            "SNAKEMAKE_",
+            "DVC_",
+            "GIT_",
+            "OMP_",
+            "PYTEST_",
+            "PYTHONDONTWRITE",
+            "COLUMNS",
+        )
         kept = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
         return {
             **kept,
@@ -175,6 +185,20 @@ def fresh_checkout(folder: Path) -> Checkout:
     checkout = Checkout(folder)
     checkout.set({**read_yaml(folder / "params/smoke.yaml"), "results": "results"})
     return checkout
+
+
+def finished(fresh: Checkout, shared: Path) -> Checkout:
+    """Return a copy in which the smoke preset has been run; do not write to it.
+
+    It is made once for all processes of tests, by the first that wants it, in the folder they share.
+    """
+    said = shared / "made" / "repository" / "said.txt"
+    with FileLock(f"{said.parents[1]}.lock"):
+        if not said.is_file():
+            shutil.rmtree(said.parents[1], ignore_errors=True)
+            text = fresh.copy(said.parent).snakemake()
+            said.write_text(text)
+    return Checkout(said.parent)
 
 
 def repro(checkout: Checkout) -> set[str]:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from checkout import Checkout, fresh_checkout, repro
-from filelock import FileLock
+from checkout import Checkout, finished, fresh_checkout, repro
 
 
 @pytest.fixture(scope="session")
@@ -17,19 +16,9 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 @pytest.fixture(scope="session")
 def made(fresh: Checkout, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Checkout:
-    """Return a copy in which the smoke preset has been run; do not write to it.
-
-    It is made once for all processes of tests, by the first that wants it.
-    """
+    """Return a copy in which the smoke preset has been run; do not write to it."""
     base = tmp_path_factory.getbasetemp()
-    shared = (base if worker_id == "master" else base.parent) / "made"
-    with FileLock(f"{shared}.lock"):
-        said = shared / "repository" / "said.txt"
-        if not said.is_file():
-            shutil.rmtree(shared, ignore_errors=True)
-            text = fresh.copy(said.parent).snakemake()
-            said.write_text(text)
-    return Checkout(said.parent)
+    return finished(fresh, base if worker_id == "master" else base.parent)
 
 
 @pytest.fixture

@@ -30,8 +30,7 @@ def lines(checkout: Checkout, path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_an_own_method_outside_the_package_is_in_the_table(fresh: Checkout, tmp_path: Path) -> None:
-    mine = fresh.copy(tmp_path / "repository")
+def test_an_own_method_outside_the_package_is_in_the_table(mine: Checkout) -> None:
     settings, params = blocks("docs/add-a-method.md", "yaml")
     (module,) = blocks("docs/add-a-method.md", "python")
     folder = mine.folder / "my_methods/topk"

@@ -68,9 +68,12 @@ def test_jobs_read_what_the_command_line_changed(mine: Checkout) -> None:
 
 @pytest.mark.slow  # one job after the other
 def test_the_scheduler_sleeps_while_jobs_run(mine: Checkout) -> None:
-    said = mine.snakemake("--cores", "1", "--verbose", "--forcerun", "evaluate")
+    scores = sorted(
+        path.relative_to(mine.folder).as_posix() for path in mine.folder.glob("work/**/eval/*.json")
+    )
+    said = mine.snakemake("--cores", "1", "--verbose", *scores, "--forcerun", "evaluate")
     ended = said.count("Finished jobid")
-    assert ended > 5  # and all but one of them waited
+    assert ended >= 5  # and all but one of them waited
     assert said.count("Ready jobs: ") <= 2 * ended
 
 
