@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,11 +40,12 @@ def test_help_names_every_command_without_loading_torch() -> None:
     [
         (["cam", "shapes/cam"], "'shapes/cam' is not a run"),
         (["cam", "shapes/cma/common/s0"], "There is no method 'cma'"),
+        (["params", "--run", "shape/cam/common/s0"], "'shape' is not one of shapes, stamps, voc12"),
         (["cam", RUN, "--shard", "3-of-2"], "is not k-of-n"),
         (["train", RUN, "backbone"], "cam has no network 'backbone'; its chain is classifier"),
         (["evaluate", RUN, "seed"], "work/shapes/index/train.json is missing"),
         (["train", RUN, "classifier"], "work/shapes/index/train.json is missing"),
-        (["evaluate", RUN, "masks"], "has no 'masks' to evaluate"),
+        (["evaluate", RUN, "masks"], "has no 'masks' to evaluate. It has seed, walk, pseudo, seg"),
         (["params", "--params", "absent.yaml"], "absent.yaml does not exist"),
         (["params", "--why", "walk.beta"], "--why walk.beta needs a run"),
         (["params", "--run", RUN, "--why", "walk.bet"], "did you mean 'walk.beta'?"),
@@ -57,6 +59,16 @@ def test_mistakes_are_answered_in_one_line_with_exit_code_two(
 ) -> None:
     (work / "params.yaml").write_text("")
     wsss(*arguments).refuses(message)
+
+
+def test_a_problem_names_the_file_that_it_is_in(work: Path) -> None:
+    (work / "params.yaml").write_text("walk: {bet: 3.0}\n")
+    (work / "mine.yaml").write_text("segmenter: {train: {learning_rate: 1.0, batch: -1}}\n")
+    said = wsss("params", "--params", "params.yaml", "--params", "mine.yaml").err
+    assert "unknown key walk.bet; did you mean 'beta'? (in params.yaml)" in said
+    assert "unknown key segmenter.train.learning_rate; did you mean 'lr'? (in mine.yaml)" in said
+    assert re.search(r"segmenter.train.batch: [^;]*\(in mine.yaml\)", said)
+    assert "(in params.yaml)" not in wsss("params").err
 
 
 def test_the_layers_of_a_key_are_listed(work: Path) -> None:

@@ -30,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     no_args_is_help=True,
+    context_settings={"max_content_width": 140},  # of a wide terminal; 80 would cut the sentences
 )
 data_app = typer.Typer(help="Fetch, check and prepare datasets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -56,7 +57,7 @@ Shard = Annotated[
 Gpus = Annotated[
     int,
     typer.Option(
-        min=0, help="Number of GPUs that share the training; of processes on a machine without."
+        min=0, help="Number of GPUs that share the training, or of processes where there is no GPU."
     ),
 ]
 Nodes = Annotated[int, typer.Option(min=1, help="Number of machines of the Slurm job.")]
@@ -189,7 +190,13 @@ def saliency(
 
 @app.command()
 def train(
-    run: RunName, network: str, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles = None
+    run: RunName,
+    network: Annotated[
+        str, typer.Argument(help="Network of the method's chain, as `wsss methods` lists it.")
+    ],
+    gpus: Gpus = 1,
+    nodes: Nodes = 1,
+    params: ParamFiles = None,
 ) -> None:
     """Train a network of a method's chain on image-level labels, or take its published weights."""
     start(gpus, nodes)
@@ -243,8 +250,12 @@ def decode(
 
 
 @app.command()
-def gather(run: RunName, stage: str, params: ParamFiles = None) -> None:
-    """Join the shards of a stage: cam, decode, walk, instances or masks."""
+def gather(
+    run: RunName,
+    stage: Annotated[str, typer.Argument(help="cam, decode, walk, instances or masks.")],
+    params: ParamFiles = None,
+) -> None:
+    """Join the shards of a stage."""
     from wsss.stages.gather import gather as stage_gather
 
     stage_gather(_run(run, params), stage)
@@ -259,8 +270,12 @@ def boxes(run: RunName, params: ParamFiles = None) -> None:
 
 
 @app.command()
-def calibrate(run: RunName, maps: str, params: ParamFiles = None) -> None:
-    """Choose the thresholds for maps (cam, cam-NETWORK or walk) by the masks of a few images."""
+def calibrate(
+    run: RunName,
+    maps: Annotated[str, typer.Argument(help="cam, cam-NETWORK or walk.")],
+    params: ParamFiles = None,
+) -> None:
+    """Choose the thresholds for maps by the masks of a few images."""
     from wsss.stages.calibrate import calibrate as stage
 
     stage(_run(run, params), maps)
@@ -327,8 +342,15 @@ def masks(
 
 
 @app.command()
-def evaluate(run: RunName, what: str, params: ParamFiles = None) -> None:
-    """Score seed (or seed-NETWORK), decode, walk, pseudo, segmentation or boxes."""
+def evaluate(
+    run: RunName,
+    what: Annotated[
+        str,
+        typer.Argument(help="seed, seed-NETWORK, decode, walk, pseudo, segmentation or boxes."),
+    ],
+    params: ParamFiles = None,
+) -> None:
+    """Score the labels, masks or boxes of a stage."""
     from wsss.stages.evaluate import evaluate as stage
 
     stage(_run(run, params), what)
@@ -651,7 +673,9 @@ def show_params(
     write: Annotated[
         bool,
         typer.Option(
-            "--write", help="Write params.yaml, its JSON schema and docs/weights.md from the code."
+            "--write",
+            help="For developers: overwrite params.yaml, its JSON schema and docs/weights.md with what the "
+            "code says.",
         ),
     ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema.")] = False,
@@ -710,7 +734,7 @@ def show_methods(params: ParamFiles = None) -> None:
     folders = loaded.methods_path
     for name in method_spec.methods(folders):
         spec = method_spec.spec(name, folders)
-        chain = " -> ".join(spec.networks) or "no classifier"
+        chain = " -> ".join(spec.networks) or "no chain: the segmenter learns from true masks"
         typer.echo(f"{name}: {spec.title}. {spec.paper or spec.supervision} [{chain}]")
     for name, files in loaded.imports.items():
         typer.echo(

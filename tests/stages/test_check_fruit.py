@@ -183,6 +183,18 @@ def test_masks_may_be_missing_with_a_remark(
     assert f"fruit: remark: {message}" in prepared.err
 
 
+def test_a_method_that_learns_true_masks_is_refused_where_some_are_missing(work: Path) -> None:
+    grow(work, unmasked=(1,))
+    check().accepts()
+    settings = (work / "params.yaml").read_text()
+    (work / "params.yaml").write_text(
+        settings.replace("methods: [cam]", "methods: [cam, supervised]")
+    )
+    answer = check()
+    answer.refuses("1 error")
+    assert "have none (the first is 'p1'). Give them masks, or leave supervised out" in answer.out
+
+
 def test_a_dataset_that_is_not_described_is_refused(work: Path) -> None:
     grow(work)
     wsss("data", "check", "fruits").refuses("'fruits' is not one of shapes, stamps")

@@ -18,7 +18,7 @@ from wsss.runs.fingerprint import fingerprint
 from wsss.settings import AffinityParams, ClassifierParams, Params, SegmenterParams, method_spec
 from wsss.settings.base import CALIBRATED
 from wsss.settings.imports import UNKNOWN, ImportParams
-from wsss.settings.resolve import RunSettings, calibrates, resolve_settings
+from wsss.settings.resolve import RunSettings, calibrates, check_dataset, resolve_settings
 from wsss.settings.thresholds import Thresholds, published_thresholds
 
 WORK = Path("work")
@@ -89,6 +89,7 @@ class Run:
     def parse(cls, text: str, params: Params, root: Path = Path()) -> Self:
         """Return the run named like `shapes/cam/common/s0`, with or without `work/` before it."""
         run = cls.named(text, params, root)
+        check_dataset(params, run.dataset)
         params.spec(run.method)
         return run
 
@@ -98,7 +99,8 @@ class Run:
         match = RUN_PATTERN.fullmatch(text)
         if not match:
             raise ConfigError(
-                f"{text!r} is not a run. Write dataset/method/protocol/sSEED: shapes/cam/common/s0."
+                f"{text!r} is not a run. Write dataset/method/protocol/sSEED with the protocol common or "
+                "published, as in shapes/cam/common/s0."
             )
         dataset, method, protocol, seed = match.groups()
         return cls(params, dataset, method, protocol, int(seed), root)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import json
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,6 +65,14 @@ RENAMED = {
     "unlisted": ("missing_labels",),
     "whole_px": ("size_rounding",),
     "wraps": ("wrap_negative",),
+}
+NAMES_ELSEWHERE = {  # what other programs call a key
+    "batch_size": ("batch",),
+    "crop_size": ("crop_px",),
+    "learning_rate": ("lr",),
+    "num_epochs": ("epochs",),
+    "num_workers": ("workers",),
+    "wd": ("weight_decay",),
 }
 HYPER_PARAMETERS_PLACE = (
     "hyper-parameters belong to a network of a method: write overrides.NAME: {method: METHOD, set: "
@@ -156,7 +165,7 @@ def validate_layers(layers: Sequence[Layer], where: str) -> Params:
     try:
         params = Params.model_validate(merge(defaults, raw))
     except ValidationError as error:
-        raise _listed(describe_problems(error, Params), where) from None
+        raise _listed(describe_problems(error, Params, layers=layers), where) from None
     problems = [*phrases.foreign_paths(raw), *_impossible(params)]
     if problems:
         raise _listed(problems, where)
@@ -169,9 +178,15 @@ def _listed(problems: Sequence[str], where: str) -> ConfigError:
 
 
 def describe_problems(
-    error: ValidationError, model: type[BaseModel], prefix: str = ""
+    error: ValidationError,
+    model: type[BaseModel],
+    prefix: str = "",
+    layers: Sequence[Layer] = (),
 ) -> list[str]:
-    """Return one phrase for each problem: the key, what is wrong, what is allowed."""
+    """Return one phrase for each problem: the key, what is wrong, what is allowed.
+
+    layers: if there are several, the phrase names the last one that sets the key.
+    """
     problems = []
     for item in error.errors():
         location = item["loc"][:-2] if item["loc"][-1:] == ("[key]",) else item["loc"]
@@ -191,12 +206,29 @@ def describe_problems(
             problems.append(f"unknown key {key}; {hint}")
         else:
             problems.append(f"{key}: {phrases.phrase(item)}")
+        problems[-1] += _source(layers, location)
     return problems
+
+
+def _source(layers: Sequence[Layer], location: Sequence[str | int]) -> str:
+    """Return ` (in SOURCE)` for the last of several layers that sets a key; else an empty text."""
+    keys = list(itertools.takewhile(lambda part: isinstance(part, str), location))
+    setting = [layer.source for layer in layers if _has(layer.settings, keys)]
+    return f" (in {setting[-1]})" if len(layers) > 1 and setting else ""
+
+
+def _has(settings: object, keys: Sequence[str | int]) -> bool:
+    """Return whether settings have a value at a path of keys."""
+    for key in keys:
+        if not isinstance(settings, dict) or key not in settings:
+            return False
+        settings = settings[key]
+    return True
 
 
 def closest(name: str, names: Sequence[str]) -> list[str]:
     """Return, in a list, the name that `name` was renamed to or resembles most; else an empty list."""
-    renamed = [new for new in RENAMED.get(name, ()) if new in names]
+    renamed = [new for new in (RENAMED | NAMES_ELSEWHERE).get(name, ()) if new in names]
     return renamed[:1] or difflib.get_close_matches(name, names, 1, cutoff=0.5)
 
 

@@ -73,6 +73,8 @@ def _problems(params: Params, dataset: str, source: Source) -> Iterator[Problem]
         return  # the checks below would only repeat these problems in other words
     yield from index_problems(index, is_public(dataset), source.is_painted)
     yield from differences(index)
+    if source.is_painted:
+        yield from _errors(_untaught(params, index))
     yield from _errors(_labels(index))
     yield from _errors(_copies(index))
     if folder := saliency_folder(data_section(params, dataset)):
@@ -127,6 +129,17 @@ def _scan(params: Params, dataset: str) -> Source:
         return Source(load_index(path) if path.is_file() else None)
     except WsssError as error:
         return Source(None, [str(error)])
+
+
+def _untaught(params: Params, index: Index) -> Iterator[str]:
+    """Yield the methods that learn from true masks, if training images lack one."""
+    unmasked = [entry.name for entry in index.training() if not entry.mask]
+    for method in params.run_methods if unmasked else ():
+        if params.spec(method).learns_masks:
+            yield (
+                f"The method {method} learns from the masks of all training images, and {len(unmasked)} have "
+                f"none (the first is {unmasked[0]!r}). Give them masks, or leave {method} out of `methods`."
+            )
 
 
 def _labels(index: Index) -> list[str]:

@@ -85,7 +85,7 @@ def evaluate(run: Run, what: str) -> None:
     `eval/<what>.csv` beside it holds the confusion matrix of every image, for intervals over images.
     """
     if f"eval/{what}" not in run.stages():
-        raise ConfigError(f"{run} has no {what!r} to evaluate.")
+        raise ConfigError(f"{run} has no {what!r} to evaluate. It has {', '.join(run.scored)}.")
     verify_sources(run, f"eval/{what}")
     if what == "boxes":
         evaluate_boxes(run)

@@ -81,6 +81,7 @@ def true_mask(entry: Entry) -> NDArray[np.uint8]:
     """
     if entry.mask is None:
         raise DatasetError(
-            f"Image {entry.name!r} has no mask, so the upper bound cannot be trained."
+            f"Image {entry.name!r} has no mask, so the upper bound cannot be trained. Give it one, or "
+            "leave supervised out of `methods`."
         )
     return load_entry_mask(entry)

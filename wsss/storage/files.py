@@ -148,7 +148,9 @@ def read_json(path: Path) -> Any:
 
 def absent(path: Path) -> MissingError:
     """Return the error for a file of the pipeline that does not exist yet."""
-    return MissingError(f"{path} is missing. Run the stage that makes it (snakemake {path}).")
+    return MissingError(
+        f"{path} is missing. Run the stage that makes it (snakemake --cores 1 {path})."
+    )
 
 
 def checksum(content: bytes) -> str:

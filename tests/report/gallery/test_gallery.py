@@ -143,8 +143,8 @@ def test_stages_that_are_not_made_are_left_out_with_a_note(made: Path) -> None:
     data = content(made / "results/gallery")
     assert data["runs"][0]["columns"] == ["cam", "seed", "segmentation"]
     notes = " ".join(data["runs"][0]["notes"])
-    assert f"No pseudo label of CAM: run snakemake work/{CAM}/pseudo.zip." in notes
-    assert f"run snakemake work/{CAM}/eval/segmentation.json." in notes
+    assert f"No pseudo label of CAM: run snakemake --cores 1 work/{CAM}/pseudo.zip." in notes
+    assert f"run snakemake --cores 1 work/{CAM}/eval/segmentation.json." in notes
     cells = [each["cells"][0]["segmentation"] for each in data["images"] if each["split"] == "val"]
     assert all("iou" not in cell and sum(cell["mistakes"]) for cell in cells)
 

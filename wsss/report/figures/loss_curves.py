@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from wsss.errors import MissingError
 from wsss.runs.run import Run
+from wsss.storage.files import absent
 
 POINTS = 200  # of one training; more would be invisible and make the files large
 
@@ -42,9 +43,7 @@ def read(path: Path) -> list[tuple[int, float]]:
         with path.open(encoding="utf-8", newline="") as lines:
             return [(int(line["step"]), float(line["loss"])) for line in csv.DictReader(lines)]
     except FileNotFoundError:
-        raise MissingError(
-            f"{path} is missing. Run the stage that makes it (snakemake {path})."
-        ) from None
+        raise absent(path) from None
     except (KeyError, TypeError, ValueError) as error:
         raise MissingError(
             f"{path} is not a training log ({error}). Delete it and run again."

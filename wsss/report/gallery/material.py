@@ -73,7 +73,8 @@ class Material:
         material = cls(run, title, index, frozenset(staleness.present(run)))
         if not material.columns:
             raise MissingError(
-                f"{run.folder} has nothing to show yet. Run `snakemake {run.path(_first(run))}`."
+                f"{run.folder} has nothing to show yet. Run `snakemake --cores 1 "
+                f"{run.path(_first(run))}`."
             )
         return material
 
@@ -87,12 +88,13 @@ class Material:
         """A sentence for each stage or score that is missing, with the command that makes it."""
         columns = {_artifact(what): what for what in reversed(STAGES)}
         missing = [
-            f"No {STAGES[what]} of {self.title}: run snakemake {self.run.path(artifact)}.zip."
+            f"No {STAGES[what]} of {self.title}: run snakemake --cores 1 "
+            f"{self.run.path(artifact)}.zip."
             for artifact, what in columns.items()
             if artifact in self.run.stages() and artifact not in self.finished
         ]
         return missing[::-1] + [
-            f"No scores of the {stage_title(what)} of {self.title}: run snakemake "
+            f"No scores of the {stage_title(what)} of {self.title}: run snakemake --cores 1 "
             f"{self.run.path(f'eval/{what}')}.json."
             for what in self.run.scored
             if f"eval/{what}" not in self.finished
