@@ -11,8 +11,15 @@ from snakemake.resources import Resource, Resources
 from wsss.runs.scaling import growing, limit_gpus, per_gpu, rules_on_head
 
 
-def workflow(limits: Mapping[str, int] | None = None, **rules: Mapping[str, Any]) -> Any:
-    """Return a workflow with these rules; `group` beside the resources of a rule is its group."""
+def workflow(
+    limits: Mapping[str, int] | None = None,
+    named: Mapping[str, Mapping[str, int]] | None = None,
+    **rules: Mapping[str, Any],
+) -> Any:
+    """Return a workflow with these rules; `group` beside the resources of a rule is its group.
+
+    named: resources that were set for single rules.
+    """
     made = {
         name: SimpleNamespace(
             name=name,
@@ -22,6 +29,7 @@ def workflow(limits: Mapping[str, int] | None = None, **rules: Mapping[str, Any]
         for name, resources in rules.items()
     }
     return SimpleNamespace(
+        resource_settings=SimpleNamespace(overwrite_resources=named or {}),
         get_rule=made.__getitem__,
         rules=list(made.values()),
         global_resources=Resources.from_mapping(limits or {}),
@@ -72,6 +80,13 @@ def test_rules_of_one_job_share_its_time() -> None:
 def test_the_head_runs_what_it_is_told_to() -> None:
     flow = workflow(cam={"on_head": 1}, walk={"on_head": 0}, train={})
     assert rules_on_head(flow) == ["cam"]
+
+
+def test_the_head_runs_no_network_by_a_default_that_all_rules_have() -> None:
+    rules = {name: {"on_head": 1} for name in ("train", "cam", "evaluate", "results")}
+    assert rules_on_head(workflow(**rules)) == ["cam", "results"]
+    named = {"evaluate": {"on_head": 1}}
+    assert rules_on_head(workflow(named=named, **rules)) == ["cam", "evaluate", "results"]
 
 
 @pytest.mark.parametrize(

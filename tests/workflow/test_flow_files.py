@@ -125,8 +125,14 @@ def test_resources_of_a_cluster_follow_gpus_limits_and_where_rules_run(
     around = tmp_path / "Snakefile"
     text = 'print("on the head:", *sorted(workflow._localrules))\n'
     around.write_text(f'include: "{fresh.folder / "Snakefile"}"\n{text}')
-    limits = ["--default-resources", "slurm_partition=a", "max_runtime=100"]
-    resources = ["segmenter:gpu=4", "affinity:gpu=4", "affinity:nodes=2", "walk:on_head=1"]
+    limits = ["--default-resources", "slurm_partition=a", "max_runtime=100", "on_head=1"]
+    resources = [
+        "segmenter:gpu=4",
+        "affinity:gpu=4",
+        "affinity:nodes=2",
+        "evaluate:on_head=1",
+        "walk:on_head=0",
+    ]
     call = [
         "snakemake",
         "all",
@@ -145,7 +151,8 @@ def test_resources_of_a_cluster_follow_gpus_limits_and_where_rules_run(
     assert [job["mem_mb"] for job in trainings] == ["2000", "4000", "8000"]
     assert {job["runtime"] for job in trainings} == {"100"}
     assert jobs["pseudo"]["runtime"] == jobs["evaluate"]["runtime"] == "50", "they share a job"
-    assert "on the head: done draw text walk weights\n" in plan
+    on_head = "cam convert decode done draw evaluate index instances masks results text weights"
+    assert f"on the head: {on_head}\n" in plan
 
 
 def test_what_the_snakefile_imports_loads_neither_torch_nor_timm() -> None:

@@ -14,6 +14,16 @@ from wsss.machine.gpu_locks import DEVICES, visible_gpus
 
 LIMIT = "max_runtime"  # in minutes, a resource that a profile sets for all rules
 ON_HEAD = "on_head"  # a resource: 1 lets the head run a rule itself, where it was called
+SHORT = (
+    "convert",
+    "index",
+    "cam",
+    "walk",
+    "instances",
+    "masks",
+    "decode",
+    "results",
+)  # without a network
 
 
 def limit_gpus(workflow: Any, devices: Path = DEVICES) -> None:
@@ -69,6 +79,17 @@ def growing(workflow: Any, minutes: int) -> Callable[..., int]:
 
 
 def rules_on_head(workflow: Any) -> list[str]:
-    """Return the rules that the profile lets the head run itself, by the resource `on_head`."""
+    """Return the rules that the profile lets the head run itself, by the resource `on_head`.
+
+    Among the default resources it is meant for short rules without a network alone, though Snakemake
+    gives it to every rule.
+    """
     values = {rule.name: rule.resources.get(ON_HEAD) for rule in workflow.rules}
-    return [name for name, value in values.items() if not value.is_evaluable() and value.value]
+    named = workflow.resource_settings.overwrite_resources
+    return [
+        name
+        for name, value in values.items()
+        if not value.is_evaluable()
+        and value.value
+        and (name in SHORT or ON_HEAD in named.get(name, ()))
+    ]
