@@ -83,12 +83,6 @@ COVERED = {
     ),
     r"wsss doctor": "tests/test_cli.py::test_the_doctor_finds_this_machine_fit",
     r"wsss --debug table": "tests/test_cli.py::test_debug_shows_where_an_error_came_from",
-    r"wsss cam \S+ +wsss calibrate \S+ cam": (
-        "tests/runs/test_sources.py::test_cams_are_made_and_scored_by_three_commands"
-    ),
-    r"wsss evaluate \S+ seed +wsss --help": (
-        "tests/test_cli.py::test_help_names_every_command_without_loading_torch"
-    ),
     r"wsss data check \S+( --params \S+)*": "tests/stages/test_check.py::test_good_data_has_no_problem",
     r"wsss data fetch voc12": "tests/datasets/test_fetch.py::test_an_archive_is_fetched_verified_and_unpacked_once",
     r"wsss predict \S+ photo.jpg folder/( --params \S+)*": (

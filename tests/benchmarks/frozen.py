@@ -92,13 +92,13 @@ def candidates(run: Run, frozen: Run, entries: Sequence[Entry]) -> Iterator[Cand
     cams = CamReader(run.path("cam.zip"))
     yield Candidate(SEED, {entry.name: cams[entry.name] for entry in entries}, 0.0)
     net = network(frozen, frozen.settings.affinity.initial)
-    gain = 8 / float(net.unit)
+    factor = 8 / float(net.unit)
     yield from walked(
         frozen,
         net,
         entries,
         {
-            f"frozen, beta {beta:g} (gain {gain * beta / 8:.1f})": {"beta": beta, "log2_steps": 7}
+            f"frozen, beta {beta:g} (factor {factor * beta / 8:.1f})": {"beta": beta, "log2_steps": 7}
             for beta in BETAS
         },
     )

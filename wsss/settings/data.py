@@ -123,7 +123,7 @@ TEXTURES = "textures"
 
 
 class StampsParams(DatasetParams):
-    """Photographs with alpha masks from Debian's tuxpaint-stamps-default before photographs of scenes."""
+    """Photographs with alpha masks from Debian's tuxpaint-stamps-default on photographs of scenes."""
 
     root: str = Field("/usr/share/tuxpaint/stamps", description="folder that holds the stamps")
     backgrounds: str = Field(

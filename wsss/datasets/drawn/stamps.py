@@ -1,4 +1,4 @@
-"""Photographs with alpha masks before photographs: realistic objects, exact masks, no download.
+"""Photographs with alpha masks on photographs of scenes: realistic objects, exact masks, no download.
 
 The objects are Debian's tuxpaint-stamps-default, the scenes behind them those of its package scratch,
 or drawn textures. No photograph is used in both training and validation pictures. A picture depends
