@@ -98,7 +98,10 @@ def candidates(run: Run, frozen: Run, entries: Sequence[Entry]) -> Iterator[Cand
         net,
         entries,
         {
-            f"frozen, beta {beta:g} (factor {factor * beta / 8:.1f})": {"beta": beta, "log2_steps": 7}
+            f"frozen, beta {beta:g} (factor {factor * beta / 8:.1f})": {
+                "beta": beta,
+                "log2_steps": 7,
+            }
             for beta in BETAS
         },
     )
