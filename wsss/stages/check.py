@@ -132,8 +132,10 @@ def _scan(params: Params, dataset: str) -> Source:
 
 
 def _untaught(params: Params, index: Index) -> Iterator[str]:
-    """Yield the methods that learn from true masks, if training images lack one."""
+    """Yield the methods that shall run here and learn from true masks, if training images lack one."""
     unmasked = [entry.name for entry in index.training() if not entry.mask]
+    if index.dataset not in params.datasets:
+        return
     for method in params.run_methods if unmasked else ():
         if params.spec(method).learns_masks:
             yield (
