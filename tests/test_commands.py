@@ -116,7 +116,7 @@ COVERED = {
     r"git diff dvc.lock": (
         f"{FLOW}_dvc.py::test_an_experiment_changes_one_runs_labels_and_what_follows"
     ),
-    r"dvc repro( .*)?": f"{FLOW}_dvc.py::test_a_changed_threshold_runs_only_what_depends_on_it",
+    r"dvc repro( .*)?": f"{FLOW}_dvc.py::test_a_fresh_clone_runs_the_last_training_again_when_it_changed",
     r"dvc metrics show": f"{FLOW}_dvc.py::test_dvc_shows_the_metrics_of_the_table",
     r"dvc (exp (run|show)|(metrics|params|plots) diff).*": EXPERIMENT,
     r"(dvc push / dvc pull|dvc remote .*|git (clone|add|commit) .*|dvc (push|pull)|wsss adopt)": S3,
