@@ -15,7 +15,7 @@ QUOTED = {
     "demo": [("README.md", "## Two commands"), ("docs/results.md", "## The demo")],
     "stamps": [("docs/results.md", "## Real photographs")],
 }
-STUDIES = [name for name in QUOTED if (FOLDER / name).is_dir()]
+STUDIES = [name for name in (*QUOTED, "methods") if (FOLDER / name).is_dir()]
 
 
 def quoted(page: str, heading: str) -> list[dict[str, str]]:
@@ -39,7 +39,7 @@ def test_the_demo_is_there() -> None:
     assert "demo" in STUDIES
 
 
-@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("study", sorted(QUOTED))
 def test_pages_quote_what_was_computed(study: str) -> None:
     expected = [
         (row["title"], stage_title(row["stage"]), f"{100 * float(row['miou']):.1f}")
@@ -48,6 +48,31 @@ def test_pages_quote_what_was_computed(study: str) -> None:
     for page, heading in QUOTED[study]:
         rows = quoted(page, heading)
         assert [(row["method"], row["stage"], row["mIoU %"]) for row in rows] == expected
+
+
+def test_the_page_quotes_the_summary_of_all_methods() -> None:
+    summary = (FOLDER / "methods/summary.md").read_text(encoding="utf-8")
+    table = "".join(re.findall(r"^\|.*\|\n", summary, re.MULTILINE))
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    assert table.count("\n") > 15
+    assert table in page
+
+
+def test_the_page_on_frozen_networks_quotes_all_methods() -> None:
+    scores = {
+        (
+            row["title"],
+            row["protocol"],
+            stage_title(row["stage"]),
+        ): f"{100 * float(row['miou']):.1f}"
+        for row in computed("methods")
+    }
+    rows = quoted("docs/foundation.md", "## Numbers at toy size")
+    assert len(rows) == 8
+    for row in rows:
+        name = (row["method"], row["protocol"])
+        for stage in ("seed", "own decoder", "pseudo label", "segmentation"):
+            assert row[stage] == scores.get((*name, stage), "")
 
 
 @pytest.mark.parametrize("study", STUDIES)
