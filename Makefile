@@ -30,7 +30,7 @@ READABLE := 2>&1 | { grep --line-buffered -vE '$(CHATTER)' || true; }
 
 # The width of the terminal, so that the table fits it: Snakemake writes into a pipe.
 WIDTH = $(shell [ -t 2 ] && stty size <&2 2>/dev/null | cut -d' ' -f2)
-FITTING = $(if $(WIDTH),COLUMNS=$(WIDTH))
+FITTING = $(if $(WIDTH),WSSS_WIDTH=$(WIDTH))
 
 .PHONY: demo test table numbers setup lint report parity bench gpu faults pins docs doctor
 
@@ -58,7 +58,7 @@ report: setup  ## one page with tables, figures and panels of the demo
 
 # glibc keeps the memory of freed tensors, as in the jobs of the pipeline: a third of the time of full-size networks.
 test: setup  ## all tests
-	@MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4294967296 $(RUN) pytest --numprocesses $(CORES) --dist loadgroup --no-loadscope-reorder
+	@MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1073741824 $(RUN) pytest --numprocesses $(CORES) --dist loadgroup --no-loadscope-reorder
 
 lint: setup  ## what CI checks besides the tests
 	$(RUN) ruff check

@@ -100,7 +100,8 @@ onstart:
 
 onsuccess:
     if Path(RESULTS, "table.md").is_file():
-        print(for_terminal(Path(RESULTS, "table.md").read_text(encoding="utf-8")))
+        table = Path(RESULTS, "table.md").read_text(encoding="utf-8")
+        print(for_terminal(table, os.environ.get("WSSS_WIDTH", "")))
         print(
             f"Tables, figures and panels are in {RESULTS}/ (open {RESULTS}/table.html);"
         )

@@ -40,7 +40,9 @@ def plan(study: Study, kills: int) -> tuple[list[str], list[str]]:
     )
 
 
-def campaign(study: Study, folder: Path, kills: int, seed: int) -> Iterator[Outcome]:
+def campaign(
+    study: Study, folder: Path, kills: int, seed: int, with_heads: bool = True
+) -> Iterator[Outcome]:
     """Yield what became of every kill. folder: empty, for three copies of the repository."""
     chance = random.Random(seed)  # noqa: S311  # moments, no secrets
     stages, heads = plan(study, kills)
@@ -48,7 +50,8 @@ def campaign(study: Study, folder: Path, kills: int, seed: int) -> Iterator[Outc
     trial = done.checkout.copy(folder / "trial" / "repository")
     for kind in stages:
         yield kill_stage(done, trial, kind, chance)
-    yield from kill_heads(done, trial, heads, chance)
+    if with_heads:
+        yield from kill_heads(done, trial, heads, chance)
 
 
 def by_kind(outcomes: list[Outcome]) -> dict[str, tuple[int, int]]:

@@ -60,6 +60,18 @@ def test_paths_lead_into_archives(tmp_path: Path) -> None:
         archive.read_path(tmp_path / "absent.png")
 
 
+def test_a_path_leads_into_the_archive_that_is_there_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, content in (("one", b"1"), ("two", b"2")):
+        with Writer(tmp_path / folder / "a.zip") as writer:
+            writer.add("x", content)
+        monkeypatch.chdir(tmp_path / folder)
+        assert archive.read_path(Path("a.zip/x")) == content
+    (tmp_path / "one/a.zip").replace("a.zip")
+    assert archive.read_path(Path("a.zip/x")) == b"1"
+
+
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"cut short")
     with pytest.raises(MissingError, match="a.zip is damaged"):

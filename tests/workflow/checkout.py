@@ -57,7 +57,6 @@ class Checkout:
             "OMP_",
             "PYTEST_",
             "PYTHONDONTWRITE",
-            "COLUMNS",
         )
         kept = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
         return {

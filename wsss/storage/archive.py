@@ -7,6 +7,7 @@ A path may point into an archive: `work/shapes/images.zip/000017.png`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import struct
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from wsss.errors import DatasetError, MissingError
 from wsss.storage.content import refuse_pipe
-from wsss.storage.files import absent, beside, replacing, storing
+from wsss.storage.files import absent, beside, identity, replacing, storing
 
 # What zipfile raises for damaged archives; RuntimeError means that a member has a password.
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, struct.error)
@@ -159,13 +160,16 @@ def unpack_arrays(content: bytes) -> dict[str, Array]:
         raise DatasetError(f"an archive of arrays is damaged ({reason})") from None
 
 
-_READERS: dict[Path, Reader] = {}
+@functools.lru_cache(maxsize=8)
+def _reader(path: Path, _place: Path, _identity: tuple[int, ...]) -> Reader:
+    """Return the reader of an archive; each process opens it once, and again if it has changed."""
+    return Reader(path)
 
 
 def read_path(path: Path) -> bytes:
     """Return the bytes of a file, or of an archive member if the path leads into an archive."""
     for parent in _archives_above(path):
-        reader = _READERS.setdefault(parent, Reader(parent))
+        reader = _reader(parent, parent.absolute(), identity(parent))
         return reader.read(path.relative_to(parent).as_posix())
     try:
         refuse_pipe(path)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from wsss.errors import DatasetError
 from wsss.storage.archive import Array, Reader, pack_arrays, unpack_arrays
-from wsss.storage.files import absent
+from wsss.storage.files import identity
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,9 @@ class CamReader:
 
 def cam_reader(path: Path) -> CamReader:
     """Return the reader of an archive; each process opens it once, and again if it has changed."""
-    try:
-        state = path.stat()
-    except FileNotFoundError:
-        raise absent(path) from None
-    return _cam_reader(path, path.absolute(), (state.st_ino, state.st_mtime_ns, state.st_size))
+    return _cam_reader(path, path.absolute(), identity(path))
 
 
 @functools.lru_cache(maxsize=8)
-def _cam_reader(path: Path, _place: Path, _state: tuple[int, ...]) -> CamReader:
+def _cam_reader(path: Path, _place: Path, _identity: tuple[int, ...]) -> CamReader:
     return CamReader(path)

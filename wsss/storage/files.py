@@ -161,13 +161,20 @@ def checksum(content: bytes) -> str:
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits; a process reads a large file once."""
     try:
-        about = path.stat()
-        if about.st_size < LARGE:
+        if path.stat().st_size < LARGE:
             return _sha256(path)
-        changes = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-        return _sha256_of_large(path.absolute(), changes)
+        return _sha256_of_large(path.absolute(), identity(path))
     except FileNotFoundError:
         raise absent(path) from None
+
+
+def identity(path: Path) -> tuple[int, ...]:
+    """Return numbers of which one is another if a file was changed or replaced; error if it is absent."""
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        raise absent(path) from None
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def _sha256(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -27,13 +28,14 @@ FIRST_TO_GO = (
 CELL = re.compile(r"(?<!\\)\|")  # the bar between two cells; a bar inside a cell is escaped
 
 
-def for_terminal(text: str) -> str:
+def for_terminal(text: str, behind_pipe: str = "") -> str:
     """Return a text with tables as wide as the terminal it goes to, or as it is for a file or a pipe.
 
-    The environment variable COLUMNS says how wide a terminal behind a pipe is.
+    behind_pipe: the width of a terminal behind a pipe, if there is one.
     """
-    width = shutil.get_terminal_size(fallback=(0, 0)).columns
-    return fitted(text, width) if width else text
+    if behind_pipe.isdecimal():
+        return fitted(text, int(behind_pipe))
+    return fitted(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text
 
 
 def fitted(text: str, width: int) -> str:
