@@ -141,7 +141,14 @@ def test_odd_sizes_are_fine(method: Method) -> None:
         assert method.logits(net, torch.randn(1, 3, 61, 83)).shape == (1, CLASSES)
 
 
-@pytest.mark.parametrize("method", LEARN_LABELS, indirect=True)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name.startswith("cpdgl_") else ())
+        for name in LEARN_LABELS
+    ],
+    indirect=True,
+)
 def test_the_labels_of_a_few_images_can_be_learned_by_heart(method: Method) -> None:
     torch.manual_seed(0)
     name, items = next(iter(method.params)), batch()

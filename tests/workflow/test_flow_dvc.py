@@ -10,6 +10,8 @@ import yaml
 from checkout import ROOT, RUN, Checkout, ran, repro
 from test_flow_plan import SEGMENTED, rules
 
+pytestmark = pytest.mark.slow  # DVC calls Snakemake and verifies every run
+
 FILES = ("results/table.csv", "results/metrics.json", "dvc.lock")
 
 
@@ -78,7 +80,6 @@ def test_nothing_runs_in_a_fresh_clone(adopted: Checkout) -> None:
     assert adopted.call("git", "status", "--porcelain").stdout == ""
 
 
-@pytest.mark.slow
 def test_dvc_records_every_artifact_and_no_foreign_file(mine: Checkout, recorded: Checkout) -> None:
     work = recorded.folder / "work"
     present = {p.relative_to(recorded.folder).as_posix() for p in work.rglob("*") if p.is_file()}
@@ -99,7 +100,6 @@ def test_weights_and_pseudo_labels_can_be_cited(recorded: Checkout) -> None:
     assert {f"{RUN}/classifier.safetensors", f"{RUN}/pseudo.zip"} <= paths
 
 
-@pytest.mark.slow
 def test_one_archive_is_fetched_and_gone_on_from(recorded: Checkout, tmp_path: Path) -> None:
     labels = f"{RUN}/pseudo.zip"
     (tmp_path / "elsewhere").mkdir()
@@ -127,7 +127,6 @@ def test_adopt_refuses_until_every_file_verifies(clone: Checkout) -> None:
     assert not (clone.folder / ".snakemake/metadata").exists()
 
 
-@pytest.mark.slow
 def test_adopted_files_are_made_again_as_the_ones_made_here(
     clone: Checkout, made: Checkout
 ) -> None:
@@ -139,7 +138,6 @@ def test_adopted_files_are_made_again_as_the_ones_made_here(
     assert "Nothing to be done" in clone.snakemake("--persistence-backend", "db", "--dry-run")
 
 
-@pytest.mark.slow
 def test_results_of_other_parameters_are_not_bound_to_the_present_ones(clone: Checkout) -> None:
     clone.snakemake("--config", "evaluation={seed_threshold: 0.05}")
     done = clone.call("wsss", "verify", "shapes/cam/common/s0", status=2)
@@ -152,7 +150,6 @@ def test_results_of_other_parameters_are_not_bound_to_the_present_ones(clone: Ch
     assert changed == [" M results/provenance.json"], "it names the commit of the evaluation"
 
 
-@pytest.mark.slow
 def test_equal_runs_give_an_equal_lock(clone: Checkout) -> None:
     before = (clone.folder / "dvc.lock").read_bytes()
     shutil.rmtree(clone.folder / "work/shapes/supervised")
@@ -162,7 +159,6 @@ def test_equal_runs_give_an_equal_lock(clone: Checkout) -> None:
     assert (clone.folder / "dvc.lock").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_an_experiment_changes_one_runs_labels_and_what_follows(clone: Checkout) -> None:
     before = recorded_files(clone)
     clone.call("dvc", "exp", "run", "--set-param", "pseudo.threshold=0.4")
@@ -174,7 +170,6 @@ def test_an_experiment_changes_one_runs_labels_and_what_follows(clone: Checkout)
     assert all(path.startswith(tuple(f"{RUN}/{stage}." for stage in stages)) for path in runs)
 
 
-@pytest.mark.slow
 def test_a_plan_with_other_files_asks_for_a_new_dvc_yaml(clone: Checkout) -> None:
     arguments = ("dvc", "exp", "run", "--set-param", "methods=[cam]")
     done = clone.call(*arguments, status=255)
@@ -185,7 +180,6 @@ def test_a_plan_with_other_files_asks_for_a_new_dvc_yaml(clone: Checkout) -> Non
     assert listed == ["pipeline", "data-shapes", "shapes-cam-common-s0"]
 
 
-@pytest.mark.slow
 def test_a_fresh_clone_runs_the_last_training_again_when_it_changed(clone: Checkout) -> None:
     faster = {"segmenter": {"train": {"lr": 0.02}}}
     before = written(clone)
@@ -199,7 +193,6 @@ def test_a_fresh_clone_runs_the_last_training_again_when_it_changed(clone: Check
     assert json.loads(path.read_text())["params"]["train"]["lr"] == 0.02
 
 
-@pytest.mark.slow
 def test_an_experiment_runs_what_depends_on_it_and_is_compared(clone: Checkout) -> None:
     before = written(clone)["shapes"]["cam"]["common"]["seed"]["miou"]
     [planned] = clone.dry({"evaluation": {"seed_threshold": 0.05}})

@@ -266,7 +266,7 @@ def fetched(checkout: Checkout, preset: dict[str, Any]) -> set[str]:
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, marks=() if p.stem == "voc12" else pytest.mark.slow) for p in PRESETS],
+    [pytest.param(p, marks=() if p.stem == "stamps" else pytest.mark.slow) for p in PRESETS],
     ids=lambda path: path.stem,
 )
 def test_every_preset_has_a_plan(fresh: Checkout, tmp_path: Path, path: Path) -> None:
@@ -281,6 +281,7 @@ def test_every_preset_has_a_plan(fresh: Checkout, tmp_path: Path, path: Path) ->
     assert rules_of & {"cam", "boxes"}
 
 
+@pytest.mark.slow
 def test_a_plan_that_lacks_files_names_all_of_them(fresh: Checkout, tmp_path: Path) -> None:
     own = fresh.copy(tmp_path / "repository")
 
@@ -315,6 +316,7 @@ def test_a_plan_can_end_after_any_stage(fresh: Checkout) -> None:
     assert not found[1] & {"segmenter", "results"}
 
 
+@pytest.mark.slow
 def test_imported_files_are_read_instead_of_computed(fresh: Checkout) -> None:
     files = "README.md"  # any path that exists
     imports = {
@@ -339,6 +341,7 @@ def test_imported_files_are_read_instead_of_computed(fresh: Checkout) -> None:
     assert "import_cam shapes/maps-crf/common/0" in jobs
 
 
+@pytest.mark.slow
 def test_a_changed_import_is_made_again_and_so_is_what_depends_on_it(mine: Checkout) -> None:
     run = "shapes/brought/common/s0"
     mine.call("wsss", "export", "png", RUN, "--what", "masks", "--out", "brought")
@@ -391,6 +394,7 @@ def test_vectors_of_words_and_saliency_maps_are_made_once_for_all_seeds(fresh: C
         assert (rules["text"], rules["weights"], rules["train"]) == (count, count, 2)
 
 
+@pytest.mark.slow
 def test_a_frozen_network_needs_no_affinity_labels(fresh: Checkout) -> None:
     frozen = {"affinity": {"kind": "frozen", "backbone": "resnet18", "weights": "imagenet"}}
     [jobs] = fresh.dry(frozen)
@@ -401,6 +405,7 @@ def test_a_frozen_network_needs_no_affinity_labels(fresh: Checkout) -> None:
     assert {job.split()[0] for job in jobs} == {"draw", "weights", "affinity"}
 
 
+@pytest.mark.slow
 def test_a_setting_that_a_method_replaces_is_named(fresh: Checkout) -> None:
     command = ("snakemake", "--cores", "1", "--dry-run", "--quiet", "all", "--config")
     told = fresh.call(*command, "methods=[mctformer]", "cam={normalise: max}").stderr

@@ -65,6 +65,7 @@ def homeless() -> Iterator[OfNobody]:
         yield checkout
 
 
+@pytest.mark.slow
 def test_the_doctor_names_the_variable_where_there_is_no_home(homeless: OfNobody) -> None:
     doctor = (sys.executable, "-m", "wsss", "doctor")
     lines = replace(homeless, cache=None).call(*doctor, status=1).stdout

@@ -95,6 +95,7 @@ def test_both_paths_and_the_decoder(golden: Golden) -> None:
         golden.close(f"excel {name}", cells, arrays[name], **CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_labels_and_losses(golden: Golden, stage: str) -> None:
     arrays, values = golden.arrays("clip.npz"), golden.json("values.json")
@@ -128,6 +129,7 @@ def test_labels_and_losses(golden: Golden, stage: str) -> None:
         golden.same("excel selected blocks", chosen, values["selection_kept"])
 
 
+@pytest.mark.slow
 def test_losses_of_both_stages(golden: Golden) -> None:
     values = golden.json("values.json")
     method, net = build(golden)

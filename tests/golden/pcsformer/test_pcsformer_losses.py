@@ -73,6 +73,7 @@ def compare_gradients(golden: Golden, case: str, step: Step, expected: Mapping[s
     golden.close(f"{case} gradients", found, list(expected["grad_l2"].values()), **GRADIENT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_the_loss_of_pc(golden: Golden, mode: str) -> None:
     step = Step(golden, "pc", mode)
@@ -99,6 +100,7 @@ def compare_logits(golden: Golden, step: Step, expected: Mapping[str, Any], mode
             golden.close(f"pc {mode} transformer, view {number}", token, wanted[1], **EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_the_loss_of_sp(golden: Golden, mode: str) -> None:
     step = Step(golden, "sp", mode)

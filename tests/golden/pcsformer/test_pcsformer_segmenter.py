@@ -54,6 +54,7 @@ def watched(net: DeepLab) -> dict[str, list[Tensor]]:
     return seen
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_deeplab_v2(golden: Golden) -> None:
     expected, net = golden.arrays("deeplab_forward.npz"), load(golden)

@@ -53,6 +53,7 @@ def compare(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["v1", "v2", "plus"])
 def test_mctformer_losses(golden: Golden, version: str) -> None:
     method, net = build(golden, f"mctformer_{version}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import fill
+import pytest
 import torch
 from golden import FORWARD, Golden
 from networks import PUBLISHED, method, semformer, thin
@@ -14,6 +15,7 @@ from wsss.inference.views import ViewResizing
 HALF = {"absolute": 1e-3}  # maps in [0, 1] are stored with 16 bits
 
 
+@pytest.mark.slow
 def test_cams(golden: Golden, tmp_path: Path) -> None:
     expected, cases = golden.arrays("cam_inference.npz"), golden.json("cam_inference.json")
     net, own = semformer(golden), method()

@@ -6,6 +6,7 @@ from typing import Any
 
 import fill
 import numpy as np
+import pytest
 import torch
 from golden import FORWARD, Golden, unpack
 from networks import CLASSES, PUBLISHED, thin
@@ -128,6 +129,7 @@ def test_the_paths_between_cells(golden: Golden) -> None:
             golden.same(f"{name} path of {length}", lines[lengths.index(length)], line)
 
 
+@pytest.mark.slow
 def test_boundaries_of_a_picture(golden: Golden) -> None:
     expected = golden.arrays("affinitynet.npz")
     case = golden.json("affinitynet.json")["edge_inference"]
@@ -153,6 +155,7 @@ def test_walks(golden: Golden) -> None:
         golden.close(f"walk {name}, enlarged", thin(large / large.max(), steps), wanted, **FORWARD)
 
 
+@pytest.mark.slow
 def test_the_walk_of_a_picture(golden: Golden) -> None:
     expected, case = golden.arrays("random_walk.npz"), golden.json("random_walk.json")["script"]
     net = mild(affinitynet(golden), case)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from golden import FORWARD, Golden
@@ -41,6 +42,7 @@ def irn(golden: Golden) -> IRN:
     return net
 
 
+@pytest.mark.slow
 def test_the_classifier(golden: Golden, tmp_path: Path) -> None:
     expected = golden.arrays("irn_cam.npz")
     method, net = classifier(golden)
@@ -72,6 +74,7 @@ def _classifier_loss(golden: Golden, method: CAM, net: CamNet, expected: Arrays)
     golden.close("irn classifier gradients", norms, expected["grad_l2"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_boundaries_and_displacements(golden: Golden) -> None:
     expected = golden.arrays("irn_net.npz")
     net = irn(golden)

@@ -113,6 +113,7 @@ def test_rows_scored_on_other_masks_are_refused(seeds: Path) -> None:
     answer.refuses("were scored on different images or masks of shapes, train")
 
 
+@pytest.mark.slow
 def test_files_without_the_new_fields_are_read(seeds: Path) -> None:
     def strip(content: dict[str, Any]) -> None:
         for part, names in NEW_FIELDS.items():
