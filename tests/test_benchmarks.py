@@ -24,6 +24,7 @@ def cells(said: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
 
 
+@pytest.mark.slow
 def test_a_benchmark_is_run_twice_and_its_table_replaces_the_old_one(tmp_path: Path) -> None:
     page = tmp_path / "speed.md"
     page.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
@@ -41,6 +42,7 @@ def test_a_benchmark_is_run_twice_and_its_table_replaces_the_old_one(tmp_path: P
     assert "| CAMs on disk |" in written
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
     row = {"what": "CAMs on disk", "setting": "before", "unit": "MB", "plain": 50.0, "ours": 1.0}
     entry = {"run": 1, "name": "store", "rows": [{**row, "memory": None, "agreement": "equal"}]}

@@ -37,6 +37,7 @@ def called(*words: str) -> Callable[[], int]:
     return lambda: wsss(*words).code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

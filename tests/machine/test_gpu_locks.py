@@ -189,6 +189,7 @@ Path(sys.argv[2]).write_text(f"{gpus} {waited}")
 """
 
 
+@pytest.mark.slow
 def test_jobs_of_a_head_without_a_profile_have_a_gpu_each_and_never_wait(machine: Path) -> None:
     Path("Snakefile").write_text(SNAKEFILE)
     Path("take.py").write_text(JOB)

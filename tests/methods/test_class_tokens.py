@@ -75,6 +75,7 @@ def stopping(losses: Any, stop: int) -> Any:
     return limited
 
 
+@pytest.mark.slow
 def test_a_resumed_training_has_the_influence_of_an_uninterrupted_one(
     squares: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def run(squares: Index, work: Path) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_published_weights_walk_and_segment_through_the_commands(run: Run) -> None:
     for stage in ("cam", "walk"):
         if stage == "walk":

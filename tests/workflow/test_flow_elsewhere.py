@@ -120,6 +120,7 @@ def test_commands_of_a_study_read_the_settings_of_the_checkout(study: Study) -> 
     assert shown["data"]["shapes"]["train"] == 17
 
 
+@pytest.mark.slow
 def test_jobs_of_a_study_find_the_code_of_the_checkout_in_an_environment_without_it(
     fresh: Checkout, tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ def test_seeds_of_two_learning_rates_have_no_mean(squares: Index, work: Path) ->
         assert str(path) in answer.err
 
 
+@pytest.mark.slow
 def test_folders_and_batches_of_inference_are_no_other_settings(squares: Index, work: Path) -> None:
     for seed, name in enumerate(("first", "second")):
         segmenter = {"initial_file": f"/home/{name}/own.pth", "test": {"batch": 2 + seed}}
