@@ -40,9 +40,7 @@ def plan(study: Study, kills: int) -> tuple[list[str], list[str]]:
     )
 
 
-def campaign(
-    study: Study, folder: Path, kills: int, seed: int, with_heads: bool = True
-) -> Iterator[Outcome]:
+def campaign(study: Study, folder: Path, kills: int, seed: int) -> Iterator[Outcome]:
     """Yield what became of every kill. folder: empty, for three copies of the repository."""
     chance = random.Random(seed)  # noqa: S311  # moments, no secrets
     stages, heads = plan(study, kills)
@@ -50,8 +48,7 @@ def campaign(
     trial = done.checkout.copy(folder / "trial" / "repository")
     for kind in stages:
         yield kill_stage(done, trial, kind, chance)
-    if with_heads:
-        yield from kill_heads(done, trial, heads, chance)
+    yield from kill_heads(done, trial, heads, chance)
 
 
 def by_kind(outcomes: list[Outcome]) -> dict[str, tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""A short campaign of kills: one of each kind of stage. tests/workflow/test_flow_run.py kills the head."""
+"""A short campaign of kills: one of each kind of stage, and the head."""
 
 import random
 from pathlib import Path
@@ -76,6 +76,6 @@ def test_a_half_written_file_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_short_campaign_is_survived(tmp_path: Path) -> None:
-    outcomes = list(campaign(SHORT, tmp_path, 7, seed=0, with_heads=False))
+    outcomes = list(campaign(SHORT, tmp_path, 7, seed=0))
     assert [str(outcome) for outcome in outcomes if outcome.faults] == []
-    assert [outcome.kind for outcome in outcomes] == list(SHORT.first)
+    assert len(outcomes) == 7

@@ -38,9 +38,9 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Checkout:
     """Return a copy in which that method has been run without Slurm."""
-    folder, base = tmp_path_factory.mktemp("local"), tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
-    checkout = finished(fresh_checkout(folder / "fresh"), shared).copy(folder / "repository")
+    folder = tmp_path_factory.mktemp("local")
+    whole = finished(fresh_checkout(folder / "fresh"), tmp_path_factory, worker_id)
+    checkout = whole.copy(folder / "repository")
     checkout.set({"methods": ["cam"]})
     shutil.rmtree(checkout.folder / "work/shapes/supervised")
     checkout.snakemake()

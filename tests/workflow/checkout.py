@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import yaml
 from filelock import FileLock
 from processes import running
@@ -186,11 +187,13 @@ def fresh_checkout(folder: Path) -> Checkout:
     return checkout
 
 
-def finished(fresh: Checkout, shared: Path) -> Checkout:
+def finished(fresh: Checkout, folders: pytest.TempPathFactory, worker_id: str) -> Checkout:
     """Return a copy in which the smoke preset has been run; do not write to it.
 
     It is made once for all processes of tests, by the first that wants it, in the folder they share.
     """
+    base = folders.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
     said = shared / "made" / "repository" / "said.txt"
     with FileLock(f"{said.parents[1]}.lock"):
         if not said.is_file():

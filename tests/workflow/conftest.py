@@ -17,8 +17,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 @pytest.fixture(scope="session")
 def made(fresh: Checkout, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Checkout:
     """Return a copy in which the smoke preset has been run; do not write to it."""
-    base = tmp_path_factory.getbasetemp()
-    return finished(fresh, base if worker_id == "master" else base.parent)
+    return finished(fresh, tmp_path_factory, worker_id)
 
 
 @pytest.fixture

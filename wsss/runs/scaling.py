@@ -14,16 +14,8 @@ from wsss.machine.gpu_locks import DEVICES, visible_gpus
 
 LIMIT = "max_runtime"  # in minutes, a resource that a profile sets for all rules
 ON_HEAD = "on_head"  # a resource: 1 lets the head run a rule itself, where it was called
-SHORT = (
-    "convert",
-    "index",
-    "cam",
-    "walk",
-    "instances",
-    "masks",
-    "decode",
-    "results",
-)  # without a network
+# Short rules without a network: those that `on_head` among the default resources is for.
+SHORT = ("convert", "index", "cam", "walk", "instances", "masks", "decode", "results")
 
 
 def limit_gpus(workflow: Any, devices: Path = DEVICES) -> None:

@@ -29,8 +29,8 @@ def test_a_table_fits_and_every_column_is_shown_or_named(width: int) -> None:
     heads, shown = rows(whole)[0], rows(narrow)[0]
     named = narrow.partition("Left out for want of width: ")[2].partition(".\n")[0]
     assert sorted(shown + list(filter(None, named.split("; ")))) == sorted(heads)
-    kept = [heads.index(head) for head in shown]
-    assert rows(narrow) == [[line[place] for place in kept] for line in rows(whole)]
+    places = [heads.index(head) for head in shown]
+    assert rows(narrow) == [[line[place] for place in places] for line in rows(whole)]
     assert narrow.endswith(whole.partition("\n\n")[2])
 
 
