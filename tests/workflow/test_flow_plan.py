@@ -3,7 +3,8 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -423,48 +424,84 @@ def test_a_second_run_does_nothing(made: Checkout) -> None:
     assert "Nothing to be done" in made.snakemake()
 
 
-def test_results_without_what_they_rest_on_are_made_again(mine: Checkout, fresh: Checkout) -> None:
-    shutil.rmtree(mine.folder / "work")
-    shutil.rmtree(mine.folder / ".snakemake/metadata")
-    assert mine.dry({}) == fresh.dry({})
-
-
 MISSING = {
     "eval/walk.csv": {"evaluate walk"} | END,
     "classifier.json": {"train"} | LOCALIZED,
 }
-
-
-@pytest.mark.parametrize("name", MISSING)
-def test_a_missing_file_that_the_table_rests_on_is_made_again(mine: Checkout, name: str) -> None:
-    (mine.folder / RUN / name).unlink()
-    [jobs] = mine.dry({})
-    assert rules(jobs) == MISSING[name]
-    assert not any("supervised" in job for job in jobs)
-
-
-STALE = {
+STALE: dict[str, tuple[dict[str, Any], set[str]]] = {
     "eval/seed.json": ({"code": "0123456789abcdef"}, {"evaluate seed"} | END),
     "walk.json": ({"params": {}}, WALKED),
     "segmenter.json": ({"inputs": {f"{RUN}/pseudo.zip": "0" * 64}}, SEGMENTED),
 }
 
 
-@pytest.mark.parametrize("name", STALE)
-def test_a_record_that_does_not_match_is_made_again(mine: Checkout, name: str) -> None:
-    changes, expected = STALE[name]
-    path = mine.folder / RUN / name
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    [jobs] = mine.dry({})
-    assert rules(jobs) == expected
+def without_work(copy: Checkout) -> None:
+    shutil.rmtree(copy.folder / "work")
+    shutil.rmtree(copy.folder / ".snakemake/metadata")
+
+
+def without(name: str, copy: Checkout) -> None:
+    (copy.folder / RUN / name).unlink()
+
+
+def stale(name: str, copy: Checkout) -> None:
+    path = copy.folder / RUN / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **STALE[name][0]}))
+
+
+def damaged_without_notes(copy: Checkout) -> None:
+    shutil.rmtree(copy.folder / ".snakemake/metadata")
+    (copy.folder / RUN / "eval/walk.json").write_text("{")
+
+
+CHANGES: dict[str, Callable[[Checkout], None]] = {
+    "no work": without_work,
+    "damaged": damaged_without_notes,
+    **{f"without {name}": partial(without, name) for name in MISSING},
+    **{f"stale {name}": partial(stale, name) for name in STALE},
+}
+
+
+@pytest.fixture(scope="module")
+def after(
+    made: Checkout, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, set[str]]]:
+    """Yield the jobs that would run after each change of a finished run's files."""
+    base = tmp_path_factory.mktemp("changed")
+    copies = [made.copy(base / f"{number}") for number in range(len(CHANGES))]
+    for copy, change in zip(copies, CHANGES.values(), strict=True):
+        change(copy)
+    jobs = made.dry_in([copy.folder for copy in copies])
+    yield dict(zip(CHANGES, jobs, strict=True))
+    shutil.rmtree(base)
+
+
+def test_results_without_what_they_rest_on_are_made_again(
+    after: dict[str, set[str]], fresh: Checkout
+) -> None:
+    assert [after["no work"]] == fresh.dry({})
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_missing_file_that_the_table_rests_on_is_made_again(
+    after: dict[str, set[str]], name: str
+) -> None:
+    jobs = after[f"without {name}"]
+    assert rules(jobs) == MISSING[name]
     assert not any("supervised" in job for job in jobs)
 
 
-def test_a_damaged_record_is_made_again_though_snakemake_has_no_notes(mine: Checkout) -> None:
-    shutil.rmtree(mine.folder / ".snakemake/metadata")
-    (mine.folder / RUN / "eval/walk.json").write_text("{")
-    [jobs] = mine.dry({})
-    assert rules(jobs) == {"evaluate walk"} | END
+@pytest.mark.parametrize("name", STALE)
+def test_a_record_that_does_not_match_is_made_again(after: dict[str, set[str]], name: str) -> None:
+    jobs = after[f"stale {name}"]
+    assert rules(jobs) == STALE[name][1]
+    assert not any("supervised" in job for job in jobs)
+
+
+def test_a_damaged_record_is_made_again_though_snakemake_has_no_notes(
+    after: dict[str, set[str]],
+) -> None:
+    assert rules(after["damaged"]) == {"evaluate walk"} | END
 
 
 def test_the_table_of_consequences_names_every_key() -> None:
