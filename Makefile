@@ -2,6 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
+unexport PYTHONDONTWRITEBYTECODE  # hundreds of processes import the same modules
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 PYTHON3 ?= python3
 
@@ -56,9 +57,11 @@ numbers-%: setup
 report: setup  ## one page with tables, figures and panels of the demo
 	@$(RUN) snakemake --report report.html --quiet
 
-# glibc keeps the memory of freed tensors, as in the jobs of the pipeline: a third of the time of full-size networks.
+# Tests wait for what they start, so there is one process more than cores. glibc keeps the memory of freed tensors,
+# as in the jobs of the pipeline: a third of the time of full-size networks.
 test: setup  ## all tests
-	@MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1073741824 $(RUN) pytest --numprocesses $(CORES) --dist loadgroup --no-loadscope-reorder
+	@MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1073741824 $(RUN) pytest --numprocesses $$(($(CORES) + 1)) \
+	  --dist loadgroup --no-loadscope-reorder
 
 lint: setup  ## what CI checks besides the tests
 	$(RUN) ruff check

@@ -1,10 +1,8 @@
 """Trainings that die at a chosen step."""
 
-import contextlib
+import multiprocessing
 import os
 import signal
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -31,26 +29,30 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Trainer, "step", dying)
 
 
-def killed(train: Callable[[], object], step: int) -> None:
-    """Train in a process that saves its state before `step` (from 0) and gets SIGKILL behind it."""
-    child = os.fork()
-    if not child:
-        original = Trainer.step
+def killed(train: Callable[..., object], *arguments: object, step: int) -> None:
+    """Train in a process that saves its state before `step` (from 0) and gets SIGKILL behind it.
 
-        def dying(self: Trainer, number: int, parts: Iterator[Mapping[str, Any]]) -> None:
-            if number == step:
-                self.note_losses()
-                self.save(step)
-            original(self, number, parts)
-            if number == step:
-                os.kill(os.getpid(), signal.SIGKILL)
+    train: of a module, with arguments that can be pickled. The process is a new one, not a copy of this
+    one: PyTorch refuses to compute gradients in a copy once the threads for them have been started.
+    """
+    child = multiprocessing.get_context("spawn").Process(
+        target=_dying, args=(train, arguments, step)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
 
-        Trainer.step = dying  # type: ignore[method-assign]  # of the child alone
-        with contextlib.suppress(BaseException):
-            try:
-                train()
-            except BaseException:  # noqa: BLE001  # the copy ends here
-                traceback.print_exc()
-            sys.stderr.flush()
-        os._exit(1)  # never back into pytest
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+def _dying(train: Callable[..., object], arguments: tuple[object, ...], step: int) -> None:
+    original = Trainer.step
+
+    def dying(self: Trainer, number: int, parts: Iterator[Mapping[str, Any]]) -> None:
+        if number == step:
+            self.note_losses()
+            self.save(step)
+        original(self, number, parts)
+        if number == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Trainer.step = dying  # type: ignore[method-assign]  # of this process alone
+    train(*arguments)

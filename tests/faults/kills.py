@@ -153,9 +153,20 @@ def paths(folder: Path, hidden: bool = False) -> set[str]:
     }
 
 
-def head(targets: tuple[str, ...] = ()) -> list[str]:
-    """Return the command of a whole run."""
+def head(study: Study) -> list[str]:
+    """Return the command of a whole run, or of the part of it whose head is killed."""
+    targets = study.head[:1] if study.head else ()
     return ["snakemake", "--cores", "2", *targets, "--set-threads", *ONE_THREAD]
+
+
+def of_head(done: Whole) -> tuple[Path, float]:
+    """Return where there is what a run of `head` makes, and the seconds that its stages took."""
+    if done.study.head is None:
+        return done.checkout.folder, sum(done.seconds.values())
+    kinds = list(done.study.stages)
+    after = done.study.head[1]
+    earlier = kinds[: kinds.index(after)]
+    return done.before[after], sum(done.seconds[kind] for kind in earlier)
 
 
 def kill_heads(
@@ -163,19 +174,20 @@ def kill_heads(
 ) -> Iterator[Outcome]:
     """Kill Snakemake again and again on its way, let it finish, and compare everything."""
     forget(trial)
-    share, outcomes = sum(done.seconds.values()) / (len(kinds) + 1), []
+    expected, seconds = of_head(done)
+    share, outcomes = seconds / (len(kinds) + 1), []
     while len(outcomes) < len(kinds):
         kind, after = kinds[len(outcomes)], chance.uniform(0.3 * share, 1.2 * share)
-        with trial.running(*resumed(trial)) as process:
+        with trial.running(*resumed(done.study, trial)) as process:
             is_killed = killed(process, after, group=kind == "head")
         if is_killed:
             outcomes.append(Outcome(kind, said_after(after)))
         else:  # the machine has become faster: once more, with less time between two kills
             forget(trial)
             share /= 2
-    last = trial.call(*resumed(trial), status=None)
+    last = trial.call(*resumed(done.study, trial), status=None)
     faults = [f"the last run failed: {last.stderr[-300:]}"] if last.returncode else []
-    faults += differences(done.checkout.folder, trial.folder)
+    faults += differences(expected, trial.folder)
     outcomes[-1].faults += [fault for fault in faults if "-of-" not in fault]  # shards are joined
     yield from outcomes
 
@@ -186,9 +198,9 @@ def forget(trial: Checkout) -> None:
         shutil.rmtree(trial.folder / name, ignore_errors=True)
 
 
-def resumed(trial: Checkout) -> list[str]:
+def resumed(study: Study, trial: Checkout) -> list[str]:
     """Return the command that goes on: `wsss resume`, which waits for jobs of a dead head."""
     begun = (trial.folder / ".snakemake/wsss/head.json").is_file()
     if not begun and any((trial.folder / ".snakemake/locks").glob("*")):  # killed before its note
         trial.call("snakemake", "--unlock")
-    return [sys.executable, "-m", "wsss", "resume"] if begun else head()
+    return [sys.executable, "-m", "wsss", "resume"] if begun else head(study)

@@ -16,13 +16,15 @@ EXPORTED = "exported"  # the folder of files that are imported, which no kill to
 class Study:
     """Settings, the commands of all stages in the order of the pipeline, and which of them are killed.
 
-    first: one of each before any twice. others: then these too.
+    first: one of each before any twice. others: then these too. head: the target of the runs whose head
+    is killed and the stage that comes after it; None: everything.
     """
 
     settings: dict[str, Any]
     stages: dict[str, list[str]]
     first: tuple[str, ...]
     others: tuple[str, ...]
+    head: tuple[str, str] | None = None
 
 
 SETTINGS = {
@@ -30,6 +32,7 @@ SETTINGS = {
     "classifier": {"train": {"epochs": 20, "save_seconds": 1}},
     "segmenter": {"train": {"epochs": 4, "save_seconds": 1}},
 }
+SHORTER = {"classifier": {"train": {"epochs": 8}}}
 COMPUTED: dict[str, list[str]] = {
     "data": ["data", "prepare", "shapes"],
     "train": ["train", NAME, "classifier"],
@@ -52,10 +55,11 @@ COMPUTED: dict[str, list[str]] = {
 }
 TABLE = {"table": ["table"]}
 SHORT = Study(
-    SETTINGS,
+    merge(SETTINGS, SHORTER),
     COMPUTED | TABLE,
     ("train", "cam", "crf", "walk", "segment", "table"),
     ("data", "affinity", "pseudo", "masks", "score", "gather", "calibrate"),
+    (f"{RUN}/eval/seed.json", "crf"),
 )
 
 # Runs that begin with the files of another program, here with those that the first run exports.

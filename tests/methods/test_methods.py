@@ -23,6 +23,7 @@ LEARN_LABELS = [  # the others learn from labels of pixels that a network with f
     for name in TRAINED
     if not any(network.prepared for network in method_spec.spec(name).networks.values())
 ]
+SLOW_LEARNERS = ("cpdgl", "cpdgl_head", "cpdgl_logged", "pcsformer", "seco", "transcam")
 LATE = 1_000_000  # a step by which every term of a loss counts
 
 
@@ -144,7 +145,7 @@ def test_odd_sizes_are_fine(method: Method) -> None:
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param(name, marks=pytest.mark.slow if name.startswith("cpdgl_") else ())
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW_LEARNERS else ())
         for name in LEARN_LABELS
     ],
     indirect=True,

@@ -116,6 +116,7 @@ def test_seeds_that_disagree_widen_the_interval_as_a_paired_t_does() -> None:
     )  # images hardly add; draws of 3 are few
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_true_difference_as_often_as_a_paired_t() -> None:
     """150 studies of three seeds and 40 images: the share that holds the truth, both about 95 %."""
     truth = np.random.default_rng(0)

@@ -107,26 +107,18 @@ class Checkout:
         )
         return done.stdout + done.stderr
 
-    def dry(
-        self,
-        *changes: dict[str, Any],
-        targets: Sequence[str] = ("all",),
-        until: Sequence[str] = (),
-    ) -> list[set[str]]:
+    def dry(self, *changes: dict[str, Any], targets: Sequence[str] = ("all",)) -> list[set[str]]:
         """Return the jobs that would run, as `rule wildcards`: for each target and set of changes."""
-        requests = [
-            {"config": each, "targets": [name], "until": list(until)}
-            for name in targets
-            for each in changes
-        ]
-        return self._planned(requests)
+        return self.planned(
+            [{"config": each, "targets": [name]} for name in targets for each in changes]
+        )
 
     def dry_in(self, folders: Sequence[Path]) -> list[set[str]]:
         """Return the jobs that would run in each of some folders like this one."""
-        request = {"config": {}, "targets": ["all"], "until": []}
-        return self._planned([{**request, "folder": str(folder)} for folder in folders])
+        return self.planned([{"folder": str(folder)} for folder in folders])
 
-    def _planned(self, requests: list[dict[str, Any]]) -> list[set[str]]:
+    def planned(self, requests: Sequence[dict[str, Any]]) -> list[set[str]]:
+        """Return the jobs that would run, as `rule wildcards`, for each request to dry.py."""
         driver = str(Path(__file__).with_name("dry.py"))
         said = self.call(sys.executable, driver, json.dumps(requests)).stdout
         found = [set(json.loads(line)) for line in said.splitlines() if line.startswith("[")]

@@ -1,6 +1,7 @@
 """Say which jobs would run: one line of JSON for each request in the list given as argument.
 
-A request has changes of the configuration and, if not here, the folder in which it is made.
+A request may have changes of the configuration (`config`), targets (`targets`, else all), rules after
+which to end (`until`) and the folder in which it is made (`folder`, else here).
 
 One process builds all DAGs, which is many times faster than a `snakemake --dry-run` for each.
 """
@@ -47,6 +48,8 @@ def _where(wildcards: dict[str, str] | None) -> str:
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
+    here = Path.cwd()
     for request in json.loads(sys.argv[1]):
-        os.chdir(request.get("folder", "."))
-        print(json.dumps(jobs(request["config"], request["targets"], request["until"])))
+        os.chdir(request.get("folder", here))
+        targets, until = request.get("targets", ["all"]), request.get("until", [])
+        print(json.dumps(jobs(request.get("config", {}), targets, until)))

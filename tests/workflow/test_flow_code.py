@@ -28,7 +28,15 @@ EDITS = {
 }
 
 
-ALSO = ("a docstring", "messages", "inference", "scores", "the table")  # like one of the others
+ALSO = (
+    "a docstring",
+    "messages",
+    "a method",
+    "inference",
+    "segmenter",
+    "scores",
+    "the table",
+)  # like others
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ def test_a_change_of_raw_data_runs_what_reads_it_and_nothing_else(
         assert rules(jobs) - END == again - END, method
 
 
+@pytest.mark.slow
 def test_snakemake_says_what_changed_and_what_cannot_be_read(
     fresh: Checkout, tmp_path: Path
 ) -> None:

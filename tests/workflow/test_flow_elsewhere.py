@@ -93,6 +93,7 @@ def test_a_preset_is_laid_over_the_settings_from_elsewhere(study: Study) -> None
     assert (plan["train"], plan["segmenter"]) == (2, 4)
 
 
+@pytest.mark.slow
 def test_a_module_takes_its_settings_from_the_workflow_around_it(study: Study) -> None:
     study.module("config: {'seeds': [0, 1], 'methods': ['cam']}", " as wsss_*")
     plan = study.planned("--config", "unknown=key")

@@ -29,6 +29,7 @@ def parsed(name: str) -> Any:
     return yaml.safe_load((ROOT / name).read_text())
 
 
+@pytest.mark.slow
 def test_the_workflow_passes_the_linter_of_snakemake(fresh: Checkout) -> None:
     done = fresh.call("snakemake", "--lint", status=None)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -119,6 +120,7 @@ def asked(plan: str) -> dict[str, dict[str, str]]:
     return first
 
 
+@pytest.mark.slow
 def test_resources_of_a_cluster_follow_gpus_limits_and_where_rules_run(
     fresh: Checkout, tmp_path: Path
 ) -> None:

@@ -257,6 +257,115 @@ def test_a_bare_dry_run_lists_every_job(fresh: Checkout) -> None:
     }  # fmt: skip
 
 
+FILES = "README.md"  # any path that exists
+IMPORTS = {
+    "maps": {"cam": FILES},
+    "labels": {"pseudo": FILES},
+    "both": {"cam": FILES, "masks": FILES},
+}
+FROZEN = {"affinity": {"kind": "frozen", "backbone": "resnet18", "weights": "imagenet"}}
+SALIENCY = {"data": {"shapes": {"saliency": "u2netp"}}, "pseudo": {"saliency": {"use": True}}}
+# Plans of a folder in which nothing has been made: what is changed, what is asked for.
+PLANS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "until cam": {"until": ["cam"]},
+    "until pseudo": {"until": ["pseudo"]},
+    "imports": {"config": {"methods": list(IMPORTS), "imports": IMPORTS}},
+    "variant of an import": {"config": {
+        "methods": ["maps-crf"], "imports": IMPORTS,
+        "variants": {"maps-crf": {"method": "maps", "set": {"pseudo": {"crf": "psa"}}}},
+    }},
+    "voc12": {"config": {"datasets": ["voc12"]}},
+    "voc12 with sbd": {"config": {"datasets": ["voc12"], "data": {"voc12": {"sbd": "elsewhere"}}}},
+    "coco14": {"config": {"datasets": ["coco14"]}},
+    "words": {"config": {"methods": ["clip_es"], "protocols": ["published"], "seeds": [0, 1]}},
+    "toy words": {"config": {"methods": ["clip_es"], "protocols": ["common"], "seeds": [0, 1]}},
+    "saliency": {"config": {**SALIENCY, "seeds": [0, 1]}},
+    "frozen": {"config": FROZEN},
+    "frozen affinity": {"config": FROZEN, "targets": [f"{RUN}/affinity.safetensors"]},
+    "method": {"targets": ["work/shapes/cam/common/done"]},
+    **{
+        f"published {stage}": {
+            "config": {name: {"checkpoint": FILES} for name in ("affinity", "segmenter")},
+            "targets": [f"{RUN}/{stage}.safetensors"],
+        }
+        for stage in ("affinity", "segmenter")
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plans(fresh: Checkout) -> dict[str, set[str]]:
+    """Return the jobs of each of `PLANS`."""
+    return dict(zip(PLANS, fresh.planned(list(PLANS.values())), strict=True))
+
+
+def stages(jobs: set[str]) -> set[str]:
+    """Return the names of rules alone."""
+    return {job.split()[0] for job in jobs}
+
+
+def test_a_plan_can_end_after_any_stage(plans: dict[str, set[str]]) -> None:
+    found = [stages(plans[f"until {stage}"]) for stage in ("cam", "pseudo")]
+    assert "cam" in found[0]
+    assert not found[0] & {"pseudo", "results"}
+    assert {"cam", "pseudo"} <= found[1]
+    assert not found[1] & {"segmenter", "results"}
+
+
+def test_imported_files_are_read_instead_of_computed(plans: dict[str, set[str]]) -> None:
+    rules_of = {
+        name: stages({job for job in plans["imports"] if f"/{name}/" in job})
+        - {"evaluate", "calibrate"}
+        for name in IMPORTS
+    }
+    walked = {"confident", "affinity", "walk_shard", "walk", "pseudo"}
+    segmented = {"segmenter", "masks_shard", "masks"}
+    assert rules_of == {
+        "maps": {"import_cam"} | walked | segmented,
+        "labels": {"import_pseudo"} | segmented,
+        "both": {"import_cam", "import_masks"} | walked,
+    }
+    assert "import_cam shapes/maps-crf/common/0" in plans["variant of an import"]
+
+
+def test_masks_made_from_annotations_are_a_file_of_their_own(plans: dict[str, set[str]]) -> None:
+    rules_of = [stages(plans[name]) for name in ("voc12", "coco14", "voc12 with sbd")]
+    assert [("convert" in found, "index" in found) for found in rules_of] == [
+        (False, True),
+        (True, False),
+        (True, False),
+    ]
+
+
+def test_published_weights_of_a_stage_need_the_data_alone(plans: dict[str, set[str]]) -> None:
+    for stage in ("affinity", "segmenter"):
+        assert stages(plans[f"published {stage}"]) == {"draw", stage}
+
+
+def test_vectors_of_words_and_saliency_maps_are_made_once_for_all_seeds(
+    plans: dict[str, set[str]],
+) -> None:
+    counts = Counter(job.split()[0] for job in plans["saliency"])
+    assert (counts["saliency"], counts["pseudo"]) == (1, 2)
+    for name, count in (("words", 1), ("toy words", 0)):
+        rules = Counter(job.split()[0] for job in plans[name])
+        assert (rules["text"], rules["weights"], rules["train"]) == (count, count, 2)
+
+
+def test_a_frozen_network_needs_no_affinity_labels(plans: dict[str, set[str]]) -> None:
+    rules_of = stages(plans["frozen"])
+    assert {"weights", "affinity", "walk"} <= rules_of
+    assert "confident" not in rules_of
+    assert stages(plans["frozen affinity"]) == {"draw", "weights", "affinity"}
+
+
+def test_a_method_can_be_finished_alone(plans: dict[str, set[str]]) -> None:
+    jobs = plans["method"]
+    assert {"done", "train", "evaluate"} <= stages(jobs)
+    assert not any("supervised" in job or "results" in job for job in jobs)
+
+
 def fetched(checkout: Checkout, preset: dict[str, Any]) -> set[str]:
     """Return the files of weights that the user of a preset has to fetch."""
     params = validate_params(merge(read_yaml(checkout.folder / "params.yaml"), preset))
@@ -277,7 +386,7 @@ def test_every_preset_has_a_plan(fresh: Checkout, tmp_path: Path, path: Path) ->
         (own.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (own.folder / name).touch()
     [jobs] = own.dry(preset)
-    rules_of = {job.split()[0] for job in jobs}
+    rules_of = stages(jobs)
     assert "train" in rules_of
     assert rules_of & {"cam", "boxes"}
 
@@ -306,42 +415,6 @@ def test_a_plan_that_lacks_files_names_all_of_them(fresh: Checkout, tmp_path: Pa
     assert "2 files are missing" in told("--", "work/voc12/index.json", status=1)
 
 
-def test_a_plan_can_end_after_any_stage(fresh: Checkout) -> None:
-    found = []
-    for stage in ("cam", "pseudo"):
-        [jobs] = fresh.dry({}, until=(stage,))
-        found.append({job.split()[0] for job in jobs})
-    assert "cam" in found[0]
-    assert not found[0] & {"pseudo", "results"}
-    assert {"cam", "pseudo"} <= found[1]
-    assert not found[1] & {"segmenter", "results"}
-
-
-@pytest.mark.slow
-def test_imported_files_are_read_instead_of_computed(fresh: Checkout) -> None:
-    files = "README.md"  # any path that exists
-    imports = {
-        "maps": {"cam": files},
-        "labels": {"pseudo": files},
-        "both": {"cam": files, "masks": files},
-    }
-    [jobs] = fresh.dry({"methods": list(imports), "imports": imports})
-    rules_of = {
-        name: {job.split()[0] for job in jobs if f"/{name}/" in job} - {"evaluate", "calibrate"}
-        for name in imports
-    }
-    walked = {"confident", "affinity", "walk_shard", "walk", "pseudo"}
-    segmented = {"segmenter", "masks_shard", "masks"}
-    assert rules_of == {
-        "maps": {"import_cam"} | walked | segmented,
-        "labels": {"import_pseudo"} | segmented,
-        "both": {"import_cam", "import_masks"} | walked,
-    }
-    variants = {"maps-crf": {"method": "maps", "set": {"pseudo": {"crf": "psa"}}}}
-    [jobs] = fresh.dry({"methods": ["maps-crf"], "imports": imports, "variants": variants})
-    assert "import_cam shapes/maps-crf/common/0" in jobs
-
-
 @pytest.mark.slow
 def test_a_changed_import_is_made_again_and_so_is_what_depends_on_it(mine: Checkout) -> None:
     run = "shapes/brought/common/s0"
@@ -360,64 +433,12 @@ def test_a_changed_import_is_made_again_and_so_is_what_depends_on_it(mine: Check
         assert "import_masks shapes/brought/common/0" in changed
 
 
-def test_masks_made_from_annotations_are_a_file_of_their_own(fresh: Checkout) -> None:
-    sbd = {"datasets": ["voc12"], "data": {"voc12": {"sbd": "elsewhere"}}}
-    devkit, coco = {"datasets": ["voc12"]}, {"datasets": ["coco14"]}
-    rules_of = [{job.split()[0] for job in jobs} for jobs in fresh.dry(devkit, coco, sbd)]
-    assert [("convert" in found, "index" in found) for found in rules_of] == [
-        (False, True),
-        (True, False),
-        (True, False),
-    ]
-
-
-def test_published_weights_of_a_stage_need_the_data_alone(fresh: Checkout) -> None:
-    targets = [f"{RUN}/{stage}.safetensors" for stage in ("affinity", "segmenter")]
-    published = {stage: {"checkpoint": "README.md"} for stage in ("affinity", "segmenter")}
-    jobs = fresh.dry(published, targets=targets)
-    assert [{job.split()[0] for job in planned} for planned in jobs] == [
-        {"draw", "affinity"},
-        {"draw", "segmenter"},
-    ]
-
-
-def test_vectors_of_words_and_saliency_maps_are_made_once_for_all_seeds(fresh: Checkout) -> None:
-    words, toy = (
-        {"methods": ["clip_es"], "protocols": [protocol], "seeds": [0, 1]}
-        for protocol in ("published", "common")
-    )
-    maps = {"data": {"shapes": {"saliency": "u2netp"}}, "pseudo": {"saliency": {"use": True}}}
-    *of_words, of_maps = fresh.dry(words, toy, {**maps, "seeds": [0, 1]})
-    counts = Counter(job.split()[0] for job in of_maps)
-    assert (counts["saliency"], counts["pseudo"]) == (1, 2)
-    for jobs, count in zip(of_words, (1, 0), strict=True):
-        rules = Counter(job.split()[0] for job in jobs)
-        assert (rules["text"], rules["weights"], rules["train"]) == (count, count, 2)
-
-
-@pytest.mark.slow
-def test_a_frozen_network_needs_no_affinity_labels(fresh: Checkout) -> None:
-    frozen = {"affinity": {"kind": "frozen", "backbone": "resnet18", "weights": "imagenet"}}
-    [jobs] = fresh.dry(frozen)
-    rules_of = {job.split()[0] for job in jobs}
-    assert {"weights", "affinity", "walk"} <= rules_of
-    assert "confident" not in rules_of
-    [jobs] = fresh.dry(frozen, targets=[f"{RUN}/affinity.safetensors"])
-    assert {job.split()[0] for job in jobs} == {"draw", "weights", "affinity"}
-
-
 @pytest.mark.slow
 def test_a_setting_that_a_method_replaces_is_named(fresh: Checkout) -> None:
     command = ("snakemake", "--cores", "1", "--dry-run", "--quiet", "all", "--config")
     told = fresh.call(*command, "methods=[mctformer]", "cam={normalise: max}").stderr
     assert "cam.normalise (--config of Snakemake) in shapes/mctformer/common" in told
     assert "give way" not in fresh.call(*command, "methods=[cam]", "cam={normalise: max}").stderr
-
-
-def test_a_method_can_be_finished_alone(fresh: Checkout) -> None:
-    [jobs] = fresh.dry({}, targets=["work/shapes/cam/common/done"])
-    assert {"done", "train", "evaluate"} <= {job.split()[0] for job in jobs}
-    assert not any("supervised" in job or "results" in job for job in jobs)
 
 
 def test_a_second_run_does_nothing(made: Checkout) -> None:
@@ -477,9 +498,9 @@ def after(
 
 
 def test_results_without_what_they_rest_on_are_made_again(
-    after: dict[str, set[str]], fresh: Checkout
+    after: dict[str, set[str]], plans: dict[str, set[str]]
 ) -> None:
-    assert [after["no work"]] == fresh.dry({})
+    assert after["no work"] == plans["all"]
 
 
 @pytest.mark.parametrize("name", MISSING)

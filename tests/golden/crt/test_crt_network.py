@@ -14,6 +14,7 @@ EXACT = {"atol": 1e-5}  # a wrong constant of a norm moves outputs by 2e-5
 LOSS = {"rtol": 1e-4}
 
 
+@pytest.mark.slow
 def test_the_transformer_on_a_tile(golden: Golden) -> None:
     expected, case = golden.arrays("deits_tile.npz"), golden.case("tile")
     net = network(golden)

@@ -122,6 +122,7 @@ def test_inference_of_irn(golden: Golden) -> None:
     golden.close("walk along IRN's boundaries", walked[:, None], wanted, **WALK)
 
 
+@pytest.mark.slow
 def test_training_of_irn(golden: Golden) -> None:
     expected, case = golden.arrays("irn_train.npz"), golden.case("irn_train")
     net, radius = irn(golden), case["radius"]

@@ -116,6 +116,7 @@ def test_the_loss_of_sp(golden: Golden, mode: str) -> None:
     compare_gradients(golden, f"sp {mode}", step, expected)
 
 
+@pytest.mark.slow
 def test_a_step_of_the_optimiser(golden: Golden) -> None:
     step = Step(golden, "pc", "bn_train")
     wanted = step.case["bn_train"]["adamw_step_delta_l2"]

@@ -1,5 +1,6 @@
 """Conformer-S with the heads of PC and SP: every stage, logits, attention, maps, features."""
 
+import pytest
 import torch
 from conformers import EXACT, conformer, sampled, statistics
 from golden import Golden
@@ -88,6 +89,7 @@ def test_conformer_of_sp(golden: Golden) -> None:
             golden.close(f"sp {case} {name}", values, expected[f"{case}_{name}"], **EXACT)
 
 
+@pytest.mark.slow
 def test_initial_weights_fill_the_backbone(golden: Golden) -> None:
     net = Conformer(SHAPES["conformer_small_patch16"])
     for wrapper in ("", "model"):

@@ -4,6 +4,7 @@ import re
 
 import fill
 import numpy as np
+import pytest
 import torch
 from golden import Golden
 from networks import PUBLISHED, method, thin
@@ -90,6 +91,7 @@ def test_the_groups_of_the_optimiser(golden: Golden) -> None:
         }
 
 
+@pytest.mark.slow
 def test_initial_weights(golden: Golden) -> None:
     expected = golden.arrays("initialisation.npz")
     manifests = golden.json("initialisation.json")["manifests"]

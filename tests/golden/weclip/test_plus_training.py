@@ -44,6 +44,7 @@ def recorded(method: WeClipPlus, name: str, monkeypatch: pytest.MonkeyPatch) -> 
     return results
 
 
+@pytest.mark.slow
 def test_three_steps_of_training(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays, values = golden.arrays("weclip.npz"), golden.json("values.json")["plus_train"]
     _ = arrays["plus_train_0_labels"]  # skipped if the set does not have it

@@ -110,7 +110,14 @@ def training(run: Run, index: Index, folder: Path) -> Training:
     return Training(objective, images, params.train, 0, folder / "net.safetensors", {"seed": 0})
 
 
-@pytest.mark.parametrize("name", EARLY)
+def trained(name: str, index: Index, folder: Path) -> None:
+    fit(training(of(name), index, folder), CPU)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n == "weclip" else pytest.mark.slow) for n in EARLY],
+)
 def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one_and_no_file_has_the_tower(
     squares: Index, work: Path, tmp_path: Path, name: str
 ) -> None:
@@ -118,7 +125,8 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one_and_no_
     write_tower()
     fit(training(run, squares, tmp_path / "whole"), CPU)
     cut = functools.partial(training, run, squares, tmp_path / "cut")
-    killed(lambda: fit(cut(), CPU), 4)  # one step after the decoder began to guide the labels
+    # One step after the decoder began to guide the labels.
+    killed(trained, name, squares, tmp_path / "cut", step=4)
     state = torch.load(cut().state, weights_only=True)
     assert {key.split(".")[1] for key in state["objective"]} <= STORED
     for seed, steps in ((1, 0), (0, 4)):  # with another tower it starts again

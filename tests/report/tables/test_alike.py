@@ -81,6 +81,19 @@ def rows(*folders: str) -> list[Row]:
     return selection.read_table(Path("out/table.csv"))
 
 
+def printed(*folders: str) -> str:
+    """Return the table of evaluation files below folders as the command prints it."""
+    answer = wsss("table", *(text for folder in folders for text in ("--from", folder)))
+    answer.accepts()
+    return answer.out
+
+
+def read(*folders: str) -> list[Row]:
+    """Return the rows of evaluation files below folders."""
+    scores, _ = selection.evaluations([Path(folder) for folder in folders])
+    return table_rows(scores)
+
+
 def test_seeds_of_two_learning_rates_have_no_mean(squares: Index, work: Path) -> None:
     for seed, (name, lr) in enumerate((("first", 0.01), ("second", 0.004))):
         changed = {"methods": ["cam"], "classifier": {"train": {"lr": lr}}}
@@ -141,8 +154,8 @@ def test_the_line_divides_the_tables(seeds: Path) -> None:
 def test_rows_of_other_versions_are_marked(seeds: Path) -> None:
     path = file("first", 0, "mctformer")
     change([path], lambda content: content["described"]["made_with"].update(torch=["0.4.1"]))
-    table = rows("first")
-    head, *lines = cells(long.to_markdown(table))
+    table = read("first")
+    head, *lines = cells(printed("first"))
     column = [line[head.index("torch")] for line in lines if line[1]]
     assert column.count("0.4.1") == 1
     assert "timm" not in head
@@ -155,7 +168,7 @@ def test_rows_of_other_versions_are_marked(seeds: Path) -> None:
 
 
 def test_versions_that_all_rows_share_are_said_once(seeds: Path) -> None:
-    text = long.to_markdown(rows("first"))
+    text = printed("first")
     assert text.count("torch") == 1
     assert "made with: torch" in text
 
@@ -165,10 +178,10 @@ def test_thresholds_chosen_on_masks_are_said_and_may_differ_between_seeds(seeds:
         calibrated = {"threshold_choice": "calibrated", "calibration_images": 100}
         calibrated |= {"threshold": 0.3 + seed / 10}
         change([file(folder, seed)], lambda content: content["protocol"].update(calibrated))  # noqa: B023
-    table = rows("first", "second")
+    table = read("first", "second")
     row = next(row for row in table if (row.method, row.stage) == ("cam", "seed"))
     assert row.threshold == (0.3, 0.4)
-    head, *lines = cells(long.to_markdown(table))
+    head, *lines = cells(printed("first", "second"))
     line = next(line for line in lines if line[0] == "CAM" and "seed" in line)
     assert line[head.index("thresholds")] == "100 masks"
     assert line[head.index("threshold")] == "0.3 to 0.4"
@@ -183,7 +196,7 @@ def test_everything_that_changes_a_number_is_in_the_table(seeds: Path) -> None:
         content["coverage"] = 0.9
 
     change([file("first", 0)], edit)
-    head, *lines = cells(long.to_markdown(rows("first")))
+    head, *lines = cells(printed("first"))
     line = dict(zip(head, next(cells for cells in lines if cells[0] == "CAM"), strict=True))
     assert line["eroded by px"] == "7"
     assert line["split (images)"] == "train (24, 2 without a mask)"
