@@ -8,19 +8,15 @@ NAME = RUN.removeprefix("work/")
 REASON = "renames a variable"
 
 
-def edited(checkout: Checkout) -> None:
-    """Change the code of the walk, so that the walk and what follows would run again."""
-    old = "\nimport numpy as np\n"
-    checkout.edit("wsss/stages/walk.py", old, f"{old}\nEDITED = 1\n")
-    [jobs] = checkout.dry({})
-    assert rules(jobs) == WALKED
-
-
 @pytest.mark.slow
 def test_an_accepted_change_remakes_the_tables_alone_and_later_changes_run_once(
     mine: Checkout,
 ) -> None:
-    edited(mine)
+    old = "\nimport numpy as np\n"
+    mine.edit("wsss/stages/walk.py", old, f"{old}\nEDITED = 1\n")
+    [jobs] = mine.dry({})
+    assert rules(jobs) == WALKED
+    touched = mine.copy(mine.folder.parent / "touched")
     mine.call("wsss", "accept", NAME, "walk", "--because", REASON)
     [jobs] = mine.dry({})
     assert rules(jobs) == END
@@ -34,11 +30,11 @@ def test_an_accepted_change_remakes_the_tables_alone_and_later_changes_run_once(
     assert "accepted" not in (mine.folder / RUN / "walk.json").read_text()
     [jobs] = mine.dry({})
     assert "walk_shard" not in rules(jobs)
+    check_touched(touched)
 
 
-@pytest.mark.slow
-def test_a_touched_change_can_be_accepted(mine: Checkout) -> None:
-    edited(mine)
+def check_touched(mine: Checkout) -> None:
+    """Check that a change after which Snakemake was told to touch all files can be accepted."""
     mine.snakemake("--touch")
     refused = mine.call("wsss", "table", status=2).stderr
     assert "code was" in refused

@@ -15,7 +15,7 @@ TINY = {
     "methods": ["cam"],
     "protocols": ["published"],
     "seeds": [0],
-    "shards": 2,
+    "shards": 1,
     "segmenter": {
         "backbone": "toy",
         "weights": "none",
