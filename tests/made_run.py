@@ -51,10 +51,14 @@ def make_run(run: Run, index: Index) -> None:
     make_stages(run, index, run.stages())
 
 
-def make_stages(run: Run, index: Index, stages: Sequence[str]) -> None:
-    """Write the artifacts, records and evaluations of some stages of a run, in this order."""
+def make_stages(variant: Run, index: Index, stages: Sequence[str]) -> None:
+    """Write the artifacts, records and evaluations of some stages of a run, in this order.
+
+    Those that a variant shares are its base's.
+    """
     done: list[Path] = []
     for stage in stages:
+        run = variant.owner(stage)
         if stage.startswith("eval/"):
             evaluate(run, stage.removeprefix("eval/"))
         elif stage_kind(stage) == "calibrate":

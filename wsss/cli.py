@@ -88,8 +88,13 @@ def _present_params(files: list[Path] | None) -> Params:
     return _params(files)
 
 
-def _run(name: str, files: list[Path] | None) -> Run:
-    return Run.parse(name, _params(files))
+def _run(name: str, files: list[Path] | None, stage: str = "") -> Run:
+    """Return the run of a name. stage: what is to be computed; one that a variant shares is its base's."""
+    run = Run.parse(name, _params(files))
+    owner = run.owner(stage)
+    if owner != run:
+        log.info("%s has the %s of %s: it is computed there", run, stage, owner)
+    return owner
 
 
 def _recorded(name: str, files: list[Path] | None, *needed: str) -> Run:
@@ -202,7 +207,7 @@ def train(
     start(gpus, nodes)
     from wsss.stages.train import train as stage
 
-    stage(_run(run, params), network)
+    stage(_run(run, params, network), network)
 
 
 @app.command()
@@ -218,7 +223,7 @@ def cam(
     """Write the CAMs of the training images."""
     from wsss.stages.cam import cam as stage
 
-    stage(_run(run, params), _shard(shard), processes, network)
+    stage(_run(run, params, "cam"), _shard(shard), processes, network)
 
 
 @app.command("import")
@@ -235,7 +240,7 @@ def import_files(
     """Take the CAMs, pseudo labels or predictions of another program that `imports` names."""
     from wsss.stages.imports import import_files as stage_import
 
-    for line in stage_import(_run(run, params), stage, check):
+    for line in stage_import(_run(run, params, stage or ""), stage, check):
         typer.echo(one_line(line))
 
 
@@ -246,7 +251,7 @@ def decode(
     """Predict the masks of the validation images with the method's own decoder."""
     from wsss.stages.decode import decode as stage
 
-    stage(_run(run, params), _shard(shard), processes)
+    stage(_run(run, params, "decode"), _shard(shard), processes)
 
 
 @app.command()
@@ -258,7 +263,7 @@ def gather(
     """Join the shards of a stage."""
     from wsss.stages.gather import gather as stage_gather
 
-    stage_gather(_run(run, params), stage)
+    stage_gather(_run(run, params, stage), stage)
 
 
 @app.command()
@@ -266,7 +271,7 @@ def boxes(run: RunName, params: ParamFiles = None) -> None:
     """Write the boxes of the validation images, for a method that localizes."""
     from wsss.stages.boxes import boxes as stage
 
-    stage(_run(run, params))
+    stage(_run(run, params, "boxes"))
 
 
 @app.command()
@@ -278,7 +283,7 @@ def calibrate(
     """Choose the thresholds for maps by the masks of a few images."""
     from wsss.stages.calibrate import calibrate as stage
 
-    stage(_run(run, params), maps)
+    stage(_run(run, params, f"calibrate-{maps}"), maps)
 
 
 @app.command()
@@ -286,7 +291,7 @@ def confident(run: RunName, processes: Processes = 1, params: ParamFiles = None)
     """Write affinity labels: the pixels of the CAMs that are sure after a CRF."""
     from wsss.stages.confident import confident as stage
 
-    stage(_run(run, params), processes)
+    stage(_run(run, params, "confident"), processes)
 
 
 @app.command()
@@ -295,7 +300,7 @@ def affinity(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles 
     start(gpus, nodes)
     from wsss.stages.affinity import affinity as stage
 
-    stage(_run(run, params))
+    stage(_run(run, params, "affinity"))
 
 
 @app.command()
@@ -303,7 +308,7 @@ def walk(run: RunName, shard: Shard = None, params: ParamFiles = None) -> None:
     """Spread the CAMs along affinities by a random walk."""
     from wsss.stages.walk import walk as stage
 
-    stage(_run(run, params), _shard(shard))
+    stage(_run(run, params, "walk"), _shard(shard))
 
 
 @app.command()
@@ -311,7 +316,7 @@ def instances(run: RunName, shard: Shard = None, params: ParamFiles = None) -> N
     """Write instance labels from IRN's displacements."""
     from wsss.stages.instances import instances as stage
 
-    stage(_run(run, params), _shard(shard))
+    stage(_run(run, params, "instances"), _shard(shard))
 
 
 @app.command()
@@ -319,7 +324,7 @@ def pseudo(run: RunName, processes: Processes = 1, params: ParamFiles = None) ->
     """Write the pseudo labels of the training images."""
     from wsss.stages.pseudo import pseudo as stage
 
-    stage(_run(run, params), processes)
+    stage(_run(run, params, "pseudo"), processes)
 
 
 @app.command()
@@ -328,7 +333,7 @@ def segmenter(run: RunName, gpus: Gpus = 1, nodes: Nodes = 1, params: ParamFiles
     start(gpus, nodes)
     from wsss.stages.segmenter import segmenter as stage
 
-    stage(_run(run, params))
+    stage(_run(run, params, "segmenter"))
 
 
 @app.command()
@@ -338,7 +343,7 @@ def masks(
     """Predict the masks of the validation images with the segmenter."""
     from wsss.stages.masks import masks as stage
 
-    stage(_run(run, params), _shard(shard), processes)
+    stage(_run(run, params, "masks"), _shard(shard), processes)
 
 
 @app.command()

@@ -42,6 +42,26 @@ def test_every_run_of_a_preset_has_a_stage_and_no_file_has_two(folder: Path) -> 
     assert stages()["data-shapes"]["cmd"] == f"wsss verify data shapes {options}"
 
 
+@pytest.mark.parametrize("methods", ["[cam-beta-4, cam-beta-6, cam]", "[cam-beta-4, cam-beta-6]"])
+def test_a_file_that_variants_share_is_listed_once(folder: Path, methods: str) -> None:
+    grid = "{method: cam, grid: {walk.beta: [4, 6]}}"
+    Path("mine.yaml").write_text(f"methods: {methods}\nvariants: {{cam-beta: {grid}}}\n")
+    wsss("dvc", "--params", "params.yaml", "--params", "mine.yaml").accepts()
+    listed = {
+        name: {path for out in stage["outs"] for path in out} for name, stage in stages().items()
+    }
+    owner = "shapes-cam-common-s0" if "cam]" in methods else "shapes-cam-beta-4-common-s0"
+    for file in ("classifier.safetensors", "classifier.csv", "cam.zip", "affinity.json"):
+        path = f"work/shapes/cam/common/s0/{file}"
+        assert [name for name, paths in listed.items() if path in paths] == [owner]
+    for value in (4, 6):
+        run = f"cam-beta-{value}/common/s0"
+        assert f"work/shapes/{run}/walk.zip" in listed[f"shapes-{run.replace('/', '-')}"]
+    artifacts = yaml.safe_load(Path("dvc.yaml").read_text())["artifacts"]
+    assert "shapes-cam-beta-4-common-s0-pseudo" in artifacts
+    assert "shapes-cam-beta-4-common-s0-classifier" not in artifacts
+
+
 def test_a_preset_in_params_yaml_names_its_own_folder_of_results(folder: Path) -> None:
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("preset: null", "preset: voc12"))

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from wsss.errors import ConfigError
-from wsss.runs.run import Run, planned_runs
+from wsss.runs.artifacts import stage_record
+from wsss.runs.run import Run, planned_runs, shard_path
+from wsss.runs.sources import artifact
 from wsss.settings import Params
 from wsss.settings.history import history
 from wsss.settings.layers import Layer
@@ -38,6 +40,41 @@ def test_a_variant_differs_from_its_base_in_its_changes_alone() -> None:
     run = Run.parse("shapes/crt-gentle/published/s0", chosen)
     assert run.title == f"{Run.parse('shapes/crt/common/s0', chosen).title}: crt-gentle"
     assert run.code("walk") == Run.parse("shapes/crt/common/s0", chosen).code("walk")
+
+
+# What a variant of CAM changes, and the first stage that is its own.
+FIRST_OF_ITS_OWN = [
+    ({"classifier": {"train": {"lr": 0.5}}}, "classifier"),
+    ({"cam": {"scales": [1.0]}}, "cam"),
+    ({"calibration": {"images": 7}}, "calibrate-cam"),
+    ({"affinity": {"confident": {"crf": "none"}}}, "confident"),
+    ({"affinity": {"kind": "frozen"}}, "affinity"),
+    ({"walk": {"beta": 4.5}}, "walk"),
+    ({"pseudo": {"source": "cam"}}, "pseudo"),
+    ({"pseudo": {"crf": "none", "confident": None}}, "pseudo"),
+    ({"segmenter": {"train": {"lr": 0.5}}}, "segmenter"),
+    ({"segmenter": {"test": {"crf": "none"}}}, "masks"),
+    ({"segmenter": {"train": {"workers": 3}}}, None),
+    ({"evaluation": {"seed_threshold": 0.5}}, None),
+]
+
+
+@pytest.mark.parametrize(("changes", "first"), FIRST_OF_ITS_OWN)
+def test_a_variant_uses_its_bases_files_up_to_the_first_stage_that_differs(
+    changes: dict[str, Any], first: str | None
+) -> None:
+    chosen = params({"mine": {"method": "cam", "set": changes}})
+    base, variant = (Run.parse(f"shapes/{name}/common/s1", chosen) for name in ("cam", "mine"))
+    assert base.shared == frozenset()
+    computed = [stage for stage in variant.stages() if not stage.startswith("eval/")]
+    own = computed[computed.index(first) :] if first else []
+    assert [stage for stage in computed if stage not in variant.shared] == own
+    for stage in computed:
+        owner = variant if stage in own else base
+        for path in (artifact(variant, stage), stage_record(variant, stage)):
+            assert path.is_relative_to(owner.folder)
+        assert shard_path(variant, stage, (1, 2)).is_relative_to(owner.folder)
+    assert all(variant.path(f"eval/{what}.csv").is_relative_to(variant.folder) for what in variant.scored)
 
 
 def test_overrides_of_the_base_reach_its_variants_and_give_way_to_them() -> None:

@@ -147,7 +147,7 @@ CONSEQUENCES: list[tuple[str, set[str], dict[str, Any]]] = [
     ("overrides that match no run", NOTHING, {
         "overrides": {"mine": {"dataset": "stamps", "set": {"walk": {"beta": 4.0}}}},
     }),
-    ("a variant of a method", {"train"} | LOCALIZED, {
+    ("a variant of a method", {"evaluate seed"} | WALKED, {
         "variants": {"cam-beta": {"method": "cam", "grid": {"walk.beta": [4.0]}}},
     }),
     ("overrides that match", WALKED, {
@@ -326,7 +326,11 @@ def test_imported_files_are_read_instead_of_computed(plans: dict[str, set[str]])
         "labels": {"import_pseudo"} | segmented,
         "both": {"import_cam", "import_masks"} | walked,
     }
-    assert "import_cam shapes/maps-crf/common/0" in plans["variant of an import"]
+    of_variant = plans["variant of an import"]
+    assert "import_cam shapes/maps/common/0" in of_variant  # its base's file
+    assert stages({job for job in of_variant if "/maps/" in job}) == {
+        *("import_cam", "calibrate", "confident", "affinity", "walk_shard", "walk")
+    }
 
 
 def test_masks_made_from_annotations_are_a_file_of_their_own(plans: dict[str, set[str]]) -> None:

@@ -1,5 +1,6 @@
 """What a run leaves behind: results, report, and the same bytes whatever happened on the way."""
 
+import csv
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from checkout import ONE_THREAD, RUN, Checkout
+from checkout import ONE_THREAD, RUN, Checkout, ran
 from processes import SECONDS
 
 from wsss.runs.outputs import FIGURES
@@ -188,6 +189,30 @@ def test_a_run_that_was_killed_ends_with_the_same_bytes(battered: Checkout, made
 def test_a_kill_leaves_no_temporary_file(battered: Checkout) -> None:
     left = [path for path in Path(battered.folder, "work").rglob(".*") if path.is_file()]
     assert left == []
+
+
+@pytest.mark.slow
+def test_a_variant_begins_where_its_settings_differ(mine: Checkout) -> None:
+    variant = "shapes/cam-small/common/s0"
+    scales = {"segmenter": {"test": {"scales": [0.5]}}}
+    mine.set({"methods": ["cam"], "variants": {"cam-small": {"method": "cam", "set": scales}}})
+    before = mine.artifacts(f"{RUN}/*")
+    assert ran(mine.snakemake()) == {"masks_shard", "masks", "evaluate", "results", "all"}
+    assert mine.artifacts(f"{RUN}/*") == before
+    made = {path.name for path in (mine.folder / "work" / variant).iterdir()}
+    assert made == {"masks", "masks.zip", "masks.json", "eval"}
+    with (mine.folder / "results/table.csv").open() as file:
+        rows = {(row["method"], row["stage"]): row["miou"] for row in csv.DictReader(file)}
+    for stage in ("seed", "walk", "pseudo"):
+        assert rows["cam-small", stage] == rows["cam", stage]
+    assert rows["cam-small", "segmentation"] != rows["cam", "segmentation"]
+    mine.call("wsss", "verify")
+    assert mine.dry({}) == [set()]
+    said = mine.call("wsss", "calibrate", variant, "cam").stderr
+    assert f"{variant} has the calibrate-cam of shapes/cam/common/s0: it is computed there" in said
+    (mine.folder / RUN / "walk.zip").write_bytes(b"cut")
+    refused = mine.call("wsss", "evaluate", variant, "walk", status=2).stderr
+    assert f"{RUN}/walk.zip is damaged. Run `wsss walk shapes/cam/common/s0`" in refused
 
 
 @pytest.mark.slow  # two calls of Snakemake

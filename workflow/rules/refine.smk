@@ -4,7 +4,7 @@
 rule calibrate:
     input:
         data=flow.data("calibrate-{maps}"),
-        maps=f"work/{RUN}/{{maps}}.zip",
+        maps=flow.file("{maps}.zip"),
     output:
         thresholds=f"work/{RUN}/thresholds-{{maps}}.json",
         record=f"work/{RUN}/calibrate-{{maps}}.json",
@@ -29,7 +29,7 @@ rule calibrate:
 rule confident:
     input:
         data=flow.data("confident"),
-        cam=f"work/{RUN}/cam.zip",
+        cam=flow.file("cam.zip"),
         thresholds=flow.thresholds("confident"),
     output:
         archive=f"work/{RUN}/confident.zip",
@@ -90,8 +90,8 @@ rule affinity:
 rule walk_shard:
     input:
         data=flow.data("walk"),
-        network=f"work/{RUN}/affinity.safetensors",
-        cam=f"work/{RUN}/cam.zip",
+        network=flow.file("affinity.safetensors"),
+        cam=flow.file("cam.zip"),
     output:
         temp(f"work/{RUN}/walk/{{scatteritem}}.zip"),
     log:
@@ -117,8 +117,8 @@ rule walk_shard:
 rule walk:
     input:
         data=flow.data("walk"),
-        network=f"work/{RUN}/affinity.safetensors",
-        cam=f"work/{RUN}/cam.zip",
+        network=flow.file("affinity.safetensors"),
+        cam=flow.file("cam.zip"),
         shards=gather.shard(f"work/{RUN}/walk/{{scatteritem}}.zip", allow_missing=True),
     output:
         archive=f"work/{RUN}/walk.zip",
@@ -145,8 +145,8 @@ rule walk:
 rule instances_shard:
     input:
         data=flow.data("instances"),
-        network=f"work/{RUN}/affinity.safetensors",
-        cam=f"work/{RUN}/cam.zip",
+        network=flow.file("affinity.safetensors"),
+        cam=flow.file("cam.zip"),
         thresholds=flow.thresholds("instances"),
     output:
         temp(f"work/{RUN}/instances/{{scatteritem}}.zip"),
@@ -173,8 +173,8 @@ rule instances_shard:
 rule instances:
     input:
         data=flow.data("instances"),
-        network=f"work/{RUN}/affinity.safetensors",
-        cam=f"work/{RUN}/cam.zip",
+        network=flow.file("affinity.safetensors"),
+        cam=flow.file("cam.zip"),
         thresholds=flow.thresholds("instances"),
         shards=gather.shard(
             f"work/{RUN}/instances/{{scatteritem}}.zip", allow_missing=True

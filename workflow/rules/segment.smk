@@ -38,7 +38,7 @@ rule segmenter:
 rule masks_shard:
     input:
         data=flow.data("masks"),
-        network=f"work/{RUN}/segmenter.safetensors",
+        network=flow.file("segmenter.safetensors"),
     output:
         temp(f"work/{RUN}/masks/{{scatteritem}}.zip"),
     log:
@@ -66,7 +66,7 @@ rule masks_shard:
 rule masks:
     input:
         data=flow.data("masks"),
-        network=f"work/{RUN}/segmenter.safetensors",
+        network=flow.file("segmenter.safetensors"),
         shards=gather.shard(f"work/{RUN}/masks/{{scatteritem}}.zip", allow_missing=True),
     output:
         archive=f"work/{RUN}/masks.zip",

@@ -58,7 +58,7 @@ def dvc_text(files: Sequence[Path]) -> str:
             **dict(_data_stages(params, runs, options)),
             **dict(_weights_stages(runs)),
             **dict(_shared_stages(runs, options)),
-            **{_name(run): _run_stage(run, options) for run in runs},
+            **_run_stages(runs, options),
         },
         "artifacts": dict(entry for run in runs for entry in _artifacts(run)),
         "plots": _plots(Path(params.results)),
@@ -175,15 +175,25 @@ def _shared_stages(runs: Sequence[Run], options: str) -> Iterator[tuple[str, Sta
         yield f"{file.kind}-{file.dataset}-{file.name}", stage
 
 
-def _run_stage(run: Run, options: str) -> Stage:
-    last = _last_record(run)
-    files = [
+def _run_stages(runs: Sequence[Run], options: str) -> dict[str, Stage]:
+    """Return the stage of each run; a file that several runs share is in the one of the base, or the first."""
+    listed: set[Path] = set()
+    stages = {}
+    for run in sorted(runs, key=lambda run: run.base != run.method):
+        files = [path for path in _run_files(run) if path not in listed]
+        listed |= {*files, _last_record(run)}
+        stages[_name(run)] = _verified(f"wsss verify {run}{options}", _last_record(run), files)
+    return {_name(run): stages[_name(run)] for run in runs}
+
+
+def _run_files(run: Run) -> list[Path]:
+    """Return all files of a run but the last record."""
+    return [
         path
         for stage in run.stages()
         for path in (*stage_files(run, stage), stage_record(run, stage), *_manifest(run, stage))
-        if path != last
+        if path != _last_record(run)
     ]
-    return _verified(f"wsss verify {run}{options}", last, files)
 
 
 def _manifest(run: Run, stage: str) -> list[Path]:
@@ -215,7 +225,7 @@ def _name(run: Run) -> str:
 def _artifacts(run: Run) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Yield the name and the description of the weights and pseudo labels of a run."""
     for stage in (*run.trained, "pseudo"):
-        if stage in run.stages():
+        if stage in run.stages() and stage not in run.shared:
             is_network = stage != "pseudo"
             what = f"weights of the stage {stage}" if is_network else "pseudo labels"
             yield (

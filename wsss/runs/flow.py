@@ -321,6 +321,10 @@ class Flow:
             *(run.path(f"{name}.safetensors").as_posix() for name in run.after(wildcards.network)),
         ]
 
+    def file(self, name: str) -> Callable[[Wildcards], str]:
+        """Return the function that names a file of a job's run, as `Run.path`; `name` may contain wildcards."""
+        return lambda job: self.run(job).path(_filled(name, job)).as_posix()
+
     def cam_network(self, wildcards: Wildcards) -> str:
         """Return the file of the network whose CAMs are refined."""
         run = self.run(wildcards)

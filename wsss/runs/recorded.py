@@ -40,6 +40,14 @@ class RecordedRun(Run):
     """A run whose settings are those of its records; stages without a record have the present ones."""
 
     @cached_property
+    def shared(self) -> frozenset[str]:
+        """The stages that it has in common with its base by the present settings, without those of its own."""
+        present = Run(self.params, self.dataset, self.method, self.protocol, self.seed, self.root)
+        return frozenset(
+            stage for stage in present.shared if not (self.folder / f"{stage}.json").is_file()
+        )
+
+    @cached_property
     def settings(self) -> RunSettings:
         """The settings of this run when its stages ran."""
         present = resolve_settings(self.params, self.dataset, self.method, self.protocol)

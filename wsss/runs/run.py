@@ -7,9 +7,10 @@ The Snakefile, the command line and the tables read this one description. The fi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
@@ -144,8 +145,33 @@ class Run:
         return self.work / self.dataset / self.method / self.protocol / f"s{self.seed}"
 
     def path(self, name: str) -> Path:
-        """Return the path of a file in the run's folder."""
-        return self.folder / name
+        """Return the path of a file of the run: in its folder, or in its base's for a shared stage."""
+        return self.owner(_stage_of(name)).folder / name
+
+    @cached_property
+    def shared(self) -> frozenset[str]:
+        """The stages that a variant has in common with its base, whose files it uses.
+
+        They are the first ones, as far as all their settings are equal. Each variant has scores of its own.
+        """
+        if self.base == self.method:
+            return frozenset()
+        pairs = zip(*(_without_scores(run.stages()) for run in (self, self.base_run)), strict=False)
+        equal = takewhile(self._is_equal_in_base, pairs)
+        return frozenset(stage for stage, _ in equal)
+
+    def _is_equal_in_base(self, pair: tuple[str, str]) -> bool:
+        stage, of_base = pair
+        return stage == of_base and self.slice(stage) == self.base_run.slice(stage)
+
+    @cached_property
+    def base_run(self) -> Run:
+        """The run of the base with the same dataset, protocol and seed."""
+        return Run(self.params, self.dataset, self.base, self.protocol, self.seed, self.root)
+
+    def owner(self, stage: str) -> Run:
+        """Return the run in whose folder the files of a stage are: this one, or its base's."""
+        return self.base_run if stage in self.shared else self
 
     @property
     def results(self) -> Path:
@@ -337,6 +363,21 @@ class Run:
             folders = method_spec.absolute(self.params.methods_path)
             return fingerprint(f"stages.{module}", method, folders=folders)
         return fingerprint(f"stages.{MODULES[stage_kind(stage.split('/')[0])]}")
+
+
+def _stage_of(name: str) -> str:
+    """Return the stage that writes the file `name` of a run's folder."""
+    folder, _, file = name.rpartition("/")
+    if folder in ("", "eval", "state"):
+        stage = file.partition(".")[0]
+        if stage.startswith("thresholds-"):
+            return stage.replace("thresholds", "calibrate", 1)
+        return f"eval/{stage}" if folder == "eval" else stage
+    return folder  # a shard
+
+
+def _without_scores(stages: Iterable[str]) -> list[str]:
+    return [stage for stage in stages if not stage.startswith("eval/")]
 
 
 def network_settings(

@@ -109,8 +109,9 @@ def stages_before(run: Run, stage: str) -> set[str]:
 
 
 def _out_of_date(run: Run, stage: str, difference: Difference) -> str:
-    folder, record = run.folder, difference.record
-    if not record.is_relative_to(folder):  # of the dataset or of initial weights
+    record = difference.record
+    folder = next((own.folder for own in (run, run.base_run) if record.is_relative_to(own.folder)), None)
+    if folder is None:  # of the dataset or of initial weights
         way_out = _way_out(run, stage, None) + acceptable([str(difference)], f"{run} data")
         return f"{record.parent} is out of date: {difference}. {way_out}"
     source = record.relative_to(folder).with_suffix("").as_posix()
@@ -131,6 +132,7 @@ def _target(run: Run, stage: str) -> Path:
 
 def command(run: Run, stage: str) -> str:
     """Return the command that runs a stage."""
+    run = run.owner(stage)
     if stage in run.spec.networks:
         return f"wsss train {run} {stage}"
     if run.is_brought(stage):

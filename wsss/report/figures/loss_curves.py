@@ -28,11 +28,15 @@ HEADS = Loss._fields
 
 
 def loss_rows(runs: Iterable[Run]) -> list[Loss]:
-    """Return the losses of all networks; a long training is averaged over equal spans of steps."""
+    """Return the losses of all networks; a long training is averaged over equal spans of steps.
+
+    A network that a variant shares with its base is the base's alone.
+    """
     return [
         Loss(str(run), stage, step, loss)
         for run in runs
         for stage in run.trained
+        if stage not in run.shared
         for step, loss in thin(read(run.path(f"{stage}.csv")), POINTS)
     ]
 
