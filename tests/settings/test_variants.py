@@ -51,9 +51,9 @@ FIRST_OF_ITS_OWN = [
     ({"affinity": {"kind": "frozen"}}, "affinity"),
     ({"walk": {"beta": 4.5}}, "walk"),
     ({"pseudo": {"source": "cam"}}, "pseudo"),
-    ({"pseudo": {"crf": "none", "confident": None}}, "pseudo"),
+    ({"pseudo": {"crf": "psa"}}, "pseudo"),
     ({"segmenter": {"train": {"lr": 0.5}}}, "segmenter"),
-    ({"segmenter": {"test": {"crf": "none"}}}, "masks"),
+    ({"segmenter": {"test": {"scales": [0.25]}}}, "masks"),
     ({"segmenter": {"train": {"workers": 3}}}, None),
     ({"evaluation": {"seed_threshold": 0.5}}, None),
 ]
@@ -74,7 +74,9 @@ def test_a_variant_uses_its_bases_files_up_to_the_first_stage_that_differs(
         for path in (artifact(variant, stage), stage_record(variant, stage)):
             assert path.is_relative_to(owner.folder)
         assert shard_path(variant, stage, (1, 2)).is_relative_to(owner.folder)
-    assert all(variant.path(f"eval/{what}.csv").is_relative_to(variant.folder) for what in variant.scored)
+    assert all(
+        variant.path(f"eval/{what}.csv").is_relative_to(variant.folder) for what in variant.scored
+    )
 
 
 def test_overrides_of_the_base_reach_its_variants_and_give_way_to_them() -> None:

@@ -110,7 +110,9 @@ def stages_before(run: Run, stage: str) -> set[str]:
 
 def _out_of_date(run: Run, stage: str, difference: Difference) -> str:
     record = difference.record
-    folder = next((own.folder for own in (run, run.base_run) if record.is_relative_to(own.folder)), None)
+    folder = next(
+        (own.folder for own in (run, run.base_run) if record.is_relative_to(own.folder)), None
+    )
     if folder is None:  # of the dataset or of initial weights
         way_out = _way_out(run, stage, None) + acceptable([str(difference)], f"{run} data")
         return f"{record.parent} is out of date: {difference}. {way_out}"
