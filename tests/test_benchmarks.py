@@ -86,7 +86,10 @@ def test_a_dataset_has_a_cost(tmp_path: Path) -> None:
     page = tmp_path / "cost.md"
     page.write_text("".join(f"{mark}\n" for mark in MARKS))
     counted = tmp_path / "counted.json"
-    arguments = ("--method", "supervised", "--counted", str(counted))
+    small = tmp_path / "small.yaml"
+    test = "{scales: [0.5], mirror: false}"
+    small.write_text(f"segmenter: {{augment: {{crop_px: 65}}, test: {test}}}\n")
+    arguments = ("--method", "supervised", "--counted", str(counted), "--params", str(small))
     call("cost.py", "voc12", *arguments, "--page", str(page))
     *rates, heading, training, masks, total = cells(page.read_text())
     assert len(rates) == 5  # a heading and four rates

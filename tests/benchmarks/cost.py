@@ -1,9 +1,9 @@
 """What a dataset costs: the arithmetic of each network stage counted, the rates of the others measured.
 
-    python tests/benchmarks/cost.py voc12 coco14 [--method METHOD] [--page PAGE]
+    python tests/benchmarks/cost.py voc12 coco14 [--method METHOD] [--params FILE] [--page PAGE]
 
 prints a table for each, and writes it into a page. The arithmetic is exact, from the settings of
-params/<dataset>.yaml under `common`, for images of a typical size; it is turned into hours by the rates that
+params/<dataset>.yaml (and files laid over it, `--params`) under `common`, for images of a typical size; it is turned into hours by the rates that
 stages of the same family have reached on a GPU (gpu_rates.py). The CRF, the walk and the scores are timed here (processor time), on one core and photographs
 of that size, after all arithmetic has been counted. --counted FILE keeps the counts, which no load of the
 machine changes, so that the same call goes on and only times again.
@@ -390,9 +390,9 @@ class Counted:
         return dict(self.found[name])
 
 
-def chosen_runs(dataset: str, methods: Sequence[str]) -> list[Run]:
-    """Return a run of each method (all, if none is named) under `common`."""
-    params = load_params([ROOT / "params" / f"{dataset}.yaml"])
+def chosen_runs(dataset: str, methods: Sequence[str], files: Sequence[Path] = ()) -> list[Run]:
+    """Return a run of each method (all, if none is named) under `common`. files: laid over the preset."""
+    params = load_params([ROOT / "params" / f"{dataset}.yaml", *files])
     return [
         run
         for run in planned_runs(params)
@@ -473,11 +473,14 @@ def main() -> None:
         "--page", type=Path, help="a page with marks that the tables belong between"
     )
     parser.add_argument("--method", action="append", default=[], help="only this one; repeatable")
+    parser.add_argument(
+        "--params", type=Path, action="append", default=[], help="settings laid over the preset's"
+    )
     parser.add_argument("--counted", type=Path, help="a file that keeps the counted arithmetic")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     counted_so_far = Counted(chosen.counted)
-    work = {name: chosen_runs(name, chosen.method) for name in chosen.datasets}
+    work = {name: chosen_runs(name, chosen.method, chosen.params) for name in chosen.datasets}
     counts = {
         name: [counted_so_far.stages(name, run) for run in found] for name, found in work.items()
     }

@@ -544,14 +544,19 @@ def wrong_plans(made: Checkout, rows: list[tuple[str, Any, set[str]]]) -> dict[s
     }
 
 
+def one_of_each() -> list[tuple[str, Any, set[str]]]:
+    """Return a row of the table for each section and each set of rules that it runs."""
+    return list({(row[0].rpartition(".")[0], *sorted(row[2])): row for row in table()}.values())
+
+
 def test_a_changed_setting_runs_what_depends_on_it_and_nothing_else(made: Checkout) -> None:
-    alike = {(row[0].rpartition(".")[0], *sorted(row[2])): row for row in table()}
-    assert not wrong_plans(made, list(alike.values()))
+    assert not wrong_plans(made, one_of_each())
 
 
 @pytest.mark.slow
-def test_every_setting_runs_what_depends_on_it_and_nothing_else(made: Checkout) -> None:
-    assert not wrong_plans(made, list(table()))
+def test_every_other_setting_runs_what_depends_on_it_and_nothing_else(made: Checkout) -> None:
+    tried = {key for key, _, _ in one_of_each()}
+    assert not wrong_plans(made, [row for row in table() if row[0] not in tried])
 
 
 def test_a_setting_of_one_method_leaves_the_others_alone(made: Checkout) -> None:
