@@ -12,7 +12,7 @@ from wsss.data.index import Index
 from wsss.methods.base import build_method
 from wsss.nets.deeplab import build_deeplab
 from wsss.runs.record import recorder
-from wsss.runs.recorded import recorded_run
+from wsss.runs.recorded import RecordedRun, recorded_run
 from wsss.runs.run import Run
 from wsss.settings.resolve import validate_params
 from wsss.storage import checkpoint
@@ -125,3 +125,27 @@ def test_every_setting_of_a_run_comes_back_from_its_records(squares: Index, work
     assert {stage: recorded.slice(stage) for stage in run.stages()} == {
         stage: run.slice(stage) for stage in run.stages()
     }
+
+
+def test_a_variant_has_the_files_that_it_was_made_from(squares: Index, work: Path) -> None:
+    def run(*, recorded: bool = False, method: str = "mine", **changes: object) -> Run:
+        variants = {"mine": {"method": "cam", "set": changes}}
+        chosen = validate_params({**SETTINGS, "variants": variants})
+        kind = RecordedRun if recorded else Run
+        return kind.parse(f"shapes/{method}/common/s0", chosen)
+
+    walk, training = {"walk": {"beta": 3.0}}, {"classifier": {"train": {"lr": 0.5}}}
+    index = make_dataset(squares, "shapes", run(**walk).params, CLASSES)
+    shared = {"classifier", "cam", "calibrate-cam", "confident", "affinity"}
+    assert run(recorded=True, **walk).shared == shared  # nothing is made yet
+    make_run(run(method="cam", **walk), index)
+    make_run(run(**walk), index)
+    for changes, planned in ((walk, shared), (training, set())):
+        assert run(**changes).shared == planned
+        recorded = run(recorded=True, **changes)
+        assert recorded.shared == shared
+        assert recorded.path("cam.zip").is_file()
+        assert recorded.settings.walk.beta == 3.0
+    make_run(run(**training), index)
+    assert run(recorded=True, **walk).shared == set()
+    assert run(recorded=True, method="cam", **walk).shared == set()

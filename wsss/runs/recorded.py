@@ -41,11 +41,20 @@ class RecordedRun(Run):
 
     @cached_property
     def shared(self) -> frozenset[str]:
-        """The stages that it has in common with its base by the present settings, without those of its own."""
+        """The stages whose files it has read from its base's folder, and all before them.
+
+        As long as it has no files of its own, those that the present settings share.
+        """
         present = Run(self.params, self.dataset, self.method, self.protocol, self.seed, self.root)
-        return frozenset(
-            stage for stage in present.shared if not (self.folder / f"{stage}.json").is_file()
-        )
+        if self.base == self.method:
+            return present.shared
+        own = [_record(self.folder / f"{stage}.json") for stage in present.stages()]
+        read = {self.root / name for record in own if record for name in record.inputs}
+        if not read:
+            return present.shared
+        stages = [stage for stage in present.stages() if not stage.startswith("eval/")]
+        places = [n for n, stage in enumerate(stages, 1) if artifact(self.base_run, stage) in read]
+        return frozenset(stages[: max(places, default=0)])
 
     @cached_property
     def settings(self) -> RunSettings:
