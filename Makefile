@@ -43,7 +43,7 @@ table: setup  ## every method under both protocols, one seed
 
 # Tables that the README and docs/results.md quote, with their provenance, in docs/results/STUDY.
 NUMBERS ?= demo stamps affinities methods
-PRESET_stamps := params/stamps.yaml
+PRESET_stamps := params/stamps.yaml docs/results/stamps.yaml
 PRESET_affinities := params/stamps.yaml params/affinities.yaml
 PRESET_methods := params/embedded.yaml docs/results/seeds.yaml
 GALLERY_demo := shapes/cam/common/s0 shapes/supervised/common/s0

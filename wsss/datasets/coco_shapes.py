@@ -27,7 +27,7 @@ class Faults:
     counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, where: str, key: str, text: str) -> None:
-        """Take up the fault of an annotation; text: what the annotation has."""
+        """Count an annotation whose `key` is wrong, and keep the first of each key. text: what it has there."""
         self.first.setdefault(key, f"{self.path}: {where} has {text}")
         self.counts[key] = self.counts.get(key, 0) + 1
 

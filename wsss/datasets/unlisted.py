@@ -17,7 +17,7 @@ def _missing_by_image(list_name: str) -> dict[str, list[str]]:
 
 
 def missing_labels(list_name: str, entry: Entry) -> list[str]:
-    """Return the labels of an image that the published list leaves out; the list `none` has all."""
+    """Return the labels of an image that a published list leaves out; with the name `none` there are none."""
     if list_name == "none":
         return []
     missing = _missing_by_image(list_name).get(entry.name, ())

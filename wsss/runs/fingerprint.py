@@ -156,7 +156,7 @@ def _run_by(uses: Uses, folders: Folders) -> Iterator[Place]:
 def _named(
     module: str, dotted: Sequence[str], folders: Folders, passed: tuple[str, ...] = ()
 ) -> Iterator[Place]:
-    """Yield what a dotted name may mean in the code of a module.
+    """Yield each definition that a dotted name may refer to in the code of a module.
 
     passed: the modules that have imported the name from each other so far.
     """
