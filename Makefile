@@ -81,7 +81,7 @@ bench: setup  ## docs/speed.md: our ways against the field's plain ones, time an
 gpu: setup  ## docs/gpu.md: every stage of every method, rates, parity and equal bytes on this GPU (8 minutes)
 	@$(RUN) python tests/gpu/run.py --page docs/gpu.md
 
-faults: setup  ## kills, bad input, laws: what was tried and what was survived, by kind (half an hour)
+faults: setup  ## kills, bad input, laws: what was tried and what was survived, by kind (12 minutes)
 	@$(RUN) python tests/faults/run.py
 
 pins: setup  ## envs/wsss.post-deploy.sh: the packages of uv.lock for conda, after each change of the lock

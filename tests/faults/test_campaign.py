@@ -51,6 +51,27 @@ def test_a_death_between_two_changes_of_files_is_noticed(tmp_path: Path) -> None
     assert [str(outcome) for outcome in outcomes if outcome.faults] == []
 
 
+def test_a_training_that_saves_less_often_than_before_dies_at_its_last_change(
+    tmp_path: Path,
+) -> None:
+    folder, calls = tmp_path / "folder", tmp_path / "calls"
+    folder.mkdir()
+    calls.write_text("")
+
+    def training() -> int:
+        calls.write_text(calls.read_text() + "x")
+        for step in range(3 if calls.read_text() == "x" else 1):
+            write_text(Path("state.txt"), str(step))
+        Path("state.txt").unlink()
+        write_text(Path("weights.txt"), "trained")
+        return 0
+
+    chance = random.Random(0)  # noqa: S311  # moments, no secrets
+    [outcome] = deaths(training, "train", "training", folder, 1, chance)
+    assert outcome.faults == []
+    assert len(calls.read_text()) == 4  # undisturbed, to its end before the moment, dead, again
+
+
 def test_every_command_of_an_errand_is_counted_as_something() -> None:
     kinds = {errand.kind for errand in [*ERRANDS, *TEXT]} - {""}
     assert {"imports", "exports", "frozen affinities", "frozen CLIP", "text", "predict"} <= kinds
