@@ -368,7 +368,7 @@ class Run:
 def _stage_of(name: str) -> str:
     """Return the stage that writes the file `name` of a run's folder."""
     folder, _, file = name.rpartition("/")
-    if folder in ("", "eval", "state"):
+    if folder in ("", "eval"):
         stage = file.partition(".")[0]
         if stage.startswith("thresholds-"):
             return stage.replace("thresholds", "calibrate", 1)
