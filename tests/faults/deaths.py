@@ -150,9 +150,8 @@ def die(trial: Trial, moment: int) -> Outcome:
         death = forked(trial.action, folder, moment)
         if death.status or death.moments >= moment:
             break
-        moment = (
-            death.moments
-        )  # a training that is faster than undisturbed saves its state less often
+        # A training that is faster than undisturbed saves its state less often.
+        moment = death.moments
     outcome = Outcome(trial.kind, f"at change {moment} of {trial.name}")
     if death.status != -signal.SIGKILL:
         outcome.faults.append(f"it ended by itself with {death.status}")

@@ -48,11 +48,11 @@ class RecordedRun(Run):
         present = Run(self.params, self.dataset, self.method, self.protocol, self.seed, self.root)
         if self.base == self.method:
             return present.shared
-        own = [_record(self.folder / f"{stage}.json") for stage in present.stages()]
-        read = {self.root / name for record in own if record for name in record.inputs}
+        records = [_record(self.folder / f"{stage}.json") for stage in present.stages()]
+        read = {self.root / name for record in records if record for name in record.inputs}
         if not read:
             return present.shared
-        stages = [stage for stage in present.stages() if not stage.startswith("eval/")]
+        stages = present.computed
         places = [n for n, stage in enumerate(stages, 1) if artifact(self.base_run, stage) in read]
         return frozenset(stages[: max(places, default=0)])
 

@@ -7,7 +7,7 @@ The Snakefile, the command line and the tables read this one description. The fi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -156,7 +156,7 @@ class Run:
         """
         if self.base == self.method:
             return frozenset()
-        pairs = zip(*(_without_scores(run.stages()) for run in (self, self.base_run)), strict=False)
+        pairs = zip(self.computed, self.base_run.computed, strict=False)
         equal = takewhile(self._is_equal_in_base, pairs)
         return frozenset(stage for stage, _ in equal)
 
@@ -221,6 +221,11 @@ class Run:
     def scored(self) -> list[str]:
         """The evaluations of this run, in the order of the pipeline."""
         return [s.removeprefix("eval/") for s in self.stages() if s.startswith("eval/")]
+
+    @property
+    def computed(self) -> list[str]:
+        """The stages of this run in order, without the evaluations."""
+        return [stage for stage in self.stages() if not stage.startswith("eval/")]
 
     def stages(self) -> list[str]:
         """Return the stages of this run in order; evaluations are `eval/<what>`."""
@@ -374,10 +379,6 @@ def _stage_of(name: str) -> str:
             return stage.replace("thresholds", "calibrate", 1)
         return f"eval/{stage}" if folder == "eval" else stage
     return folder  # a shard
-
-
-def _without_scores(stages: Iterable[str]) -> list[str]:
-    return [stage for stage in stages if not stage.startswith("eval/")]
 
 
 def network_settings(
