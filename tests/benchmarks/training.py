@@ -126,5 +126,6 @@ def photographs(folder: Path) -> TrainingImages:
     normalise = normalisation(Labels().net)
     augmentation = AugmentParams(crop_px=CROP)
     return TrainingImages(
-        Index("photographs", classes, tuple(entries)), entries, augmentation, normalise, SEED
+        *(Index("photographs", classes, tuple(entries)), entries, augmentation, normalise, SEED),
+        kept_bytes=0,  # as VOC, which does not fit
     )

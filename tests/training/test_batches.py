@@ -1,19 +1,23 @@
 """Batches of training images: 8 bits from the loader, normalised on the device to the same values."""
 
 import dataclasses
+import itertools
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from wsss.data.images import load_entry
+from wsss.data.images import load_entry, load_entry_mask
 from wsss.data.index import Index
 from wsss.data.normalisation import Normalisation
+from wsss.errors import MissingError
 from wsss.nets.backbone import IMAGENET
 from wsss.randomness import rng
 from wsss.settings import AugmentParams
 from wsss.training.augment import augment
-from wsss.training.batches import Schedule, TrainingImages, batches
+from wsss.training.batches import KEPT_BYTES, Schedule, TrainingImages, batches
 from wsss.training.strong_views import views
 
 IMAGES = 8
@@ -59,3 +63,25 @@ def test_processes_load_the_same_batches(squares: Index) -> None:
     assert [batch["name"] for batch in alone] == [batch["name"] for batch in helped]
     for one, other in zip(alone, helped, strict=True):
         assert torch.equal(one["image"], other["image"])
+
+
+def test_small_datasets_are_decoded_once(squares: Index, tmp_path: Path) -> None:
+    normalise, entries = Normalisation(*IMAGENET), []
+    for entry in squares.training()[:IMAGES]:
+        copy = tmp_path / Path(entry.path).name
+        shutil.copyfile(entry.path, copy)
+        entries.append(dataclasses.replace(entry, path=str(copy)))
+    params = AugmentParams(crop_px=32, hue=0.1, strong_views=("whole", "local"))
+    kept, read = (
+        TrainingImages(squares, entries, params, normalise, 0, load_entry_mask, kept_bytes=size)
+        for size in (KEPT_BYTES, 0)
+    )
+    for epoch, number in itertools.product(range(2), range(IMAGES)):
+        one, other = kept[epoch, number], read[epoch, number]
+        for key in ("image", "whole", "local", "mask"):
+            assert torch.equal(one[key], other[key])  # type: ignore[literal-required]
+    for entry in entries:
+        Path(entry.path).unlink()
+    assert kept[2, 0]["name"] == entries[0].name
+    with pytest.raises(MissingError):
+        read[2, 0]

@@ -270,7 +270,7 @@ def test_two_processes_learn_what_one_learns(squares: Index, work: Path) -> None
 
 @pytest.mark.slow  # three trainings of which the first is whole
 def test_a_killed_training_goes_on_where_it_was(squares: Index, work: Path) -> None:
-    settings = '{"classifier": {"augment": {"crop_px": 48}, "train": {"epochs": 30, "batch": 8, "save_seconds": 1}}}'
+    settings = '{"classifier": {"augment": {"crop_px": 48}, "train": {"epochs": 60, "batch": 8, "save_seconds": 1}}}'
     (work / "params.json").write_text(settings)
     save_index(replace(squares, dataset="shapes"), Path("work/shapes/index.json"))
     weights = Path("work/shapes/cam/common/s0/classifier.safetensors")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -26,7 +28,9 @@ from wsss.settings import AugmentParams
 from wsss.training.augment import Draws, change, changed_pixels, content, draw, in_8_bits
 from wsss.training.strong_views import strong_pictures, views
 
+KEPT_BYTES = 2**28  # training images that fit, decoded, are decoded once by each loading process
 MaskReader = Callable[[Entry], NDArray[np.uint8]]  # reads the labels (H, W) of an image
+Decoded = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]  # an image and its labels
 
 
 class Example(TypedDict):
@@ -51,7 +55,8 @@ class TrainingImages(Dataset[Example]):
     """Augmented images by (epoch, number): the same pair always gives the same tensors.
 
     They leave the loader with 8 bits if these suffice; `normalised` completes batches on the device.
-    masks: reads the labels of the pixels, where a network is trained on them.
+    masks: reads the labels of the pixels, where a network is trained on them. kept_bytes: decoded
+    images and labels stay in memory if all of them need no more.
     """
 
     index: Index
@@ -60,6 +65,10 @@ class TrainingImages(Dataset[Example]):
     normalise: Normalisation
     seed: int
     masks: MaskReader | None = None
+    kept_bytes: int = KEPT_BYTES
+    _decoded: dict[int, Decoded] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -68,10 +77,7 @@ class TrainingImages(Dataset[Example]):
         epoch, number = key
         entry = self.entries[number]
         generator = rng(self.seed, "augment", epoch, entry.name)
-        labels = self.masks(entry) if self.masks else None
-        picture = load_entry(entry)
-        if labels is not None:
-            self._check(entry, labels)
+        picture, labels = self._read(number)
         draws = draw(picture.shape[:2], self.params, generator)
         chance = rng(self.seed, "views", epoch, entry.name)
         pictures, mask = self._pictures(picture, labels, draws, chance)
@@ -104,6 +110,24 @@ class TrainingImages(Dataset[Example]):
             if name != "image":
                 complete[name] = normalised(batch[name], self.normalise).contiguous()
         return complete
+
+    def _read(self, number: int) -> Decoded:
+        """Return an image and its labels, from memory where small images were read before."""
+        if number in self._decoded:
+            return self._decoded[number]
+        entry = self.entries[number]
+        labels = self.masks(entry) if self.masks else None
+        picture = load_entry(entry)
+        if labels is not None:
+            self._check(entry, labels)
+        if self._all_fit:
+            self._decoded[number] = picture, labels
+        return picture, labels
+
+    @cached_property
+    def _all_fit(self) -> bool:
+        channels = 3 + (self.masks is not None)
+        return channels * sum(prod(entry.size) for entry in self.entries) <= self.kept_bytes
 
     def _pictures(
         self,
