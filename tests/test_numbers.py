@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/results"
 QUOTED = {
     "demo": [("README.md", "## Two commands"), ("docs/results.md", "## The demo")],
-    "stamps": [("docs/results.md", "## Real photographs")],
 }
-STUDIES = [name for name in (*QUOTED, "methods") if (FOLDER / name).is_dir()]
+SUMMARISED = ("stamps", "methods")
+STUDIES = [name for name in (*QUOTED, *SUMMARISED) if (FOLDER / name).is_dir()]
 
 
 def quoted(page: str, heading: str) -> list[dict[str, str]]:
@@ -50,11 +50,12 @@ def test_pages_quote_what_was_computed(study: str) -> None:
         assert [(row["method"], row["stage"], row["mIoU %"]) for row in rows] == expected
 
 
-def test_the_page_quotes_the_summary_of_all_methods() -> None:
-    summary = (FOLDER / "methods/summary.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("study", SUMMARISED)
+def test_the_page_quotes_the_summary(study: str) -> None:
+    summary = (FOLDER / study / "summary.md").read_text(encoding="utf-8")
     table = "".join(re.findall(r"^\|.*\|\n", summary, re.MULTILINE))
     page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
-    assert table.count("\n") > 15
+    assert table.count("\n") > 5
     assert table in page
 
 
