@@ -116,9 +116,8 @@ def refined(
     spread = spread.masked_fill(~classes[:, None, :, None, None].expand_as(spread), -torch.inf)
     order = ordered(present)
     named = F.pad(order + 1, (1, 0))  # channel 0 is the background
-    high, low = (
-        named.gather(1, choice.flatten(1)).view_as(choice) for choice in spread.argmax(2).unbind(1)
-    )
+    choices = spread.max(2).indices  # argmax takes five times as long on a processor
+    high, low = (named.gather(1, choice.flatten(1)).view_as(choice) for choice in choices.unbind(1))
     silent = torch.where(low == 0, 0, IGNORE)
     return boxed(torch.where(high > 0, high, silent), boxes)
 

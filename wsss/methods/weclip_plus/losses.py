@@ -34,7 +34,7 @@ def mutual(logits: Pair, labels: Tensor) -> Tensor:
     labels: (B, H, W); pixels that are unknown there are left out.
     """
     is_unknown = labels == IGNORE
-    clip, second = (branch.argmax(1).masked_fill(is_unknown, IGNORE) for branch in logits)
+    clip, second = (branch.max(1).indices.masked_fill(is_unknown, IGNORE) for branch in logits)
     return balanced(logits.clip, second) + balanced(logits.second, clip)
 
 
