@@ -313,6 +313,18 @@ def test_a_paper_s_number_stands_beside_ours_with_its_source(papers: list[Row]) 
     assert sum(count for _, count in one.groups) == len(one.heads) - 1
 
 
+def test_the_summary_says_under_which_protocol_other_images_are_scored(made: Path) -> None:
+    rows = selection.read_table(made / "results/table.csv")
+    (one,) = summary.summaries(rows)
+    assert (
+        "seed, random walk, pseudo label under common: train, 18 images, labels known" in one.note
+    )
+    assert "seed, random walk, pseudo label under published: train, 24 images, " in one.note
+    assert "own decoder, segmentation: val, 6 images, labels not known" in one.note
+    (alike,) = summary.summaries([row for row in rows if row.protocol == "common"])
+    assert "seed, random walk, pseudo label: train, 18 images" in alike.note
+
+
 def test_classes_are_lines_and_methods_are_columns(made: Path) -> None:
     head, *lines = cells((made / "results/classes.md").read_text().split("###")[1])
     assert head == ["class", "CAM", "ToCo", "true masks (upper bound)"]

@@ -151,18 +151,28 @@ def _note(rows: Sequence[Row]) -> str:
     spread = " ± standard deviation" if any(row.sd is not None for row in rows) else ""
     seeds = sorted({row.seeds for row in rows})
     over = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    splits: dict[str, list[str]] = {}
-    for row in sorted(rows, key=lambda row: stage_order(row.stage)):
-        labels = "known" if row.labels_used else "not known"
-        images = f"{row.split}, {row.images} images, labels {labels}"
-        splits.setdefault(images, []).append(stage_title(row.stage))
-    stages = "; ".join(f"{', '.join(dict.fromkeys(s))}: {images}" for images, s in splits.items())
     papers = dict.fromkeys(f"{row.title}: {row.source}" for row in rows if row.source)
-    notes = [f"mIoU in %, mean{spread} over {over} seed{'s' * (over != '1')}. {stages}."]
+    notes = [f"mIoU in %, mean{spread} over {over} seed{'s' * (over != '1')}. {_images(rows)}."]
     if software := _software_note(rows):
         notes.append(software)
     notes += accepted_notes(row.accepted for row in rows)
     return " ".join([*notes, *(f"Published by {paper}." for paper in papers)])
+
+
+def _images(rows: Sequence[Row]) -> str:
+    """Return which images each stage is scored on, by protocol where the protocols differ."""
+    by_stage: dict[str, dict[str, dict[str, None]]] = {}
+    for row in sorted(rows, key=lambda row: stage_order(row.stage)):
+        labels = "known" if row.labels_used else "not known"
+        images = f"{row.split}, {row.images} images, labels {labels}"
+        by_stage.setdefault(stage_title(row.stage), {}).setdefault(images, {})[row.protocol] = None
+    stages: dict[tuple[str, str], list[str]] = {}
+    for stage, used in by_stage.items():
+        for images, protocols in used.items():
+            under = f" under {', '.join(protocols)}" if len(used) > 1 else ""
+            stages.setdefault((under, images), []).append(stage)
+    parts = (f"{', '.join(names)}{under}: {images}" for (under, images), names in stages.items())
+    return "; ".join(parts)
 
 
 def _software_note(rows: Sequence[Row]) -> str:
