@@ -112,7 +112,7 @@ class TrainingImages(Dataset[Example]):
         return complete
 
     def _read(self, number: int) -> Decoded:
-        """Return an image and its labels, from memory where small images were read before."""
+        """Return an image and its labels; those of a small dataset stay in memory."""
         if number in self._decoded:
             return self._decoded[number]
         entry = self.entries[number]
