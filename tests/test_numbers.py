@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from wsss.report.tables.rows import stage_title
+from wsss.runs.run import stage_kind
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs/results"
 QUOTED = {
     "demo": [("README.md", "## Two commands"), ("docs/results.md", "## The demo")],
 }
-SUMMARISED = ("stamps", "methods")
+SUMMARISED = {"stamps": 7, "methods": 15}  # with a line for at least so many rows
 STUDIES = [name for name in (*QUOTED, *SUMMARISED) if (FOLDER / name).is_dir()]
 
 
@@ -50,13 +51,18 @@ def test_pages_quote_what_was_computed(study: str) -> None:
         assert [(row["method"], row["stage"], row["mIoU %"]) for row in rows] == expected
 
 
-@pytest.mark.parametrize("study", SUMMARISED)
-def test_the_page_quotes_the_summary(study: str) -> None:
+@pytest.mark.parametrize(("study", "least"), SUMMARISED.items())
+def test_the_page_quotes_the_summary(study: str, least: int) -> None:
     summary = (FOLDER / study / "summary.md").read_text(encoding="utf-8")
     table = "".join(re.findall(r"^\|.*\|\n", summary, re.MULTILINE))
     page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
-    assert table.count("\n") > 5
+    assert table.count("\n") > least
     assert table in page
+    lines = table.splitlines()
+    for row in computed(study):
+        if row["stage"] == stage_kind(row["stage"]):  # else of a network before the last one
+            number = f" {100 * float(row['miou']):.1f} "
+            assert any(line.startswith(f"| {row['title']} ") and number in line for line in lines)
 
 
 def test_the_page_on_frozen_networks_quotes_all_methods() -> None:

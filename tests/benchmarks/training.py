@@ -125,7 +125,6 @@ def photographs(folder: Path) -> TrainingImages:
         entries.append(Entry(path.stem, str(path), None, (label,), "train", SIZE, ""))
     normalise = normalisation(Labels().net)
     augmentation = AugmentParams(crop_px=CROP)
-    return TrainingImages(
-        *(Index("photographs", classes, tuple(entries)), entries, augmentation, normalise, SEED),
-        kept_bytes=0,  # as VOC, which does not fit
-    )
+    index = Index("photographs", classes, tuple(entries))
+    none_kept = 0  # as of VOC, which does not fit
+    return TrainingImages(index, entries, augmentation, normalise, SEED, kept_bytes=none_kept)

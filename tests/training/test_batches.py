@@ -72,16 +72,16 @@ def test_small_datasets_are_decoded_once(squares: Index, tmp_path: Path) -> None
         shutil.copyfile(entry.path, copy)
         entries.append(dataclasses.replace(entry, path=str(copy)))
     params = AugmentParams(crop_px=32, hue=0.1, strong_views=("whole", "local"))
-    kept, read = (
+    remembering, reading = (
         TrainingImages(squares, entries, params, normalise, 0, load_entry_mask, kept_bytes=size)
         for size in (KEPT_BYTES, 0)
     )
     for epoch, number in itertools.product(range(2), range(IMAGES)):
-        one, other = kept[epoch, number], read[epoch, number]
+        one, other = remembering[epoch, number], reading[epoch, number]
         for key in ("image", "whole", "local", "mask"):
             assert torch.equal(one[key], other[key])  # type: ignore[literal-required]
     for entry in entries:
         Path(entry.path).unlink()
-    assert kept[2, 0]["name"] == entries[0].name
+    assert remembering[2, 0]["name"] == entries[0].name
     with pytest.raises(MissingError):
-        read[2, 0]
+        reading[2, 0]

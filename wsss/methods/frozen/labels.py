@@ -32,7 +32,7 @@ def label_maps(
     scores = torch.cat([1 - chosen.amax(1, keepdim=True), chosen], 1)
     scores = resize(par.refine(resize(images, small), scores, iterations=iterations), size)
     unused = F.pad(~is_used, (1, 0))
-    best = scores.masked_fill(unused[:, :, None, None], -torch.inf).max(1).indices
+    best = online_labels.largest(scores.masked_fill(unused[:, :, None, None], -torch.inf), 1)
     return F.pad(order + 1, (1, 0)).gather(1, best.flatten(1)).view_as(best)
 
 

@@ -116,10 +116,18 @@ def refined(
     spread = spread.masked_fill(~classes[:, None, :, None, None].expand_as(spread), -torch.inf)
     order = ordered(present)
     named = F.pad(order + 1, (1, 0))  # channel 0 is the background
-    choices = spread.max(2).indices  # argmax takes five times as long on a processor
-    high, low = (named.gather(1, choice.flatten(1)).view_as(choice) for choice in choices.unbind(1))
+    choices = largest(spread, 2).unbind(1)
+    high, low = (named.gather(1, choice.flatten(1)).view_as(choice) for choice in choices)
     silent = torch.where(low == 0, 0, IGNORE)
     return boxed(torch.where(high > 0, high, silent), boxes)
+
+
+def largest(scores: Tensor, dim: int) -> Tensor:
+    """Return the place of the largest score along `dim`, the first of equal ones.
+
+    As `argmax`, which takes five times as long on a processor.
+    """
+    return scores.max(dim).indices
 
 
 def ordered(present: Tensor) -> Tensor:

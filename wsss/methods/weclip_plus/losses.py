@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wsss.data.labelmap import IGNORE
 from wsss.methods.single_stage.dense_energy import balanced
+from wsss.methods.single_stage.online_labels import largest
 from wsss.methods.weclip_plus.network import Pair
 
 EPSILON = 1e-7  # added to the sum by which an overlap is divided
@@ -34,7 +35,7 @@ def mutual(logits: Pair, labels: Tensor) -> Tensor:
     labels: (B, H, W); pixels that are unknown there are left out.
     """
     is_unknown = labels == IGNORE
-    clip, second = (branch.max(1).indices.masked_fill(is_unknown, IGNORE) for branch in logits)
+    clip, second = (largest(branch, 1).masked_fill(is_unknown, IGNORE) for branch in logits)
     return balanced(logits.clip, second) + balanced(logits.second, clip)
 
 
