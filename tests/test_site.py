@@ -45,6 +45,14 @@ def build(config: Path, pages: Path, *arguments: str) -> subprocess.CompletedPro
 
 
 @pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of all pages before MkDocs makes a site of them."""
+    folder = tmp_path_factory.mktemp("pages with spaces").resolve()
+    subprocess.run([sys.executable, str(SOURCE / "pages.py"), str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder for the site; skip where MkDocs is not installed and not required."""
     if not all(importlib.util.find_spec(name) for name in ("mkdocs", "material", "mkdocstrings")):
@@ -57,10 +65,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(folder: Path) -> Path:
+def site(folder: Path, pages: Path) -> Path:
     """Return the built site."""
-    pages, html = folder / "pages", folder / "html"
-    subprocess.run([sys.executable, str(SOURCE / "pages.py"), str(pages)], check=True)
+    html = folder / "html"
     result = build(SOURCE / "mkdocs.yml", pages, "--site-dir", str(html))
     assert result.returncode == 0, result.stderr
     assert "WARNING" not in result.stderr
@@ -113,6 +120,18 @@ def relative(content: Content) -> Iterator[tuple[Path, str]]:
         if not re.match(r"[a-z]+:", link):
             path, _, anchor = link.partition("#")
             yield (content.path.parent / unquote(path)).resolve() if path else content.path, anchor
+
+
+def test_every_link_between_pages_leads_to_a_file_of_the_site(pages: Path) -> None:
+    link = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)")
+    fence = re.compile(r"^(`{3,})\w*\n.*?^\1$", re.MULTILINE | re.DOTALL)
+    broken = [
+        f"{page.relative_to(pages)}: {address}"
+        for page in pages.rglob("*.md")
+        for address in link.findall(fence.sub("", page.read_text(encoding="utf-8")))
+        if not (page.parent / unquote(address)).is_file()
+    ]
+    assert broken == []
 
 
 def test_every_page_of_the_repository_is_in_the_site(site: Path) -> None:

@@ -43,6 +43,11 @@ def target(link: str, page: str) -> str:
     return os.path.normpath(Path(page).parent / link)
 
 
+def same_address(path: Path) -> bool:
+    """Return whether a table in Markdown would get the address of the same table in HTML, which the site shows instead."""
+    return path.suffix == ".md" and path.with_suffix(".html").is_file()
+
+
 def place(path: str) -> str:
     """Return where a file or a folder of the repository stands in the site."""
     if path in MOVED:
@@ -50,7 +55,9 @@ def place(path: str) -> str:
     if not path.startswith("docs/"):
         return f"source/{path}.md"
     inside = path.removeprefix("docs/")
-    return f"{inside}/index.md" if (ROOT / path).is_dir() else inside
+    if (ROOT / path).is_dir():
+        return f"{inside}/index.md"
+    return str(Path(inside).with_suffix(".html")) if same_address(ROOT / path) else inside
 
 
 def relinked(text: str, page: str) -> str:
@@ -173,8 +180,7 @@ def files_of_docs() -> list[str]:
     return [
         str(path.relative_to(ROOT))
         for path in paths
-        if left_out.isdisjoint(path.relative_to(ROOT).parts)
-        and not (path.suffix == ".md" and path.with_suffix(".html") in paths)  # the same address
+        if left_out.isdisjoint(path.relative_to(ROOT).parts) and not same_address(path)
     ]
 
 
