@@ -128,6 +128,7 @@ COVERED = {
     r"dvc add .*": f"{FLOW}_files.py::test_git_tracks_no_data_but_its_versions",
     r"wsss show shapes/.*": "tests/report/gallery/test_gallery.py::test_a_gallery_is_a_page_with_pictures_and_a_table",
     r"wsss show voc12/.* --images all .*": "tests/report/gallery/test_size.py::test_all_validation_images_of_voc_stay_below_the_limit",
+    r"wsss panels .*": "tests/report/gallery/test_side_by_side.py::test_a_run_has_a_column_and_an_image_a_row",
     r"snakemake --cores 2 --configfile params/embedded.yaml switch.yaml": (
         "tests/test_published_code.py::test_the_switch_of_the_page_reaches_its_run"
     ),

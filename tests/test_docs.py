@@ -62,6 +62,12 @@ def test_every_relative_link_resolves(page: str) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_of_the_tests_that_is_named_exists(page: str) -> None:
+    named = re.findall(r"\btests/[\w/.-]*\w", text(page))
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_every_page_is_reached_from_the_readme() -> None:
     reached, waiting = set(), [ROOT / "README.md"]
     while waiting:

@@ -516,6 +516,35 @@ def show(
 
 
 @app.command()
+def panels(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs on one dataset.")],
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to show of each run: cam, seed or pseudo of training images, decode or "
+            "segmentation of validation images; may be repeated. Default: segmentation."
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(help="Number of images, evenly spread.", min=1)] = 6,
+    image: Annotated[
+        list[str] | None, typer.Option(help="Name of an image to show; may be repeated.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Picture to write: .png, .jpg or .webp. Default: results/panels.png."),
+    ] = None,
+    params: ParamFiles = None,
+) -> None:
+    """Draw runs side by side: a row for each image, a column for each run and stage, and the truth."""
+    from wsss.report.gallery.side_by_side import side_by_side
+
+    shown = [_recorded(name, params) for name in runs]
+    path = output or Path(_params(params).results) / "panels.png"
+    count = side_by_side(shown, stage or ["segmentation"], image or images, path)
+    typer.echo(f"{count} images -> {path}")
+
+
+@app.command()
 def predict(
     run: RunName,
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],

@@ -152,6 +152,7 @@ ERRANDS = [
     command("predict", f"predict {WECLIP} photos --with decoder --out decoded"),
     command("gallery, tables", f"show {CAM} --images 4 --output shown"),
     command("gallery, tables", f"show {CAM} --images 2 --output shown"),
+    command("gallery, tables", f"panels {CAM} --images 2 --output shown.png"),
     command("gallery, tables", "table --from work/shapes/cam --output tables"),
     command("versions", "dvc"),
 ]  # fmt: skip

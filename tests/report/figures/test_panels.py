@@ -1,5 +1,6 @@
 """Overlays and panels: the right pixels in the right colours."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,19 +56,26 @@ def test_heat_grows_with_the_score() -> None:
     assert (np.diff(warm.astype(int).sum(-1)[0]) > 0).all()
 
 
+def widest(index: Index, names: Sequence[str]) -> int:
+    """Return the width of the widest of these small images once enlarged, pixels."""
+    entries = panels.chosen(index, names)
+    return max(entry.size[1] * (panels.CELL // max(entry.size)) for entry in entries)
+
+
 def columns(panel: Image.Image, count: int) -> list[np.ndarray]:
-    """Return the first row of pictures of a panel whose images are 48 or 64 pixels wide."""
+    """Return the first row of pictures of a panel, cut off at 90 pixels."""
     pixels = np.asarray(panel)
-    side = panels.CELL + panels.GAP
+    side = (panel.width - panels.GAP) // count
     rows = slice(panels.HEAD, panels.HEAD + 90)
-    return [pixels[rows, panels.GAP + n * side :][:, : panels.CELL] for n in range(count)]
+    pictures = [pixels[rows, panels.GAP + n * side :] for n in range(count)]
+    return [picture[:, : side - panels.GAP] for picture in pictures]
 
 
 def test_a_training_panel_follows_an_image_from_picture_to_truth(run: Run) -> None:
     index = load_index(run.index)
     names = panels.choose((entry.name for entry in index.split("train")), 3)
     panel = panels.training_panel(run, index, names)
-    assert panel.width == 5 * (panels.CELL + panels.GAP) + panels.GAP
+    assert panel.width == 5 * (widest(index, names) + panels.GAP) + panels.GAP
     image, cam, seed, pseudo, truth = columns(panel, 5)
     pictures = [image, cam, seed, pseudo, truth]
     assert all((one != other).any() for one, other in zip(pictures, pictures[1:], strict=False))
@@ -80,7 +88,19 @@ def test_a_validation_panel_shows_no_labels_the_network_did_not_predict(run: Run
     index = load_index(run.index)
     names = [entry.name for entry in index.split("val")]
     panel = panels.validation_panel(run, index, names)
-    assert panel.width == 3 * (panels.CELL + panels.GAP) + panels.GAP
+    assert panel.width == 3 * (widest(index, names) + panels.GAP) + panels.GAP
+
+
+def test_long_heads_take_several_lines_and_narrow_pictures_stay_below_theirs() -> None:
+    index = Index("narrow", ("a",), ())
+    tall = panels.Row(np.zeros((400, 3, 3), np.uint8))
+    short = panels.sheet(index, ["image"], [tall])
+    wrapped = panels.sheet(index, ["the segmentation of a variant of a method"], [tall])
+    assert short.width == wrapped.width == panels.CELL // 2 + 2 * panels.GAP
+    lines = (wrapped.height - short.height) // panels.HEAD_LINE
+    assert lines * panels.HEAD_LINE == wrapped.height - short.height > panels.HEAD_LINE
+    middle, top = panels.GAP + panels.CELL // 4, panels.HEAD
+    assert np.asarray(short)[top + 50, middle].tolist() == [0, 0, 0]
 
 
 def test_a_panel_is_the_same_every_time(run: Run) -> None:
@@ -95,7 +115,7 @@ def test_an_image_without_a_mask_has_an_empty_truth(run: Run) -> None:
     bare = replace(index, images=tuple(replace(entry, mask=None) for entry in index.images))
     name = index.split("val")[0].name
     truth = columns(panels.validation_panel(run, bare, [name]), 3)[2]
-    middle = panels.CELL // 2
+    middle = truth.shape[1] // 2
     assert (truth[:, middle - 40 : middle + 40] == panels.NOTHING).all()
 
 

@@ -55,11 +55,14 @@ def _visible(chrome: "Chrome", path: str) -> "list[WebElement]":
 
 @pytest.mark.slow
 def test_names_in_the_report_are_text_and_never_markup(report: Path, browser: "Chrome") -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
     assert HOSTILE[0] in report.with_name("results").joinpath("classes.csv").read_text()
     browser.get(report.as_uri())
     for figure in ("classes", "curves", "losses"):
         shown(browser, "Results", figure)
         drawn = _visible(browser, "//img[not(contains(@src, 'logo'))]")[-1]
+        WebDriverWait(browser, 20).until(lambda _, image=drawn: image.get_property("complete"))
         assert int(drawn.get_property("naturalWidth")) > 100, figure  # names kept it well formed
         assert not browser.find_elements("css selector", "[src=x], [onclick]")
     shown(browser, "Results", "table")

@@ -7,6 +7,7 @@ image, prediction, truth.
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +31,16 @@ Labels = NDArray[np.uint8]  # (H, W), 0 background, 255 for no label
 
 CELL = 256  # longest side of a picture in a panel, pixels
 GAP = 8  # space between pictures, pixels
-HEAD = 30  # height of the column heads, pixels
+HEAD = 30  # height of column heads of one line, pixels
+HEAD_LINE = 18  # height of each further line, pixels
+CHARACTER = 8  # width that a character of a column head takes, pixels
 LINE = 26  # height of a line of the key, pixels
 FONT = 14  # pixels
 STRENGTH = 0.7  # opacity of a label's colour over the image, in [0, 1]
 PALENESS = 0.45  # contrast of the background; low, so that even grey classes stand out
 NAME_LENGTH = 24  # characters of a class name that are shown
 PAPER, INK, NOTHING = (255, 255, 255), (28, 39, 51), (238, 241, 244)
+EDGE = (205, 211, 217)  # around each picture: one without any label is white
 OPEN = (255, 255, 255)  # colour of pixels with label 255
 
 
@@ -156,18 +160,24 @@ def sheet(index: Index, heads: Sequence[str], rows: Sequence[Row]) -> Image.Imag
     lines = [[_fit(picture) for picture in row.pictures()] for row in rows]
     present = sorted({label for row in rows for label in row.classes()} - {labelmap.BACKGROUND})
     heights = [max(picture.height for picture in line) for line in lines]
-    width = len(heads) * (CELL + GAP) + GAP
+    side = max([CELL // 2, *(picture.width for line in lines for picture in line)])
+    width = len(heads) * (side + GAP) + GAP
     key = _key_lines(index, present, width)
-    total = HEAD + sum(heights) + GAP * (len(heights) + 1) + LINE * len(key)
+    titles = ["\n".join(textwrap.wrap(head, side // CHARACTER)) for head in heads]
+    top = HEAD + HEAD_LINE * max(title.count("\n") for title in titles)
+    total = top + sum(heights) + GAP * (len(heights) + 1) + LINE * len(key)
     sheet = Image.new("RGB", (width, total), PAPER)
     pen = ImageDraw.Draw(sheet)
-    for place, head in enumerate(heads):
-        pen.text((GAP + place * (CELL + GAP) + CELL // 2, HEAD // 2), head, INK, _font(), "mm")
-    top = HEAD
+    for place, title in enumerate(titles):
+        middle = (GAP + place * (side + GAP) + side // 2, top // 2)
+        pen.text(middle, title, INK, _font(), "mm", align="center")
     for line, height in zip(lines, heights, strict=True):
         for place, picture in enumerate(line):
-            left = GAP + place * (CELL + GAP) + (CELL - picture.width) // 2
-            sheet.paste(picture, (left, top + (height - picture.height) // 2))
+            left = GAP + place * (side + GAP) + (side - picture.width) // 2
+            above = top + (height - picture.height) // 2
+            outline = (left - 1, above - 1, left + picture.width, above + picture.height)
+            pen.rectangle(outline, outline=EDGE)
+            sheet.paste(picture, (left, above))
         top += height + GAP
     _draw_key(pen, key, top)
     return sheet

@@ -13,15 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from wsss.data.images import load_entry
-from wsss.data.index import Entry, load_index
+from wsss.data.index import Entry
 from wsss.errors import ConfigError
 from wsss.progress import progress
 from wsss.report.figures.panels import Labels, choose, chosen, read_truth
 from wsss.report.gallery import page, pictures
-from wsss.report.gallery.material import SPLITS, STAGES, Material, split_of, titles
+from wsss.report.gallery.material import SPLITS, STAGES, Material, of_one_dataset, split_of
 from wsss.report.tables.long import csv_text
 from wsss.report.tables.rows import Line
-from wsss.runs import staleness
 from wsss.runs.run import Run
 from wsss.scores.metrics import Counts
 from wsss.scores.mistakes import KINDS
@@ -45,15 +44,8 @@ def gallery(runs: Sequence[Run], count: int | None, folder: Path) -> int:
         MissingError: a run has nothing to show.
         StaleError: a finished stage of a run is out of date.
     """
-    unique = list({str(run): run for run in runs}.values())
-    if len({run.dataset for run in unique}) > 1:
-        raise ConfigError(
-            f"{unique[0]} and {unique[-1]} have no images in common. Make a gallery for each dataset."
-        )
-    staleness.verify(*unique, partly=True)
-    index = load_index(unique[0].index)
-    named = zip(unique, titles(unique), strict=True)
-    materials = [Material.of(run, title, index) for run, title in named]
+    materials = of_one_dataset(runs)
+    index = materials[0].index
     entries = chosen(index, _names(materials, count))
     totals: Totals = {}
     with _replacing(folder) as temporary:

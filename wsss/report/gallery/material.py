@@ -1,15 +1,16 @@
-"""The pictures and scores of one run for the gallery, and the stages that are still missing."""
+"""The pictures and scores of runs for the gallery, and the stages that are still missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from wsss.data.index import Entry, Index
+from wsss.data.index import Entry, Index, load_index
 from wsss.errors import ConfigError, MissingError
 from wsss.report.figures.panels import Labels, read_labels
 from wsss.report.tables.rows import Score, read, stage_title
@@ -67,8 +68,8 @@ class Material:
         """Return the material of a run; an error if it can fill no column."""
         if run.spec.localizes:
             raise ConfigError(
-                f"{run} makes boxes, not masks, so it has no gallery. Its panels are in "
-                f"{run.results}/figures."
+                f"{run} makes boxes, not masks, so there is nothing to lay over its images. Its panels "
+                f"are in {run.results}/figures."
             )
         material = cls(run, title, index, frozenset(staleness.present(run)))
         if not material.columns:
@@ -81,12 +82,12 @@ class Material:
     @property
     def columns(self) -> list[str]:
         """The columns that the finished stages of this run can fill."""
-        return [what for what in STAGES if _artifact(what) in self.finished]
+        return [what for what in STAGES if artifact_of(what) in self.finished]
 
     @property
     def notes(self) -> list[str]:
         """A sentence for each stage or score that is missing, with the command that makes it."""
-        columns = {_artifact(what): what for what in reversed(STAGES)}
+        columns = {artifact_of(what): what for what in reversed(STAGES)}
         missing = [
             f"No {STAGES[what]} of {self.title}: run snakemake --cores 1 "
             f"{self.run.path(artifact)}.zip."
@@ -109,6 +110,15 @@ class Material:
             if f"eval/{what}" in self.finished
         }
 
+    def file(self, what: str) -> Path:
+        """Return the file that fills a column."""
+        return self.run.path(f"{artifact_of(what)}.zip")
+
+    @cached_property
+    def threshold(self) -> float:
+        """The background threshold of the seed."""
+        return seed_threshold(self.run)
+
     def cam(self, entry: Entry) -> Cam:
         """Return the CAM of a training image."""
         return self._cams[entry.name]
@@ -118,7 +128,7 @@ class Material:
         if what != "seed":
             return read_labels(self._archives[what], entry)
         scoring, cam = self.run.settings.evaluation, self.cam(entry)
-        labels = seed(cam.full(), cam.labels, seed_threshold(self.run))
+        labels = seed(cam.full(), cam.labels, self.threshold)
         return erode(labels, scoring.erode_px) if scoring.erode_px else labels
 
     def score(self, what: str, entry: Entry) -> dict[str, object]:
@@ -149,7 +159,7 @@ class Material:
 
     @cached_property
     def _archives(self) -> Mapping[str, Reader]:
-        return {what: Reader(self.run.path(f"{_artifact(what)}.zip")) for what in self.columns}
+        return {what: Reader(self.file(what)) for what in self.columns}
 
     @cached_property
     def _places(self) -> dict[str, dict[str, int]]:
@@ -170,10 +180,30 @@ class Material:
         }
 
 
-def _artifact(what: str) -> str:
+def artifact_of(what: str) -> str:
+    """Return the artifact whose file fills a column."""
     return "cam" if what == "cam" else scored_artifact(what)
+
+
+def of_one_dataset(runs: Sequence[Run]) -> list[Material]:
+    """Return the material of runs on one dataset; a run that is named twice counts once.
+
+    Raises:
+        ConfigError: the runs are of several datasets.
+        MissingError: a run has nothing to show.
+        StaleError: a finished stage of a run is out of date.
+    """
+    unique = list({str(run): run for run in runs}.values())
+    if len({run.dataset for run in unique}) > 1:
+        raise ConfigError(
+            f"{unique[0]} and {unique[-1]} have no images in common. Show each dataset by itself."
+        )
+    staleness.verify(*unique, partly=True)
+    index = load_index(unique[0].index)
+    named = zip(unique, titles(unique), strict=True)
+    return [Material.of(run, title, index) for run, title in named]
 
 
 def _first(run: Run) -> str:
     """Return the first file of a run that a gallery can show."""
-    return next(f"{_artifact(what)}.zip" for what in STAGES if _artifact(what) in run.stages())
+    return next(f"{artifact_of(what)}.zip" for what in STAGES if artifact_of(what) in run.stages())
