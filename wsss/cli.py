@@ -489,10 +489,11 @@ def times(
 ) -> None:
     """Print how long the jobs of each method took, by stage, with processor time and memory."""
     from wsss.report.tables.selection import Selection, runs
+    from wsss.report.tables.terminal import for_terminal
     from wsss.report.tables.times import times as table_of_times
 
     selection = Selection(*(tuple(names or ()) for names in (method, dataset, protocol)))
-    typer.echo(table_of_times(runs(_params(params), selection)), nl=False)
+    typer.echo(for_terminal(table_of_times(runs(_params(params), selection))), nl=False)
 
 
 @app.command()

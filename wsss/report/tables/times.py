@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +34,9 @@ TITLES = {
     "calibrate": SCORING,
     "eval": SCORING,
 }
-HEADS = ("method", "protocol", "seeds")
-LAST = ("all", "processor minutes", "largest memory, GB")
+NAMES = ("method", "protocol")
+HEADS = (*NAMES, "seeds", "all")
+LAST = ("processor minutes", "largest memory, GB")
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,15 @@ def jobs(run: Run, root: Path = Path()) -> Iterator[Job]:
 
 
 def times(runs: Sequence[Run], root: Path = Path()) -> str:
-    """Return a table in Markdown: a line for each method and protocol, minutes of each stage.
+    """Return a table in Markdown: a line for each method and protocol, minutes of all and of each stage.
+
+    Stages that took longest come first, so that what a narrow terminal leaves out matters least.
 
     runs: planned runs, of which those without a timed job have no line. root: folder of the study.
     Raises MissingError if no job of them has been timed.
     """
-    rows: dict[tuple[str, ...], list[Job]] = defaultdict(list)
-    seeds: dict[tuple[str, ...], set[int]] = defaultdict(set)
+    rows: dict[tuple[str, str], list[Job]] = defaultdict(list)
+    seeds: dict[tuple[str, str], set[int]] = defaultdict(set)
     several = len({run.dataset for run in runs}) > 1
     for run in runs:
         timed = list(jobs(run, root))
@@ -81,26 +84,34 @@ def times(runs: Sequence[Run], root: Path = Path()) -> str:
         raise MissingError(
             f"{FOLDER}/ has no times of the planned runs: run them by Snakemake first."
         )
-    stages = [TRAINING, *dict.fromkeys(TITLES.values())]
-    present = {job.stage for timed in rows.values() for job in timed}
-    shown = [stage for stage in stages if stage in present]
-    lines = [[*name, str(len(seeds[name])), *_cells(timed, shown)] for name, timed in rows.items()]
+    minutes = {name: _minutes(timed) for name, timed in rows.items()}
+    totals = {
+        stage: sum(each[stage] for each in minutes.values())
+        for stage in dict.fromkeys((TRAINING, *TITLES.values()))
+    }
+    shown = sorted(filter(totals.get, totals), key=lambda stage: -totals[stage])
+    lines = []
+    for name, timed in rows.items():
+        each = [sum(minutes[name].values()), *(minutes[name][stage] for stage in shown)]
+        cells = [f"{value:.1f}" for value in (*each, *_processor_and_memory(timed))]
+        lines.append([*name, str(len(seeds[name])), *cells])
     heads = [*HEADS, *shown, *LAST]
-    numbers = [head not in HEADS[:2] for head in heads]
+    numbers = [head not in NAMES for head in heads]
     caption = "Minutes on the clock of all jobs together; jobs may have run side by side."
     return "\n".join([*grid(heads, lines, numbers), "", caption]) + "\n"
 
 
-def _cells(timed: Iterable[Job], shown: Iterable[str]) -> list[str]:
-    """Return the minutes of each stage and of all, the processor minutes, and the memory in GB."""
-    of_stage: dict[str, float] = defaultdict(float)
-    listed = list(timed)
-    for job in listed:
-        of_stage[job.stage] += job.wall_s
-    minutes = [of_stage[stage] for stage in shown] + [sum(of_stage.values())]
-    minutes.append(sum(job.processor_s for job in listed))
-    memory = max(job.memory_mb for job in listed) / 1000
-    return [*(f"{seconds / 60:.1f}" for seconds in minutes), f"{memory:.1f}"]
+def _minutes(timed: Sequence[Job]) -> dict[str, float]:
+    """Return the minutes that the jobs of each stage took."""
+    minutes: dict[str, float] = defaultdict(float)
+    for job in timed:
+        minutes[job.stage] += job.wall_s / 60
+    return minutes
+
+
+def _processor_and_memory(timed: Sequence[Job]) -> tuple[float, float]:
+    """Return the processor minutes of all jobs, and the largest memory of one in GB."""
+    return sum(job.processor_s for job in timed) / 60, max(job.memory_mb for job in timed) / 1000
 
 
 def _number(text: str | None) -> float:
