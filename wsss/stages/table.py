@@ -9,6 +9,7 @@ from wsss.data.index import load_index
 from wsss.report.figures import box_panels, charts, panels, phenomena
 from wsss.report.figures.loss_curves import HEADS as LOSS_HEADS
 from wsss.report.figures.loss_curves import loss_rows
+from wsss.report.gallery.side_by_side import panel
 from wsss.report.tables import localization, long, selection, summary
 from wsss.report.tables.html import to_html
 from wsss.report.tables.localization import BoxScore
@@ -170,16 +171,15 @@ def write_figures(scores: Sequence[Score], folder: Path) -> None:
 
 def write_panels(run: Run, folder: Path) -> None:
     """Write the panels of a run; without CAMs there is no panel of training images."""
-    index = load_index(run.index)
-    kinds = {"": (panels.training_panel, index.split("train"))}
-    kinds["-val"] = (panels.validation_panel, index.split("val"))
+    index, count = load_index(run.index), run.params.report.panels
     if run.spec.localizes:
-        kinds = {"-val": (box_panels.boxes_panel, index.of_one_class("val"))}
-    elif "cam" not in run.stages():
-        del kinds[""]
-    for suffix, (draw, entries) in kinds.items():
-        names = panels.choose((entry.name for entry in entries), run.params.report.panels)
-        panel = draw(run, index, names)
+        names = panels.choose((entry.name for entry in index.of_one_class("val")), count)
+        pictures = {"-val": box_panels.boxes_panel(run, index, names)}
+    else:
+        pictures = {"-val": panel(run, index, ("segmentation",), count)}
+        if "cam" in run.stages():
+            pictures[""] = panel(run, index, ("cam", "seed", "pseudo"), count)
+    for suffix, picture in pictures.items():
         stem = f"panels-{run.dataset}-{run.method}-{run.protocol}-s{run.seed}{suffix}"
         with replacing(folder / f"{stem}.png") as temporary:
-            panel.save(temporary, "PNG")
+            picture.save(temporary, "PNG")

@@ -12,10 +12,13 @@ from PIL import Image
 from wsss.data.index import Index, load_index
 from wsss.errors import DatasetError, MissingError
 from wsss.report.figures import panels
+from wsss.report.gallery.side_by_side import panel
 from wsss.runs.run import Run
 from wsss.settings.resolve import validate_params
 
 NAMES = ("red", "a class with a very long name indeed, longer than any column", "犬 <b>$x$</b>")
+
+TRAINING, VALIDATION = ("cam", "seed", "pseudo"), ("segmentation",)
 
 
 @pytest.fixture
@@ -74,9 +77,9 @@ def columns(panel: Image.Image, count: int) -> list[np.ndarray]:
 def test_a_training_panel_follows_an_image_from_picture_to_truth(run: Run) -> None:
     index = load_index(run.index)
     names = panels.choose((entry.name for entry in index.split("train")), 3)
-    panel = panels.training_panel(run, index, names)
-    assert panel.width == 5 * (widest(index, names) + panels.GAP) + panels.GAP
-    image, cam, seed, pseudo, truth = columns(panel, 5)
+    drawn = panel(run, index, TRAINING, names)
+    assert drawn.width == 5 * (widest(index, names) + panels.GAP) + panels.GAP
+    image, cam, seed, pseudo, truth = columns(drawn, 5)
     pictures = [image, cam, seed, pseudo, truth]
     assert all((one != other).any() for one, other in zip(pictures, pictures[1:], strict=False))
     # The made maps are mostly right, so the pseudo label is nearer to the truth than the image is.
@@ -87,8 +90,8 @@ def test_a_training_panel_follows_an_image_from_picture_to_truth(run: Run) -> No
 def test_a_validation_panel_shows_no_labels_the_network_did_not_predict(run: Run) -> None:
     index = load_index(run.index)
     names = [entry.name for entry in index.split("val")]
-    panel = panels.validation_panel(run, index, names)
-    assert panel.width == 3 * (widest(index, names) + panels.GAP) + panels.GAP
+    drawn = panel(run, index, VALIDATION, names)
+    assert drawn.width == 3 * (widest(index, names) + panels.GAP) + panels.GAP
 
 
 def test_long_heads_take_several_lines_and_narrow_pictures_stay_below_theirs() -> None:
@@ -106,7 +109,7 @@ def test_long_heads_take_several_lines_and_narrow_pictures_stay_below_theirs() -
 def test_a_panel_is_the_same_every_time(run: Run) -> None:
     index = load_index(run.index)
     names = [entry.name for entry in index.split("train")][:2]
-    first, second = (panels.training_panel(run, index, names).tobytes() for _ in range(2))
+    first, second = (panel(run, index, TRAINING, names).tobytes() for _ in range(2))
     assert first == second
 
 
@@ -114,18 +117,18 @@ def test_an_image_without_a_mask_has_an_empty_truth(run: Run) -> None:
     index = load_index(run.index)
     bare = replace(index, images=tuple(replace(entry, mask=None) for entry in index.images))
     name = index.split("val")[0].name
-    truth = columns(panels.validation_panel(run, bare, [name]), 3)[2]
+    truth = columns(panel(run, bare, VALIDATION, [name]), 3)[2]
     middle = truth.shape[1] // 2
     assert (truth[:, middle - 40 : middle + 40] == panels.NOTHING).all()
 
 
 def test_an_image_that_is_not_in_the_index_is_named(run: Run) -> None:
     with pytest.raises(DatasetError, match="has no image 'nobody'"):
-        panels.validation_panel(run, load_index(run.index), ["nobody"])
+        panel(run, load_index(run.index), VALIDATION, ["nobody"])
 
 
 def test_maps_that_are_not_there_are_named(run: Run) -> None:
     run.path("cam.zip").unlink()
     index = load_index(run.index)
     with pytest.raises(MissingError, match=r"cam\.zip is missing"):
-        panels.training_panel(run, index, [index.split("train")[0].name])
+        panel(run, index, TRAINING, [index.split("train")[0].name])

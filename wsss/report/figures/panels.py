@@ -1,8 +1,4 @@
-"""Panels: sheets with a row for each image and a column for each stage.
-
-Columns of training images: image, CAM, seed, pseudo label, truth. Columns of validation images:
-image, prediction, truth.
-"""
+"""Panels: sheets with a row for each image and a column for each of its pictures."""
 
 from __future__ import annotations
 
@@ -17,14 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from wsss.data import labelmap
-from wsss.data.images import load_entry, load_entry_mask
+from wsss.data.images import load_entry_mask
 from wsss.data.index import Entry, Index
 from wsss.errors import DatasetError
-from wsss.runs.calibration import seed_threshold
-from wsss.runs.run import Run
-from wsss.scores.metrics import seed
 from wsss.storage.archive import Reader
-from wsss.storage.cam_archive import Cam, CamReader
+from wsss.storage.cam_archive import Cam
 
 Picture = NDArray[np.uint8]  # (H, W, 3), RGB
 Labels = NDArray[np.uint8]  # (H, W), 0 background, 255 for no label
@@ -81,33 +74,6 @@ def heat_of(image: Picture, cam: Cam) -> Picture:
     """Return the image under a heat map of the largest score of its present classes."""
     maps = cam.full()
     return heat(image, maps.max(0) if len(maps) else np.zeros(cam.size, np.float32))
-
-
-def training_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Image:
-    """Return a panel of training images: image, CAM, seed, pseudo label, truth."""
-    cams, pseudo = CamReader(run.path("cam.zip")), Reader(run.path("pseudo.zip"))
-    threshold = seed_threshold(run)
-
-    def cells(entry: Entry) -> Row:
-        image, cam = load_entry(entry), cams[entry.name]
-        seed_labels = seed(cam.full(), cam.labels, threshold)
-        labels = [seed_labels, read_labels(pseudo, entry), read_truth(entry)]
-        return Row(image, [heat_of(image, cam)], labels)
-
-    heads = ("image", "CAM", f"seed (> {threshold:g})", "pseudo label", "truth")
-    return sheet(index, heads, [cells(entry) for entry in chosen(index, names)])
-
-
-def validation_panel(run: Run, index: Index, names: Sequence[str]) -> Image.Image:
-    """Return a panel of validation images: image, prediction, truth."""
-    masks = Reader(run.path("masks.zip"))
-
-    def cells(entry: Entry) -> Row:
-        labels = [read_labels(masks, entry), read_truth(entry)]
-        return Row(load_entry(entry), labels=labels)
-
-    heads = ("image", "prediction", "truth")
-    return sheet(index, heads, [cells(entry) for entry in chosen(index, names)])
 
 
 @dataclass(frozen=True)

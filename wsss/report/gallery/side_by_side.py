@@ -1,6 +1,6 @@
-"""Runs side by side: one picture with a row for each image and a column for each run and stage.
+"""Panels of runs: one picture with a row for each image and a column for each run and stage, and the truth.
 
-Papers call it the qualitative comparison. The pictures are those of panels, and the labels those of the gallery.
+Of several runs side by side, papers call it the qualitative comparison. Labels are exactly as they are scored.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from wsss.data.images import load_entry
 from wsss.data.index import Entry, Index
@@ -53,10 +55,8 @@ def side_by_side(
         raise ConfigError(f"{path}: name it with one of the endings {', '.join(FORMATS)}.")
     split = _split(stages)
     materials = of_one_dataset(runs)
-    columns = _columns(materials, [what for what in STAGES if what in stages])
     entries = _entries(materials[0].index, split, images)
-    heads = ["image", *(column.head for column in columns), "truth"]
-    picture = sheet(materials[0].index, heads, [_row(columns, entry) for entry in entries])
+    picture = _picture(materials, [what for what in STAGES if what in stages], entries)
     if max(picture.size) > LONGEST.get(kind, max(picture.size)):
         raise ConfigError(
             f"{path}: {' x '.join(map(str, picture.size))} pixels are more than {kind} can hold. Name "
@@ -65,6 +65,25 @@ def side_by_side(
     with replacing(path) as temporary:
         picture.save(temporary, kind, quality=QUALITY)
     return len(entries)
+
+
+def panel(
+    run: Run, index: Index, stages: Sequence[str], images: int | Sequence[str]
+) -> Image.Image:
+    """Return the picture of some stages of a run whose records have been verified.
+
+    stages: names of `STAGES`, in their order, of one split. images: as in `side_by_side`.
+    """
+    material = Material(run, run.title, index, frozenset(run.stages()))
+    return _picture([material], stages, _entries(index, _split(stages), images))
+
+
+def _picture(
+    materials: Sequence[Material], stages: Sequence[str], entries: Sequence[Entry]
+) -> Image.Image:
+    columns = _columns(materials, stages)
+    heads = ["image", *(column.head for column in columns), "truth"]
+    return sheet(materials[0].index, heads, [_row(columns, entry) for entry in entries])
 
 
 def _entries(index: Index, split: str, images: int | Sequence[str]) -> list[Entry]:
@@ -106,8 +125,10 @@ def _columns(materials: Sequence[Material], stages: Sequence[str]) -> list[Colum
             if artifact_of(what) in material.run.stages():
                 distinct.setdefault(_content(material, what), material)
         for material in distinct.values():
-            words = [material.title] * (len(distinct) > 1) + [STAGES[what]] * (len(stages) > 1)
-            columns.append(Column(material, what, ", ".join(words) or STAGES[what]))
+            stage = f"seed (> {material.threshold:g})" if what == "seed" else STAGES[what]
+            names_stage = len(stages) > 1 or len(distinct) == 1
+            words = [material.title] * (len(distinct) > 1) + [stage] * names_stage
+            columns.append(Column(material, what, ", ".join(words)))
     if not columns:
         raise ConfigError(
             f"None of the runs has {' or '.join(stages)}. `wsss methods` lists what each method makes."

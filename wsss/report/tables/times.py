@@ -86,14 +86,14 @@ def times(runs: Sequence[Run], root: Path = Path()) -> str:
         )
     minutes = {name: _minutes(timed) for name, timed in rows.items()}
     totals = {
-        stage: sum(each[stage] for each in minutes.values())
+        stage: sum(spent[stage] for spent in minutes.values())
         for stage in dict.fromkeys((TRAINING, *TITLES.values()))
     }
     shown = sorted(filter(totals.get, totals), key=lambda stage: -totals[stage])
     lines = []
     for name, timed in rows.items():
-        each = [sum(minutes[name].values()), *(minutes[name][stage] for stage in shown)]
-        cells = [f"{value:.1f}" for value in (*each, *_processor_and_memory(timed))]
+        wall = [sum(minutes[name].values()), *(minutes[name][stage] for stage in shown)]
+        cells = [f"{value:.1f}" for value in (*wall, *_processor_and_memory(timed))]
         lines.append([*name, str(len(seeds[name])), *cells])
     heads = [*HEADS, *shown, *LAST]
     numbers = [head not in NAMES for head in heads]
